@@ -1,0 +1,63 @@
+"""The exceptions that a user may meet; each class says in one sentence what failed.
+
+EdgepruneError
+  ConfigError         A setting is missing, contradictory or out of range.
+  TargetError         A target file is missing, invalid or cannot be measured.
+  DataError           A data set is missing, unreadable or unfit.
+  WorkloadError       A model or its weights cannot be loaded or do not fit.
+  TraceError          A model cannot be traced.
+  PlanError           A plan cannot be carried out on a model.
+  ScoreError          A criterion cannot score this workload.
+  ExportError         A model cannot be written as ONNX.
+  ParityError         An exported model is not the same function as its source.
+  MeasurementError    A measurement did not deliver.
+  ReportError         A report cannot be read, or two cannot be compared.
+"""
+
+
+class EdgepruneError(Exception):
+    """Something that edgeprune refuses, said in one sentence."""
+
+
+class ConfigError(EdgepruneError):
+    """A setting is missing, contradictory or out of range."""
+
+
+class TargetError(EdgepruneError):
+    """A target file is missing, invalid or cannot be measured."""
+
+
+class DataError(EdgepruneError):
+    """A data set is missing, unreadable or unfit."""
+
+
+class WorkloadError(EdgepruneError):
+    """A model or its weights cannot be loaded or do not fit."""
+
+
+class TraceError(EdgepruneError):
+    """A model cannot be traced."""
+
+
+class PlanError(EdgepruneError):
+    """A plan cannot be carried out on a model."""
+
+
+class ScoreError(EdgepruneError):
+    """A criterion cannot score this workload."""
+
+
+class ExportError(EdgepruneError):
+    """A model cannot be written as ONNX."""
+
+
+class ParityError(EdgepruneError):
+    """An exported model is not the same function as its source."""
+
+
+class MeasurementError(EdgepruneError):
+    """A measurement did not deliver."""
+
+
+class ReportError(EdgepruneError):
+    """A report cannot be read, or two cannot be compared."""

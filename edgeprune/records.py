@@ -1,0 +1,5 @@
+from dataclasses import dataclass
+from collections.abc import Mapping
+@dataclass(frozen=True, slots=True)
+class Plan:
+    kept: Mapping[str, tuple[int, ...]]
