@@ -1,0 +1,48 @@
+"""edgeprune: the most accurate CNN that really runs within N milliseconds.
+
+Stages, each a folder: profile, score, prune, finetune, export, report; `pipeline` is
+the loop over them, `graph` the channel labels that they stand on, `measure` the timing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anybody imports it
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgeprune.api import Finished, compress
+    from edgeprune.errors import EdgepruneError
+    from edgeprune.records import Budget, RunReport
+    from edgeprune.report.files import read_report
+
+_HOMES = {
+    "Budget": "edgeprune.records",
+    "EdgepruneError": "edgeprune.errors",
+    "Finished": "edgeprune.api",
+    "RunReport": "edgeprune.records",
+    "compress": "edgeprune.api",
+    "read_report": "edgeprune.report.files",
+}
+
+__all__ = [
+    "Budget",
+    "EdgepruneError",
+    "Finished",
+    "RunReport",
+    "__version__",
+    "compress",
+    "read_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names on first use: importing torch takes seconds."""
+    if name not in _HOMES:
+        message = f"module 'edgeprune' has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(_HOMES[name]), name)

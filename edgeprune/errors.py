@@ -11,6 +11,7 @@ EdgepruneError
   ExportError         A model cannot be written as ONNX.
   ParityError         An exported model is not the same function as its source.
   MeasurementError    A measurement did not deliver.
+  OutputError         A file or folder cannot be written.
   ReportError         A report cannot be read, or two cannot be compared.
 """
 
@@ -57,6 +58,10 @@ class ParityError(EdgepruneError):
 
 class MeasurementError(EdgepruneError):
     """A measurement did not deliver."""
+
+
+class OutputError(EdgepruneError):
+    """A file or folder cannot be written."""
 
 
 class ReportError(EdgepruneError):

@@ -26,6 +26,7 @@ from edgeprune.graph.rules import (
     result_shape,
 )
 from edgeprune.graph.trace import Inputs, Trace, trace
+from edgeprune.records import RefusedGroup
 
 Axis = tuple[str, int]  # dotted parameter path, axis
 
@@ -68,15 +69,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Channels that cannot go, where they are made, and why."""
-
-    name: str
-    channels: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class ChannelGraph:
     """What the labels say of one network.
 
@@ -95,7 +87,7 @@ class ChannelGraph:
     channels: int
     choices: dict[str, str]
     groups: tuple[Group, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[RefusedGroup, ...]
 
     def group(self, name: str) -> Group:
         """The group of this name; KeyError if there is none."""
@@ -203,7 +195,7 @@ def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGra
             member.channel_of >= 0
         ].tolist()
     }
-    more = [Refusal(item.name, item.size, reasons[item.name]) for item in refused]
+    more = [RefusedGroup(item.name, item.size, reasons[item.name]) for item in refused]
     return ChannelGraph(
         **{
             **{name: getattr(graph, name) for name in graph.__dataclass_fields__},
@@ -267,13 +259,13 @@ def _groups(
 
 def _refusals(
     homes: Homes, roles: Mapping[Axis, Role], reasons: Mapping[int, str]
-) -> tuple[Refusal, ...]:
+) -> tuple[RefusedGroup, ...]:
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     for home, channels in homes.items():
         for channel in channels:
             if reasons.get(channel):
                 counts[_name(home, roles), reasons[channel]] += 1
     return tuple(
-        Refusal(name, count, reason) for (name, reason), count in counts.items()
+        RefusedGroup(name, count, reason) for (name, reason), count in counts.items()
     )
 

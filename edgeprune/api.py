@@ -1,0 +1,336 @@
+"""From settings to a finished run folder: what the command line and Python both call."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save
+from torch import nn
+
+from edgeprune import __version__, targets
+from edgeprune.config import Settings, parse_settings
+from edgeprune.data import Reading, Scale, Splits, load_data
+from edgeprune.data.digits import BATCH
+from edgeprune.data.factory import splits_of
+from edgeprune.errors import ConfigError
+from edgeprune.files import check_folder, write_whole
+from edgeprune.finetune.baseline import trained_example
+from edgeprune.measure.bench import Bench
+from edgeprune.measure.runner import runner_for
+from edgeprune.pipeline import Job, Outcome, Run, check_job
+from edgeprune.profile.network import Profile, profile_network
+from edgeprune.progress import Progress, Silent
+from edgeprune.records import (
+    REPORT_SCHEMA,
+    DataFacts,
+    RunReport,
+    to_json,
+)
+from edgeprune.report.files import write_report
+from edgeprune.workload import (
+    EXAMPLE,
+    METER_SHAPE,
+    Workload,
+    example_inputs,
+    load_model,
+    load_weights_,
+)
+
+TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run.
+
+    Attributes:
+        model: the compressed module, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: RunReport
+    model: nn.Module
+    folder: Path
+
+
+def compress(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    budget: float | Mapping[str, object],
+    target: str = "host",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Finished:
+    """Compress a model until it runs within the budget on the target.
+
+    Args:
+        model: a module, or a description as for `--model`.
+        data: a description as for `--data`, or (train, validation, test) loaders or
+            data sets of (input, class).
+        budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb.
+        out: folder of the run's files; a new one under runs/ by default.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    limits = {"budget_ms": budget} if isinstance(budget, int | float) else dict(budget)
+    given = {**settings, **limits, "target": target, "out": out}
+    if isinstance(model, str):
+        given["model"] = model
+    if isinstance(data, str):
+        given["data"] = data
+    given = {key: value for key, value in given.items() if value is not None}
+    parsed = parse_settings(given, set(given), Path("compress()"))
+    silent = progress or Silent()
+    if isinstance(model, str) and isinstance(data, str):
+        return compress_settings(parsed, silent)
+    workload = _workload_of_objects(model, data, parsed)
+    return _run(workload, parsed, silent)
+
+
+def compress_settings(settings: Settings, progress: Progress) -> Finished:
+    """The main job as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    folder = _run_folder(settings)
+    check_folder(folder)
+    workload = load_workload(settings, progress)
+    return _run(workload, settings, progress)
+
+
+def profile_settings(settings: Settings, progress: Progress) -> Profile:
+    """Profile a network on a target; needs no data and writes nothing.
+
+    Raises:
+        EdgepruneError: the model or the target is refused.
+    """
+    target = targets.load(settings.target)
+    runner = runner_for(target, settings.seed)
+    name = settings.model or EXAMPLE
+    model = load_model(name, num_classes=settings.num_classes, seed=settings.seed)
+    if settings.weights is not None:
+        load_weights_(model, settings.weights)
+    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
+    if shape is None:
+        raise ConfigError("Give --input, such as --input 3x224x224.")
+    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
+    inputs = example_inputs(shape, batch, settings.seed)
+    with tempfile.TemporaryDirectory() as held:
+        bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
+        return profile_network(model, bench, progress)
+
+
+def load_workload(settings: Settings, progress: Progress) -> Workload:
+    """Model, weights and data as the settings describe them; the example by default.
+
+    Raises:
+        EdgepruneError: one of them is missing or does not fit.
+    """
+    example = settings.model is None and settings.data in (None, "digits")
+    if settings.model is None and not example:
+        raise ConfigError(f"--data {settings.data} needs a model: give --model.")
+    if settings.model is not None and settings.data is None:
+        raise ConfigError(f"--model {settings.model} needs data: give --data.")
+    source = settings.model or EXAMPLE
+    splits = load_data(settings.data or "digits", _reading(settings), settings.input)
+    model = load_model(source, num_classes=settings.num_classes, seed=settings.seed)
+    if settings.weights is not None:
+        load_weights_(model, settings.weights)
+    elif example:
+        model = trained_example(model, splits, settings.seed, progress)
+    batch = settings.batch or (BATCH if example else 1)
+    return _workload(source, model, splits, settings, batch)
+
+
+def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
+    """A workload of what a Python caller holds in his hands."""
+    if isinstance(model, str):
+        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
+    if settings.weights is not None:
+        load_weights_(model, settings.weights)
+    reading = _reading(settings)
+    if isinstance(data, str):
+        splits = load_data(data, reading, settings.input)
+    else:
+        splits = splits_of("data", data, reading)
+    name = settings.model or type(model).__name__
+    return _workload(name, model, splits, settings, settings.batch or 1)
+
+
+def _workload(
+    name: str, model: nn.Module, splits: Splits, settings: Settings, batch: int
+) -> Workload:
+    shape = settings.input or splits.sample_shape
+    if tuple(shape) != tuple(splits.sample_shape):
+        message = (
+            f"--input {'x'.join(map(str, shape))} does not fit the data, whose samples "
+            f"are {'x'.join(map(str, splits.sample_shape))}."
+        )
+        raise ConfigError(message)
+    return Workload(name, model, example_inputs(shape, batch, settings.seed), splits)
+
+
+def _reading(settings: Settings) -> Reading:
+    scale = None
+    if settings.mean is not None and settings.std is not None:
+        if len(settings.mean) != len(settings.std) or min(settings.std) <= 0:
+            raise ConfigError("--mean and --std need as many numbers, --std above 0.")
+        scale = Scale(settings.mean, settings.std)
+    return Reading(settings.batch_size, settings.seed, scale)
+
+
+def _run_folder(settings: Settings) -> Path:
+    if settings.out is not None:
+        return settings.out
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"\W+", "-", settings.model or "meter").strip("-")
+    return Path("runs") / f"{name}-{stamp}"
+
+
+def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
+    """Run the pipeline in a folder aside and move the files where they belong."""
+    began = time.perf_counter()
+    folder = _run_folder(settings)
+    check_folder(folder)
+    target = targets.load(settings.target)
+    job = Job(
+        workload=workload,
+        runner=runner_for(target, settings.seed),
+        budget=settings.budget,
+        floor=settings.floor,
+        criterion=settings.criterion,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        dynamic_batch=settings.dynamic_batch,
+        precisions=target.runtime.precisions,
+        seed=settings.seed,
+        progress=progress,
+    )
+    check_job(job)
+    with tempfile.TemporaryDirectory() as held:
+        outcome = Run(job, Path(held)).go()
+        report = _report(outcome, job, settings, time.perf_counter() - began)
+        _write_files(outcome, workload, report, folder)
+    return Finished(report, outcome.result.exported.model.eval(), folder)
+
+
+def _write_files(
+    outcome: Outcome, workload: Workload, report: RunReport, folder: Path
+) -> None:
+    """All files of a run; the report comes last."""
+    write_whole(folder / "baseline.onnx", outcome.baseline.exported.path.read_bytes())
+    result = outcome.result.exported.path
+    write_whole(folder / "model.onnx", result.read_bytes())
+    if outcome.int8.figures is not None:
+        content = result.with_name(outcome.int8.figures.file).read_bytes()
+        write_whole(folder / "model.int8.onnx", content)
+    model = outcome.result.exported.model
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    write_whole(folder / "model.safetensors", save(state))
+    plans = [json.loads(to_json(plan)) for plan in outcome.result.plans]
+    write_whole(folder / "plan.json", json.dumps({"plans": plans}))
+    _write_test_split(workload.data, folder / "test.npz")
+    write_report(report, folder)
+
+
+def _write_test_split(splits: Splits, path: Path) -> None:
+    """The test split as the model takes it, so that ONNX Runtime alone can check it."""
+    held = list(splits.test)
+    x = np.concatenate([batch[0].numpy() for batch in held])
+    if x.nbytes > TEST_FILE_LIMIT:
+        return
+    y = np.concatenate([batch[1].numpy() for batch in held])
+    with tempfile.TemporaryFile() as file:
+        np.savez_compressed(file, x=x, y=y)
+        file.seek(0)
+        write_whole(path, file.read())
+
+
+def _report(
+    outcome: Outcome, job: Job, settings: Settings, seconds: float
+) -> RunReport:
+    splits, journal = job.workload.data, outcome.journal
+    baseline, result = outcome.baseline.figures, outcome.result.figures
+    int8 = outcome.int8.figures
+    return RunReport(
+        schema_version=REPORT_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sentence(outcome, settings),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+        versions=_versions(),
+        machine=result.timing.machine,
+        settings={
+            **json.loads(settings.model_dump_json()),
+            "model": job.workload.name,
+            "data": splits.name,
+        },
+        target=settings.target,
+        budget=settings.budget,
+        accuracy_floor=outcome.floor,
+        data=DataFacts(
+            splits.name,
+            *splits.sizes,
+            splits.classes,
+            splits.sample_shape,
+            splits.note,
+        ),
+        baseline=baseline,
+        result=replace(result, file="model.onnx"),
+        int8=None if int8 is None else replace(int8, file="model.int8.onnx"),
+        quantisation=outcome.int8.verdict,
+        parity=outcome.parity,
+        channel_step=outcome.profile.step,
+        scores=journal.scores,
+        attempts=tuple(journal.attempts),
+        steps=tuple(journal.steps),
+        training=tuple(journal.training),
+        refused=outcome.profile.graph.refusals,
+        plans=outcome.result.plans,
+        notes=tuple(journal.notes),
+        stage_seconds=journal.stage_seconds,
+    )
+
+
+def _sentence(outcome: Outcome, settings: Settings) -> str:
+    """What was reached, for a person."""
+    before, after = outcome.baseline.figures, outcome.result.figures
+    reached = (
+        f"{after.latency_ms:.2f} ms (baseline {before.latency_ms:.2f} ms), test accuracy "
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
+        f"validation {after.validation_accuracy or 0:.2%} with the floor at "
+        f"{outcome.floor:.2%}"
+    )
+    asked = ", ".join(
+        f"{name} {value}"
+        for name in ("budget_ms", "max_macs", "max_params", "max_size_mb")
+        if (value := getattr(settings, name)) is not None
+    )
+    if outcome.met:
+        return f"Met: {asked}; {reached}."
+    return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "edgeprune": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }

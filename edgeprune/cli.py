@@ -1,0 +1,319 @@
+"""The command line: parse, call, render. The only place that prints or exits.
+
+Stages are imported inside the commands: `--help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune import __version__
+from edgeprune.errors import EdgepruneError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeprune.report.terminal import LiveProgress, PlainProgress
+
+NOT_MET = 3
+
+app = typer.Typer(
+    help="Compress a CNN until it really runs within N milliseconds on its target.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+MODEL = "What it is"
+BUDGETS = "Budgets, any number together"
+ACCURACY = "Accuracy"
+HOW = "How"
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="torchvision:NAME, timm:NAME or package.module:factory. The embedded meter "
+        "reader if neither --model nor --data is given.",
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help=".pt or .pth with a state dict, or .safetensors; never unpickled.",
+        rich_help_panel=MODEL,
+    ),
+]
+NumClasses = Annotated[
+    int | None, typer.Option(help="Outputs of the model.", rich_help_panel=MODEL)
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(help="Samples in one call of the exported model.", rich_help_panel=MODEL),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(help="A shipped target or a .toml file.", rich_help_panel=HOW),
+]
+Seed = Annotated[int | None, typer.Option(help="Of all randomness.", rich_help_panel=HOW)]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=HOW)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Plain lines, no bars.", rich_help_panel=HOW)
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Compress a CNN until it really runs within N milliseconds on its target."""
+    if show_version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def compress(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, a folder of images by class, an .npz file, "
+            "torchvision:NAME@ROOT or package.module:factory.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="Shape of one sample, such as 3x64x64.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    batch: Batch = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Per channel, such as 0.49,0.48,0.45: inputs (after bytes are scaled to "
+            "0..1) are brought to (x - mean) / std.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Per channel, see --mean.", rich_help_panel=MODEL)
+    ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(help="Median latency on the target.", rich_help_panel=BUDGETS),
+    ] = None,
+    max_macs: Annotated[
+        str | None,
+        typer.Option(help="Multiply-accumulates, such as 60M.", rich_help_panel=BUDGETS),
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS)
+    ] = None,
+    max_size_mb: Annotated[
+        float | None,
+        typer.Option(help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS),
+    ] = None,
+    accuracy_floor: Annotated[
+        float | None,
+        typer.Option(
+            help="Lowest validation accuracy, 0 to 1.", rich_help_panel=ACCURACY
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Points that validation accuracy may lie below the baseline's "
+            "[default: 2].",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="How channels are judged: taylor, l1, l2 or random.",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Of fine-tuning, in each round; chosen by the size of the data if "
+            "missing.",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak of the schedule.", rich_help_panel=ACCURACY),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Of training.", rich_help_panel=ACCURACY)
+    ] = None,
+    target: Target = None,
+    dynamic_batch: Annotated[
+        bool | None,
+        typer.Option(
+            "--dynamic-batch",
+            help="Leave the batch axis of the exported model open.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; new under runs/.", rich_help_panel=HOW),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compress a model within budgets; exit 0 if met, 3 if not, 1 if refused."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    if settings.budget == type(settings.budget)():
+        message = "give a budget: --budget-ms, --max-macs, --max-params or --max-size-mb"
+        raise typer.BadParameter(message)
+    with _showing(quiet=quiet) as (console, progress):
+        from edgeprune.api import compress_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.terminal import show_report
+
+        if settings.model is None:
+            console.print(
+                "No model given: compressing the embedded example, a meter reader "
+                "(VGG-16-BN, 8 digits of 32x32 in one call).",
+                highlight=False,
+                soft_wrap=True,
+            )
+        done = compress_settings(settings, progress)
+        if as_json:
+            typer.echo(to_json(done.report))
+        else:
+            show_report(console, done.report)
+            console.print(f"{done.folder / 'report.html'}", highlight=False)
+    raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
+
+
+RENDERING = {"as_json", "quiet"}
+
+
+@app.command()
+def profile(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    batch: Batch = None,
+    target: Target = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what each layer costs on the target, and what can be pruned."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with _showing(quiet=quiet) as (console, progress):
+        from edgeprune.api import profile_settings
+        from edgeprune.records import ProfileReport, to_json
+        from edgeprune.report.terminal import ProfileView, show_profile
+
+        found = profile_settings(settings, progress)
+        if as_json:
+            typer.echo(to_json(ProfileReport(found.figures, found.step, found.graph.refusals)))
+            return
+        name = settings.model or "the embedded meter reader"
+        view = ProfileView(name, settings.target, found.figures, found.step, found.graph)
+        show_profile(console, view)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run's folder.")],
+    *,
+    fail_on_regression: Annotated[
+        str | None,
+        typer.Option(
+            help="Exit 3 if the second is slower or less accurate by more than this "
+            "share, such as 5%."
+        ),
+    ] = None,
+) -> None:
+    """Show two runs side by side, and point out what makes them unlike."""
+    from rich.console import Console
+
+    from edgeprune.config import parse_share
+    from edgeprune.report.compare import compare_reports
+    from edgeprune.report.files import read_report
+    from edgeprune.report.terminal import show_comparison
+
+    allowed = None if fail_on_regression is None else parse_share(fail_on_regression)
+    names = (str(first), str(second))
+    comparison = compare_reports(names, read_report(first), read_report(second))
+    show_comparison(Console(), comparison)
+    if allowed is not None and comparison.regression > allowed:
+        raise typer.Exit(NOT_MET)
+
+
+@contextmanager
+def _showing(
+    *, quiet: bool
+) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
+    """A console on standard error for progress and tables; bars only for a person."""
+    from rich.console import Console
+
+    from edgeprune.report.terminal import LiveProgress, PlainProgress
+
+    console = Console(stderr=True)
+    live = console.is_terminal and not quiet
+    progress = LiveProgress(console) if live else PlainProgress(console)
+    try:
+        yield console, progress
+    finally:
+        progress.stop()
+
+
+def main() -> None:
+    """Run a command; what edgeprune refuses is one line on standard error and exit 1."""
+    try:
+        app()
+    except EdgepruneError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,165 @@
+"""A run's settings: `edgeprune.toml` below the command line, validated once, here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from edgeprune.errors import ConfigError
+from edgeprune.records import Budget
+
+FILE = "edgeprune.toml"
+MEGABYTE = 1_000_000
+DEFAULT_DROP = 2.0  # points below the baseline
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_count(value: object) -> object:
+    """`60M` is 60000000; numbers pass."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([-+]?[\d._]+)\s*([kmg]?)\s*", value.lower())
+    try:
+        return round(float(found[1]) * SUFFIXES[found[2]]) if found else value
+    except ValueError:
+        return value
+
+
+def parse_shape(value: object) -> object:
+    """`3x64x64` is (3, 64, 64); sequences pass."""
+    if not isinstance(value, str):
+        return value
+    parts = value.lower().replace(",", "x").split("x")
+    return tuple(int(part) if part.strip().isdigit() else part for part in parts)
+
+
+def parse_numbers(value: object) -> object:
+    """`0.5,0.4` is (0.5, 0.4); sequences pass."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+def parse_share(text: str) -> float:
+    """`5%` or `0.05` as 0.05.
+
+    Raises:
+        ConfigError: neither.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError as error:
+        raise ConfigError(f"Expected a share such as 5%, found {text!r}.") from error
+    if not 0 <= share <= 1:
+        raise ConfigError(f"A share lies between 0% and 100%, found {text!r}.")
+    return share
+
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+Shape = Annotated[
+    tuple[Annotated[int, Field(gt=0)], ...],
+    BeforeValidator(parse_shape),
+    Field(min_length=1),
+]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Everything that a run can be told. None leaves the choice to edgeprune."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    weights: Path | None = None
+    num_classes: Annotated[int, Field(ge=2)] | None = None
+    data: str | None = None
+    input: Shape | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    target: str = "host"
+    budget_ms: Positive | None = None
+    max_macs: Count | None = None
+    max_params: Count | None = None
+    max_size_mb: Positive | None = None
+    accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    criterion: str = "taylor"
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    learning_rate: Positive = 0.02
+    dynamic_batch: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: Path | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """The upper limits."""
+        size = self.max_size_mb
+        return Budget(
+            latency_ms=self.budget_ms,
+            macs=self.max_macs,
+            params=self.max_params,
+            size_bytes=None if size is None else round(size * MEGABYTE),
+        )
+
+    def floor(self, baseline_accuracy: float) -> float:
+        """The lowest validation accuracy that is accepted, 0..1."""
+        if self.accuracy_floor is not None:
+            return self.accuracy_floor
+        drop = DEFAULT_DROP if self.max_drop is None else self.max_drop
+        return max(0.0, baseline_accuracy - drop / 100)
+
+
+def load_settings(given: dict[str, Any], folder: Path) -> Settings:
+    """Settings of `edgeprune.toml` in a folder, overridden by what is given.
+
+    Args:
+        given: from the command line; None is not given.
+
+    Raises:
+        ConfigError: which setting, what was found and what is expected.
+    """
+    path = folder / FILE
+    held = _read(path) if path.is_file() else {}
+    said = {key: value for key, value in given.items() if value is not None}
+    if "accuracy_floor" in said:
+        held.pop("max_drop", None)
+    if "max_drop" in said:
+        held.pop("accuracy_floor", None)
+    settings = parse_settings({**held, **said}, set(said), path)
+    if settings.accuracy_floor is not None and settings.max_drop is not None:
+        raise ConfigError("Give --accuracy-floor or --max-drop, not both.")
+    if (settings.mean is None) != (settings.std is None):
+        raise ConfigError("Give --mean and --std together.")
+    return settings
+
+
+def parse_settings(values: dict[str, Any], said: set[str], path: Path) -> Settings:
+    """Validate; the first fault becomes one sentence that names its origin."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        option = f"--{name.replace('_', '-')}"
+        origin = option if name in said else f"{name!r} in {path}"
+        if fault["type"] == "extra_forbidden":
+            choices = ", ".join(sorted(Settings.model_fields))
+            message = f"Unknown setting {origin}: choose from {choices}."
+            raise ConfigError(message) from error
+        expected = fault["msg"][0].lower() + fault["msg"][1:]
+        message = f"{origin}: {expected}, found {values.get(name)!r}."
+        raise ConfigError(message) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    return {key.replace("-", "_"): value for key, value in held.items()}

@@ -1,0 +1,185 @@
+"""Data from the user's own code, and from torchvision's data sets."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision import datasets
+
+from edgeprune.data.npz import channels_first
+from edgeprune.data.splits import (
+    VALIDATION_SHARE,
+    Arrays,
+    Batch,
+    Batches,
+    Reading,
+    Splits,
+    array_splits,
+    check,
+    count_classes,
+    shuffling,
+)
+from edgeprune.errors import DataError
+
+
+def load(source: str, reading: Reading) -> Splits:
+    """Call `package.module:factory`, which returns loaders or data sets.
+
+    The factory takes no arguments and returns (train, validation, test) or
+    (train, test), as a tuple or a dict with these names. Each is a data set of
+    (input, class) or a loader of batches of them.
+
+    Raises:
+        DataError: the factory cannot be found or called, or returns something else.
+    """
+    factory = import_factory(source)
+    try:
+        made = factory()
+    except Exception as error:
+        message = f"{source} failed: {type(error).__name__}: {error}."
+        raise DataError(message) from error
+    return splits_of(source, made, reading)
+
+
+def splits_of(name: str, made: Any, reading: Reading) -> Splits:
+    """Splits of whatever a user hands over: loaders, data sets, or Splits already.
+
+    Raises:
+        DataError: neither of them.
+    """
+    if isinstance(made, Splits):
+        return made
+    if isinstance(made, Arrays):
+        return array_splits(made, reading)
+    train, validation, test, note = _three(name, made)
+    loaders: list[Batches] = [
+        _loader(train, reading, shuffling(reading)),
+        _loader(validation, reading, None),
+        _loader(test, reading, None),
+    ]
+    labels = [_labels(name, loader) for loader in loaders]
+    first = _first(name, loaders[0])
+    return check(
+        Splits(
+            name=name,
+            train=loaders[0],
+            validation=loaders[1],
+            test=loaders[2],
+            calibration=_loader(train, reading, None),
+            classes=count_classes(name, labels),
+            sample_shape=tuple(first[0].shape[1:]),
+            sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
+            note=note,
+        )
+    )
+
+
+def load_torchvision(source: str, reading: Reading) -> Splits:
+    """`NAME@ROOT`: a torchvision data set that is on disk already; nothing is fetched.
+
+    Raises:
+        DataError: no such data set, or its files are not under ROOT.
+    """
+    name, _, root = source.partition("@")
+    kind = getattr(datasets, name, None)
+    if kind is None or not root:
+        message = f"Write torchvision:NAME@ROOT with a data set of torchvision, found {source!r}."
+        raise DataError(message)
+    try:
+        train, test = kind(root, train=True), kind(root, train=False)
+        arrays = [(np.asarray(item.data), np.asarray(item.targets)) for item in (train, test)]
+    except (RuntimeError, OSError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"torchvision:{source} cannot be read: {reason}") from error
+    (x_train, y_train), (x_test, y_test) = arrays
+    return array_splits(
+        Arrays(
+            f"torchvision:{source}",
+            channels_first(x_train),
+            y_train,
+            channels_first(x_test),
+            y_test,
+        ),
+        reading,
+    )
+
+
+def import_factory(source: str) -> Callable[..., Any]:
+    """The callable behind `package.module:name`, looked for in the current folder too.
+
+    Raises:
+        DataError: it cannot be imported.
+    """
+    module, _, name = source.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        message = f"Cannot import {source!r}: {error}. Write package.module:factory."
+        raise DataError(message) from error
+    if not callable(found):
+        raise DataError(f"{source!r} is not callable.")
+    return found
+
+
+def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
+    """(train, validation, test, how they were split)."""
+    if isinstance(made, Mapping):
+        validation = made.get("validation", made.get("val"))
+        parts = [made.get("train"), validation, made.get("test")]
+        parts = [part for part in parts if part is not None]
+    else:
+        parts = list(made) if isinstance(made, Sequence) else []
+    if len(parts) == 3:  # noqa: PLR2004
+        return parts[0], parts[1], parts[2], "split by the factory"
+    whole = getattr(parts[0], "dataset", parts[0]) if parts else None
+    if len(parts) != 2 or not isinstance(whole, Dataset):  # noqa: PLR2004
+        message = (
+            f"{name} must return (train, validation, test) loaders or data sets, or "
+            f"(train, test) of which train can be split; found {type(made).__name__}."
+        )
+        raise DataError(message)
+    order = np.random.default_rng(0).permutation(len(whole)).tolist()  # type: ignore[arg-type]
+    cut = int(len(order) * VALIDATION_SHARE)
+    train, validation = Subset(whole, order[cut:]), Subset(whole, order[:cut])
+    note = f"validation: {VALIDATION_SHARE:.0%} cut from the training data"
+    return train, validation, parts[1], note
+
+
+def _loader(
+    part: Any, reading: Reading, generator: torch.Generator | None
+) -> DataLoader[Batch] | Batches:
+    if not isinstance(part, Dataset):
+        return part
+    return DataLoader(
+        part, reading.batch_size, shuffle=generator is not None, generator=generator
+    )
+
+
+def _first(name: str, loader: Batches) -> Batch:
+    first = next(iter(loader), None)
+    if first is None:
+        raise DataError(f"Data {name!r} has an empty train split.")
+    return first
+
+
+def _labels(name: str, loader: Batches) -> torch.Tensor:
+    """All labels of a loader; also the check that it yields pairs of tensors."""
+    labels = []
+    for batch in loader:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:  # noqa: PLR2004
+            message = f"{name} must yield (inputs, labels), found {type(batch).__name__}."
+            raise DataError(message)
+        labels.append(torch.as_tensor(batch[1]).reshape(-1))
+    if not labels:
+        raise DataError(f"Data {name!r} has an empty split.")
+    return torch.cat(labels)

@@ -1,0 +1,59 @@
+"""`--data` to splits: which loader a description is meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeprune.data import digits, factory, folder, npz
+from edgeprune.data.splits import Reading, Splits
+from edgeprune.errors import DataError
+
+Loader = Callable[..., Splits]
+
+# By the kind of description: what it looks like is decided in `_kind`.
+SOURCES: dict[str, Loader] = {
+    "digits": digits.load,
+    "npz": npz.load,
+    "folder": folder.load,
+    "torchvision": factory.load_torchvision,
+    "factory": factory.load,
+}
+
+
+def load_data(
+    source: str, reading: Reading, input_shape: tuple[int, ...] | None = None
+) -> Splits:
+    """A data set by its description on the command line.
+
+    Args:
+        input_shape: what images of a folder are resized to, (C, H, W).
+
+    Raises:
+        DataError: no such data, unreadable, or unfit for training a classifier.
+    """
+    kind, rest = _kind(source)
+    if kind != "folder":
+        return SOURCES[kind](rest, reading)
+    if input_shape is None or len(input_shape) != 3:  # noqa: PLR2004  C, H, W
+        raise DataError("An image folder needs --input CxHxW, such as --input 3x64x64.")
+    return SOURCES[kind](rest, reading, input_shape)
+
+
+def _kind(source: str) -> tuple[str, str]:
+    if source == "digits":
+        return "digits", source
+    if source.startswith("torchvision:"):
+        return "torchvision", source.removeprefix("torchvision:")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return "folder", str(path)
+    if path.suffix == ".npz":
+        return "npz", str(path)
+    if ":" in source:
+        return "factory", source
+    message = (
+        f"Unknown data {source!r}: give 'digits', a folder of images, an .npz file, "
+        "torchvision:NAME@ROOT or package.module:factory."
+    )
+    raise DataError(message)

@@ -1,0 +1,66 @@
+"""An .npz file with x_train, y_train, x_test, y_test (and x_val, y_val)."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
+from edgeprune.errors import DataError
+
+NEEDED = ("x_train", "y_train", "x_test", "y_test")
+IMAGE_CHANNELS = (1, 3, 4)
+
+
+def load(source: str, reading: Reading) -> Splits:
+    """Arrays of any shape (N, ...); images (N, H, W[, C]) in bytes are put C first.
+
+    Raises:
+        DataError: unreadable, or an array is missing.
+    """
+    arrays = _read(Path(source))
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        message = (
+            f"{source} lacks {', '.join(missing)}: it must hold {', '.join(NEEDED)} "
+            "(x_val and y_val as you like)."
+        )
+        raise DataError(message)
+    images = {
+        name: channels_first(arrays[name]) if name.startswith("x") else arrays[name]
+        for name in arrays
+    }
+    given = "x_val" in images and "y_val" in images
+    return array_splits(
+        Arrays(
+            name=source,
+            x_train=images["x_train"],
+            y_train=images["y_train"],
+            x_test=images["x_test"],
+            y_test=images["y_test"],
+            x_validation=images["x_val"] if given else None,
+            y_validation=images["y_val"] if given else None,
+        ),
+        reading,
+    )
+
+
+def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Byte images (N, H, W) or (N, H, W, C) as (N, C, H, W); anything else as it is."""
+    if x.dtype != np.uint8:
+        return x
+    if x.ndim == 3:  # noqa: PLR2004
+        return x[:, None]
+    last = x.ndim == 4 and x.shape[-1] in IMAGE_CHANNELS  # noqa: PLR2004
+    return x.transpose(0, 3, 1, 2) if last else x
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"Data file {str(path)!r} cannot be read: {error}.") from error

@@ -1,0 +1,243 @@
+"""Three splits of batches, and the checks that every data set must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from edgeprune.errors import DataError
+
+Batch = tuple[Tensor, Tensor]
+
+VALIDATION_SHARE = 0.15  # of the training data, where no validation split is given
+TEST_SHARE = 0.15
+
+
+class Batches(Protocol):
+    """Batches (inputs, labels) that can be gone through again and again."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Inputs are brought to (x - mean) / std, channel by channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scale a batch of shape (N, C, ...)."""
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (x - mean.reshape(shape)) / std.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data set is read: batch size, order of the training data, scale."""
+
+    batch_size: int
+    seed: int = 0
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True)
+class TensorBatches:
+    """Batches of data that fit in memory; no copies but the batch itself.
+
+    Attributes:
+        x: inputs, shape (N, ...); uint8 is scaled to 0..1 batch by batch.
+        y: class indices, shape (N,).
+        generator: draws a new order in every pass if given.
+    """
+
+    x: Tensor
+    y: Tensor
+    reading: Reading
+    generator: torch.Generator | None = None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.y)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.arange(len(self.y))
+        if self.generator is not None:
+            order = torch.randperm(len(self.y), generator=self.generator)
+        scale = self.reading.scale
+        for index in order.split(self.reading.batch_size):
+            x = as_float(self.x[index])
+            yield (scale(x) if scale else x), self.y[index]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, split.
+
+    Attributes:
+        calibration: training data in a fixed order and without augmentation.
+        classes: number of classes.
+        sample_shape: of one input, without the batch axis.
+        note: how the splits were made, where that was a choice.
+    """
+
+    name: str
+    train: Batches
+    validation: Batches
+    test: Batches
+    calibration: Batches
+    classes: int
+    sample_shape: tuple[int, ...]
+    sizes: tuple[int, int, int]
+    note: str = ""
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Inputs in float32; bytes are scaled to 0..1."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A data set in memory, before it is cut into batches."""
+
+    name: str
+    x_train: NDArray[np.generic]
+    y_train: NDArray[np.generic]
+    x_test: NDArray[np.generic]
+    y_test: NDArray[np.generic]
+    x_validation: NDArray[np.generic] | None = None
+    y_validation: NDArray[np.generic] | None = None
+    note: str = ""
+
+
+def array_splits(arrays: Arrays, reading: Reading) -> Splits:
+    """Splits of arrays; a validation split is cut from the training data if missing.
+
+    Raises:
+        DataError: empty, one class only, labels that are no class indices, NaN.
+    """
+    arrays = arrays if arrays.x_validation is not None else _cut_validation(arrays)
+    pairs = {
+        "train": (arrays.x_train, arrays.y_train),
+        "validation": (arrays.x_validation, arrays.y_validation),
+        "test": (arrays.x_test, arrays.y_test),
+    }
+    held = {
+        split: _tensors(f"{arrays.name}: {split}", x, y)
+        for split, (x, y) in pairs.items()
+    }
+    x, y = held["train"]
+    batches = {
+        split: TensorBatches(*held[split], reading)
+        for split in ("validation", "test")
+    }
+    return check(
+        Splits(
+            name=arrays.name,
+            train=TensorBatches(x, y, reading, shuffling(reading)),
+            validation=batches["validation"],
+            test=batches["test"],
+            calibration=TensorBatches(x, y, reading),
+            classes=count_classes(arrays.name, [item[1] for item in held.values()]),
+            sample_shape=tuple(x.shape[1:]),
+            sizes=(len(y), *(len(batches[name]) for name in ("validation", "test"))),
+            note=arrays.note,
+        )
+    )
+
+
+def shuffling(reading: Reading) -> torch.Generator:
+    """What draws the order of the training data."""
+    return torch.Generator().manual_seed(reading.seed)
+
+
+def count_classes(name: str, labels: list[Tensor]) -> int:
+    """Number of classes, which are numbered from 0.
+
+    Raises:
+        DataError: fewer than two classes in the training labels.
+    """
+    present = labels[0].unique()
+    if len(present) < 2:  # noqa: PLR2004  one class cannot be told from another
+        message = (
+            f"Data {name!r} has one class only (label {present[0].item()}): "
+            "give at least two."
+        )
+        raise DataError(message)
+    return int(max(item.max() for item in labels)) + 1
+
+
+def check(splits: Splits) -> Splits:
+    """The first batch of each split, looked at.
+
+    Raises:
+        DataError: an empty split, NaN or infinity, a batch that is no pair.
+    """
+    for split in ("train", "validation", "test"):
+        first = next(iter(getattr(splits, split)), None)
+        if first is None:
+            raise DataError(f"Data {splits.name!r} has an empty {split} split.")
+        if not torch.isfinite(first[0]).all():
+            message = f"Data {splits.name!r} has NaN or infinity in its {split} split."
+            raise DataError(message)
+    return splits
+
+
+def as_tensors(value: NDArray[np.generic]) -> Tensor:
+    """An array as a tensor that owns its memory."""
+    return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _cut_validation(arrays: Arrays) -> Arrays:
+    if len(arrays.y_train) < 4:  # noqa: PLR2004  two classes, on both sides
+        raise DataError(
+            f"Data {arrays.name!r} has {len(arrays.y_train)} training samples: "
+            "too few to split."
+        )
+    x, x_val, y, y_val = split_off(
+        arrays.x_train, arrays.y_train, VALIDATION_SHARE
+    )
+    note = f"{arrays.note}validation: {VALIDATION_SHARE:.0%} cut from the training data"
+    return replace(
+        arrays, x_train=x, y_train=y, x_validation=x_val, y_validation=y_val, note=note
+    )
+
+
+def split_off(
+    x: NDArray[np.generic], y: NDArray[np.generic], share: float
+) -> list[NDArray[np.generic]]:
+    """(x, x of the part, y, y of the part): stratified where classes allow, fixed."""
+    _, counts = np.unique(y, return_counts=True)
+    stratify = y if counts.min() > 1 and len(y) * share >= len(counts) else None
+    return train_test_split(x, y, test_size=share, random_state=0, stratify=stratify)
+
+
+def _tensors(
+    name: str, x: NDArray[np.generic] | None, y: NDArray[np.generic] | None
+) -> Batch:
+    """One split's arrays, looked at."""
+    assert x is not None
+    assert y is not None
+    if len(x) != len(y) or len(y) == 0:
+        raise DataError(f"Data {name} has {len(x)} inputs and {len(y)} labels.")
+    labels = y.reshape(len(y), -1)
+    if labels.shape[1] != 1 or not np.issubdtype(y.dtype, np.integer):
+        message = (
+            f"Data {name} labels must be integer class numbers of shape (N,), found "
+            f"{y.dtype} {y.shape}."
+        )
+        raise DataError(message)
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        raise DataError(f"Data {name} has NaN or infinity among its inputs.")
+    if labels.min() < 0:
+        raise DataError(f"Data {name} has negative labels.")
+    return as_tensors(x), as_tensors(labels[:, 0].astype(np.int64))

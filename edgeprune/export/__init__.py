@@ -1,0 +1,1 @@
+"""Export: what file does the device get, and is it the same function?"""

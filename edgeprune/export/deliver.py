@@ -1,0 +1,82 @@
+"""The files that the device gets: proved against the module, int8 only where it pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeprune.data import Splits
+from edgeprune.errors import ExportError
+from edgeprune.export.parity import compare_with_file, prove_parity
+from edgeprune.export.quantize import quantize
+from edgeprune.export.session import OnnxModel
+from edgeprune.measure.bench import Bench, Exported
+from edgeprune.records import ModelFigures, Parity, Quantisation
+from edgeprune.workload import accuracy
+
+
+NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What quantisation gave."""
+
+    verdict: Quantisation
+    figures: ModelFigures | None = None
+    parity: Parity | None = None
+
+
+def validation_accuracy(path: Path, splits: Splits) -> float:
+    """Of the exported file, on the validation split, 0..1."""
+    return accuracy(OnnxModel(path), splits.validation)
+
+
+def prove(item: Exported, splits: Splits) -> Parity:
+    """The file computes what the module computes, on real validation inputs.
+
+    Raises:
+        ParityError: it does not.
+    """
+    return prove_parity(item.model, item.path, splits.validation)
+
+
+def add_test_accuracy(figures: ModelFigures, path: Path, splits: Splits) -> ModelFigures:
+    """The one reading of the test split."""
+    return replace(figures, test_accuracy=accuracy(OnnxModel(path), splits.test))
+
+
+def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8:
+    """Quantise, measure against the fp32 file, and keep it only where it is faster.
+
+    A file below the accuracy floor is not kept either.
+    """
+    path = item.path.with_name(f"{item.path.stem}.int8.onnx")
+    try:
+        quantize(item.path, path, splits.calibration)
+    except ExportError as error:
+        return Int8(Quantisation(kept=False, reason=str(error)))
+    small = Exported(item.model, path, item.cost, precision="int8")
+    plain, fast = bench.compare([item, small])
+    found = validation_accuracy(path, splits)
+    speedup = plain.median_ms / fast.median_ms
+    reason = f"{speedup:.2f}x the speed of fp32 in the same run"
+    if speedup <= 1:
+        reason = f"fp32 is faster here: int8 has {reason}"
+    elif found < floor:
+        reason = f"validation accuracy {found:.2%} is below the floor {floor:.2%}"
+    kept = speedup > 1 and found >= floor
+    verdict = Quantisation(
+        kept=kept,
+        reason=reason,
+        latency_ms=fast.median_ms,
+        speedup=speedup,
+        validation_accuracy=found,
+        size_bytes=path.stat().st_size,
+    )
+    if not kept:
+        path.unlink()
+        return Int8(verdict)
+    figures = replace(bench.figures(small, fast), validation_accuracy=found)
+    figures = add_test_accuracy(figures, path, splits)
+    return Int8(verdict, figures, compare_with_file(item.model, path, splits.validation))

@@ -1,0 +1,71 @@
+"""Is the exported file the same function as the model it came from?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.errors import ParityError
+from edgeprune.export.session import OnnxModel
+from edgeprune.graph.trace import evaluating
+from edgeprune.records import Parity
+
+SAMPLES = 256
+TOLERANCE = 1e-3  # of the largest output: float32 sums in another order
+AGREEMENT = 0.99  # of top-1 answers; ties may fall either way
+
+
+def prove_parity(
+    model: nn.Module, path: Path, batches: Iterable[tuple[Tensor, Tensor]]
+) -> Parity:
+    """Compare a module with its file on real inputs.
+
+    Raises:
+        ParityError: outputs differ by more than float32 rounding explains.
+    """
+    parity = compare_with_file(model, path, batches)
+    if not parity.passed:
+        message = (
+            f"{path.name} differs from the PyTorch model by "
+            f"{parity.largest_relative:.2e} of the largest output (allowed "
+            f"{TOLERANCE:.0e}), top-1 agreement {parity.top1_agreement:.1%}: it is not "
+            "the same function and is not kept."
+        )
+        raise ParityError(message)
+    return parity
+
+
+def compare_with_file(
+    model: nn.Module, path: Path, batches: Iterable[tuple[Tensor, Tensor]]
+) -> Parity:
+    """The differences between a module and a file, whatever they are."""
+    exported = OnnxModel(path)
+    expected, found = [], []
+    seen = 0
+    with evaluating(model), torch.no_grad():
+        for x, _ in batches:
+            if seen >= SAMPLES:
+                break
+            expected.append(model(x[: SAMPLES - seen]))
+            found.append(exported(x[: SAMPLES - seen]))
+            seen += len(expected[-1])
+    return compare_outputs(path.name, torch.cat(expected), torch.cat(found))
+
+
+def compare_outputs(name: str, expected: Tensor, found: Tensor) -> Parity:
+    """Largest differences, absolute and relative to the largest expected output."""
+    difference = float((expected - found).abs().max())
+    relative = difference / max(float(expected.abs().max()), 1e-12)
+    agreement = float((expected.argmax(1) == found.argmax(1)).double().mean())
+    return Parity(
+        file=name,
+        samples=len(expected),
+        largest_absolute=difference,
+        largest_relative=relative,
+        top1_agreement=agreement,
+        tolerance=TOLERANCE,
+        passed=relative <= TOLERANCE and agreement >= AGREEMENT,
+    )

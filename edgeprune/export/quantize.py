@@ -1,0 +1,107 @@
+"""Static int8 quantisation in QDQ form, calibrated on training data."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import tempfile
+from collections.abc import Iterable
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+from edgeprune.errors import ExportError
+from edgeprune.files import write_whole
+from edgeprune.graph.trace import first_line
+
+CALIBRATION_SAMPLES = 128
+
+
+class _Reader(CalibrationDataReader):
+    """Feeds calibration samples in batches of the size that the file takes."""
+
+    def __init__(self, path: Path, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        first = session.get_inputs()[0]
+        batch = first.shape[0] if isinstance(first.shape[0], int) else 1
+        samples = _first_samples(batches, CALIBRATION_SAMPLES)
+        count = max(batch, len(samples) // batch * batch)
+        samples = np.resize(samples, (count, *samples.shape[1:]))
+        self._feeds = iter(
+            [
+                {first.name: samples[start : start + batch]}
+                for start in range(0, count, batch)
+            ]
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.float32]]:
+        """The next batch; None at the end, as the base class asks."""
+        return next(self._feeds, None)  # type: ignore[return-value]
+
+
+def quantize(
+    source: Path, target: Path, batches: Iterable[tuple[Tensor, Tensor]]
+) -> None:
+    """Write an int8 version of an ONNX file: weights per channel, static activations.
+
+    On x86 activations are unsigned: signed ones have no fast kernel there.
+
+    Raises:
+        ExportError: ONNX Runtime refuses.
+    """
+    x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        try:
+            quant_pre_process(str(source), str(prepared))
+            quantize_static(
+                str(prepared),
+                str(written),
+                _Reader(prepared, batches),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+            content = written.read_bytes()
+        except Exception as error:
+            message = f"{source.name} cannot be quantised: {first_line(error)}."
+            raise ExportError(message) from error
+    write_whole(target, content)
+
+
+def _first_samples(
+    batches: Iterable[tuple[Tensor, Tensor]], count: int
+) -> NDArray[np.float32]:
+    """Inputs of the first samples, shape (count, ...)."""
+    held: list[Any] = []
+    for x, _ in batches:
+        held.append(x.numpy().astype(np.float32))
+        if sum(len(part) for part in held) >= count:
+            break
+    return np.concatenate(held)[:count]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime's quantiser logs advice that this module already follows."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

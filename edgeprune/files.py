@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all, and folders that lose nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from edgeprune.errors import OutputError
+
+PUBLIC = 0o644  # mkstemp makes files that only their owner may read
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write aside, sync and rename, so that no half file is ever seen.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(PUBLIC)
+        Path(aside).replace(path)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error}.") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse an output folder before any work if it could not be written later.
+
+    Raises:
+        OutputError: it holds a run already, is a file, or cannot be written.
+    """
+    if (folder / "report.json").exists():
+        message = f"{folder} already holds a run: choose another --out or move it away."
+        raise OutputError(message)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise OutputError(f"Cannot write to {folder}: {existing} is no folder.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        message = f"Cannot write to {folder}: {error.strerror or error}."
+        raise OutputError(message) from error
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

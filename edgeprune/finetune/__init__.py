@@ -1,0 +1,1 @@
+"""Finetune: how much accuracy comes back?"""

@@ -1,0 +1,143 @@
+"""What a network costs, counted from its trace: MACs, parameters, activations.
+
+One multiply-accumulate is one MAC. Convolutions and matrix products are counted,
+elementwise work and normalisation are not: a runtime fuses them away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import fx
+
+from edgeprune.graph.rules import bound_arguments, operator_name, result_shape
+from edgeprune.graph.trace import Trace
+from edgeprune.records import LayerCost
+
+FLOAT_BYTES = 4
+WEIGHTED = {
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "linear",
+}
+PRODUCTS = {"matmul", "bmm", "mm", "addmm", "baddbmm"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A network's counted cost.
+
+    Attributes:
+        activation_peak_bytes: most bytes alive at once in float32 when operators run
+            in traced order and free their inputs as soon as they can.
+    """
+
+    layers: tuple[LayerCost, ...]
+    macs: int
+    params: int
+    activation_peak_bytes: int
+
+
+def count(traced: Trace) -> Cost:
+    """Count a traced network."""
+    layers = tuple(
+        _layer(traced, node) for node in traced.nodes if _is_weighted(traced, node)
+    )
+    products = sum(_product_macs(node) for node in traced.nodes)
+    params = {
+        traced.owners[node.name]: math.prod(result_shape(node))
+        for node in traced.nodes
+        if node.op == "placeholder" and node.name in _parameters(traced)
+    }
+    return Cost(
+        layers=layers,
+        macs=sum(layer.macs for layer in layers) + products,
+        params=sum(params.values()),
+        activation_peak_bytes=_activation_peak(traced),
+    )
+
+
+def with_latency(
+    layers: tuple[LayerCost, ...], latency_ms: Mapping[str, float]
+) -> tuple[LayerCost, ...]:
+    """The layers with the runtime's time for each, by the path of its weight."""
+    return tuple(
+        replace(layer, latency_ms=latency_ms.get(layer.name)) for layer in layers
+    )
+
+
+def _parameters(traced: Trace) -> Mapping[str, str]:
+    return traced.program.graph_signature.inputs_to_parameters
+
+
+def _is_weighted(traced: Trace, node: fx.Node) -> bool:
+    if node.op != "call_function" or operator_name(node) not in WEIGHTED:
+        return False
+    return bound_arguments(node)["weight"].name in traced.owners
+
+
+def _layer(traced: Trace, node: fx.Node) -> LayerCost:
+    arguments = bound_arguments(node)
+    weight, bias = arguments["weight"], arguments.get("bias")
+    shape, kernel = result_shape(node), result_shape(weight)
+    name = operator_name(node)
+    if "transpose" in name:
+        positions = math.prod(result_shape(arguments["input"])[2:])
+        macs = shape[0] * positions * math.prod(kernel)
+    else:
+        macs = math.prod(shape) * math.prod(kernel[1:])
+    params = math.prod(kernel) + (math.prod(result_shape(bias)) if bias else 0)
+    return LayerCost(
+        name=traced.owners[weight.name],
+        kind=name,
+        output_shape=shape,
+        macs=macs,
+        params=params,
+        activation_bytes=math.prod(shape) * FLOAT_BYTES,
+    )
+
+
+def _product_macs(node: fx.Node) -> int:
+    if node.op != "call_function" or operator_name(node) not in PRODUCTS:
+        return 0
+    first = [item for item in node.all_input_nodes if len(result_shape(item)) > 1]
+    return math.prod(result_shape(node)) * result_shape(first[-2])[-1]
+
+
+def _activation_peak(traced: Trace) -> int:
+    """Liveness over the traced order; views and in-place results share their input."""
+    nodes = [node for node in traced.nodes if node.op != "output"]
+    last_use = {
+        source: index
+        for index, node in enumerate(traced.nodes)
+        for source in node.all_input_nodes
+    }
+    alive = peak = 0
+    for index, node in enumerate(nodes):
+        if node.name in traced.owners:
+            continue
+        alive += _bytes(node)
+        peak = max(peak, alive)
+        done = {item for item in (*node.all_input_nodes, node)}
+        alive -= sum(
+            _bytes(item)
+            for item in done
+            if last_use.get(item, index) == index and item.name not in traced.owners
+        )
+    return peak
+
+
+SHARING = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute"}
+
+
+def _bytes(node: fx.Node) -> int:
+    name = str(node.target).removeprefix("aten.").split(".")[0]
+    if name in SHARING or name.endswith("_"):
+        return 0
+    return math.prod(result_shape(node)) * FLOAT_BYTES

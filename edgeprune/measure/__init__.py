@@ -1,0 +1,1 @@
+"""Measure: what does this file take on the target? The worker runs there, we read."""

@@ -1,0 +1,99 @@
+"""From a module to figures: write its file, count it, time it on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgeprune.files import sha256
+from edgeprune.graph.cost import Cost, count, with_latency
+from edgeprune.graph.trace import Inputs, trace
+from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
+from edgeprune.measure.runner import Runner
+from edgeprune.records import (
+    LayerCost,
+    Memory,
+    ModelFigures,
+    Timing,
+    TimingSummary,
+)
+
+LAYOUT_SUFFIX = "_nchwc"  # what ONNX Runtime appends when it changes a node's layout
+FUSED_PREFIX = "fused "
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A module, its file and its counted cost; not measured yet."""
+
+    model: nn.Module
+    path: Path
+    cost: Cost
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A target to measure on, and the folder that files are written to.
+
+    Attributes:
+        inputs: the example batch whose shape is exported.
+    """
+
+    runner: Runner
+    inputs: Inputs
+    folder: Path
+    dynamic_batch: bool = False
+
+    def export(self, model: nn.Module, name: str) -> Exported:
+        """Write a module as `name`.onnx and count it."""
+        path = self.folder / f"{name}.onnx"
+        write_onnx(model, self.inputs, path, dynamic_batch=self.dynamic_batch)
+        return Exported(model, path, count(trace(model, self.inputs)))
+
+    def compare(self, files: Sequence[Exported]) -> list[Timing]:
+        """Time files against each other, their rounds in turn."""
+        return self.runner.time([item.path for item in files])
+
+    def figures(self, item: Exported, timing: Timing) -> ModelFigures:
+        """All figures of one file: counted, timed, and profiled by layer."""
+        return ModelFigures(
+            file=item.path.name,
+            sha256=sha256(item.path),
+            precision=item.precision,
+            size_bytes=item.path.stat().st_size,
+            macs=item.cost.macs,
+            params=item.cost.params,
+            memory=Memory(
+                process_peak_bytes=self.runner.peak_memory(item.path) or None,
+                activation_peak_bytes=item.cost.activation_peak_bytes,
+            ),
+            timing=timing,
+            summary=TimingSummary.of(timing),
+            layers=self.layers(item),
+        )
+
+    def layers(self, item: Exported) -> tuple[LayerCost, ...]:
+        """Each layer with its time in the runtime's profile, fused followers included.
+
+        Times are None where the runtime's operators cannot be told apart, as in int8.
+        """
+        if item.precision != "fp32":
+            return item.cost.layers
+        made_by = weights_of_nodes(item.path)
+        spent: dict[str, float] = {}
+        layer = ""
+        for node in self.runner.profile(item.path):
+            plain = node.name.removeprefix(FUSED_PREFIX).removesuffix(LAYOUT_SUFFIX)
+            layer = made_by.get(plain, layer)  # reorders belong to what came before
+            spent[layer] = spent.get(layer, 0.0) + node.latency_ms
+        return with_latency(item.cost.layers, spent)
+
+
+def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by its path."""
+    return {name: tuple(value.shape) for name, value in model.named_parameters()}
+

@@ -1,0 +1,152 @@
+"""A module as one ONNX file: checked, names kept, weights inside.
+
+It stands with measuring because only a file can be measured: the profile and every
+attempt of the planner need one, long before the export stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from edgeprune.errors import ExportError
+from edgeprune.files import write_whole
+from edgeprune.graph.trace import Inputs, evaluating, first_line
+
+INPUT_NAME = "input"
+OUTPUT_NAME = "output"
+
+
+def write_onnx(
+    model: nn.Module, inputs: Inputs, path: Path, *, dynamic_batch: bool = False
+) -> None:
+    """Write a model in float32 at evaluation mode, whole or not at all.
+
+    Args:
+        inputs: example inputs, whose shapes the file fixes.
+        dynamic_batch: leave the first axis open.
+
+    Raises:
+        ExportError: the exporter or the checker refuses the model.
+    """
+    names = [INPUT_NAME] if len(inputs) == 1 else [
+        f"{INPUT_NAME}_{index}" for index in range(len(inputs))
+    ]
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
+    try:
+        with evaluating(model), _quiet():
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                input_names=names,
+                dynamic_shapes=shapes,
+                verbose=False,
+                external_data=False,
+            )
+        assert program is not None  # the dynamo exporter returns a program
+        proto = program.model_proto
+        _name_output_(proto)
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        message = f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}."
+        raise ExportError(message) from error
+    write_whole(path, proto.SerializeToString())
+
+
+def weights_of_nodes(path: Path) -> dict[str, str]:
+    """For every value in an ONNX file, the weight of the layer that made it.
+
+    The runtime names its fused operators after values; a weight keeps its path in the
+    module. Values without a weighted layer before them are absent.
+    """
+    graph = onnx.load(path).graph
+    weights = {item.name for item in graph.initializer}
+    made_by: dict[str, str] = {}
+    for node in graph.node:
+        own = [name for name in node.input if name in weights]
+        if node.op_type in WEIGHTED and own:
+            layer = own[0]
+        else:
+            layer = next((made_by[name] for name in node.input if name in made_by), "")
+        for name in (node.name, *node.output):
+            if layer:
+                made_by[name] = layer
+    return made_by
+
+
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
+def write_probe(path: Path, channels: int, *, size: int = 28, ends: int = 64) -> None:
+    """A small file of three 3x3 convolutions, ends -> channels -> channels -> ends.
+
+    It shows how the runtime's time depends on a channel count.
+    """
+    widths = [ends, channels, channels, ends]
+    rng = np.random.default_rng(0)
+    nodes, tensors, value = [], [], INPUT_NAME
+    for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        weight = rng.standard_normal((after, before, 3, 3)).astype(np.float32)
+        bias = np.zeros(after, np.float32)
+        tensors.append(numpy_helper.from_array(weight, f"weight{index}"))
+        tensors.append(numpy_helper.from_array(bias, f"bias{index}"))
+        inputs = [value, f"weight{index}", f"bias{index}"]
+        nodes.append(
+            onnx.helper.make_node("Conv", inputs, [f"conv{index}"], pads=[1, 1, 1, 1])
+        )
+        nodes.append(onnx.helper.make_node("Relu", [f"conv{index}"], [f"relu{index}"]))
+        value = f"relu{index}"
+    shape = [1, ends, size, size]
+    describe = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "probe",
+        [describe(INPUT_NAME, onnx.TensorProto.FLOAT, shape)],
+        [describe(value, onnx.TensorProto.FLOAT, shape)],
+        tensors,
+    )
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    write_whole(path, model.SerializeToString())
+
+
+def _name_output_(proto: onnx.ModelProto) -> None:
+    """Give a single output its plain name."""
+    if len(proto.graph.output) != 1:
+        return
+    old = proto.graph.output[0].name
+    proto.graph.output[0].name = OUTPUT_NAME
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = OUTPUT_NAME
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints and warns about itself; none of it helps a user."""
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,168 @@
+"""One interface to every device: send these models with this recipe, get all samples.
+
+The only runner so far is the host's: a child process, so that this process's threads
+and memory do not disturb what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeprune.errors import MeasurementError, TargetError
+from edgeprune.records import Machine, Timing
+from edgeprune.targets import Target
+from edgeprune.targets import Timing as Recipe
+
+WORKER = Path(__file__).parent / "worker.py"
+SENTINEL = "@@EDGEPRUNE "
+TIMEOUT_S = 900
+BRIEF = Recipe(warmup=3, warmup_s=0.1, iterations=5, seconds=0.08, rounds=3)
+ONCE = Recipe(warmup=0, warmup_s=0.0, iterations=2, seconds=0.0, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTime:
+    """One operator as the runtime ran it."""
+
+    name: str
+    latency_ms: float
+
+
+class Runner(Protocol):
+    """What a target must be able to do."""
+
+    def time(
+        self, models: Sequence[Path], recipe: Recipe | None = None
+    ) -> list[Timing]:
+        """Time models against each other: their rounds alternate on the device."""
+        ...
+
+    def profile(self, model: Path) -> list[NodeTime]:
+        """The runtime's own time per operator, in the order in which they ran."""
+        ...
+
+    def peak_memory(self, model: Path) -> int:
+        """Bytes by which loading and running the model raises the resident peak."""
+        ...
+
+    def machine(self) -> Machine:
+        """What the device is."""
+        ...
+
+
+def runner_for(target: Target, seed: int = 0) -> Runner:
+    """The runner that reaches a target.
+
+    Raises:
+        TargetError: nothing reaches it.
+    """
+    if target.runner == "host":
+        return HostRunner(target, seed)
+    message = (
+        f"Target {target.name!r} is not connected, so no latency can be measured on it "
+        "and none is invented: choose --target host, or a target file whose runner "
+        "reaches a device."
+    )
+    raise TargetError(message)
+
+
+class HostRunner:
+    """Measures in child processes of this machine."""
+
+    def __init__(self, target: Target, seed: int = 0) -> None:
+        self.target = target
+        self.seed = seed
+
+    def time(
+        self, models: Sequence[Path], recipe: Recipe | None = None
+    ) -> list[Timing]:
+        """Time models in one child process, round by round in turn.
+
+        Args:
+            recipe: how long and how often; the target's own by default.
+        """
+        answer = self._ask(models, "time", recipe)
+        return [
+            Timing(
+                rounds_ms=tuple(tuple(samples) for samples in result["rounds_ms"]),
+                warmup_ms=tuple(result["warmup_ms"]),
+                load_ms=result["load_ms"],
+                threads=self.target.runtime.threads,
+                provider=result["provider"],
+                runtime=answer["runtime"],
+                pinned_cpus=tuple(answer["pinned_cpus"]),
+                machine=Machine(**answer["machine"]),
+                seed=self.seed,
+            )
+            for result in answer["results"]
+        ]
+
+    def profile(self, model: Path) -> list[NodeTime]:
+        """Per-operator medians from ONNX Runtime's profiler."""
+        nodes = self._ask([model], "profile")["results"][0]["nodes"]
+        return [NodeTime(name, latency_ms) for name, latency_ms in nodes]
+
+    def peak_memory(self, model: Path) -> int:
+        """Resident peak of a child that loads and runs just this model."""
+        return int(self._ask([model], "time", ONCE)["process_peak_bytes"])
+
+    def machine(self) -> Machine:
+        """This machine, as the worker sees it."""
+        return Machine(**self._ask([], "time")["machine"])
+
+    def _ask(
+        self, models: Sequence[Path], mode: str, recipe: Recipe | None = None
+    ) -> dict[str, Any]:
+        job = {
+            **(recipe or self.target.timing).model_dump(),
+            "mode": mode,
+            "models": [str(path.resolve()) for path in models],
+            "threads": self.target.runtime.threads,
+            "provider": self.target.runtime.provider,
+            "optimization": self.target.runtime.optimization,
+            "seed": self.seed,
+        }
+        return _read_answer(_run_worker(json.dumps(job)), models)
+
+
+def _run_worker(job: str) -> str:
+    """The worker's standard output."""
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+    try:
+        # -P keeps the worker's folder off the path: its files would shadow the stdlib.
+        done = subprocess.run(  # noqa: S603  our own interpreter and file
+            [sys.executable, "-P", str(WORKER)],
+            input=job,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"The measurement did not end within {TIMEOUT_S} s."
+        raise MeasurementError(message) from error
+    if SENTINEL not in done.stdout:
+        tail = done.stderr.strip().splitlines()[-1:] or ["no output"]
+        message = f"The measuring process ended with code {done.returncode}: {tail[0]}"
+        raise MeasurementError(message)
+    return done.stdout
+
+
+def _read_answer(output: str, models: Sequence[Path]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(output.rpartition(SENTINEL)[2])
+    if not answer["ok"]:
+        names = ", ".join(path.name for path in models)
+        message = (
+            f"Measuring {names} failed while trying to {answer['stage']}: "
+            f"{answer['error'].splitlines()[0]}"
+        )
+        raise MeasurementError(message)
+    return answer

@@ -1,0 +1,426 @@
+"""The main job: profile -> score -> prune -> finetune -> export.
+
+`Run.go` is the stages and the loop, readable top to bottom. Stages exchange records
+and do not know each other; only here do they meet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from edgeprune import stop
+from edgeprune.errors import ConfigError
+from edgeprune.export import deliver
+from edgeprune.finetune.loop import (
+    Recipe,
+    default_epochs,
+    evaluate,
+    flushing_denormals,
+    train,
+)
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import apply, survey
+from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.measure.runner import Runner
+from edgeprune.profile.network import Profile, profile_network
+from edgeprune.progress import Progress, Silent
+from edgeprune.prune import planner
+from edgeprune.prune.cost_model import CostModel
+from edgeprune.records import (
+    Attempt,
+    Budget,
+    ModelFigures,
+    Parity,
+    Plan,
+    Scores,
+    Step,
+    Timing,
+    TimingSummary,
+    Training,
+    pressure_of,
+)
+from edgeprune.score.context import Context
+from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
+from edgeprune.workload import Workload, check_weights
+
+CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is asked for.
+
+    Attributes:
+        floor: from the baseline's validation accuracy to the lowest that is accepted.
+        epochs: for each round; None lets the size of the data decide.
+    """
+
+    workload: Workload
+    runner: Runner
+    budget: Budget
+    floor: Callable[[float], float]
+    criterion: str = "taylor"
+    epochs: int | None = None
+    learning_rate: float = 0.02
+    dynamic_batch: bool = False
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    seed: int = 0
+    progress: Progress = Silent()
+
+
+@dataclass(frozen=True)
+class State:
+    """A network on its way: the baseline, or what a round has made of it.
+
+    Attributes:
+        beside: the baseline's timing from the measurement that timed this one.
+    """
+
+    exported: Exported
+    figures: ModelFigures
+    beside: Timing
+    plans: tuple[Plan, ...] = ()
+
+
+@dataclass
+class Journal:
+    """What a run has found so far, for the report."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    training: list[Training] = field(default_factory=list)
+    scores: Scores | None = None
+    notes: list[str] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add up the time spent in a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
+            self.stage_seconds[name] = spent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run returns; its files lie in the folder that it was given.
+
+    Attributes:
+        met: all budgets are met at or above the floor.
+        reason: why it ended.
+    """
+
+    met: bool
+    reason: str
+    floor: float
+    profile: Profile
+    baseline: State
+    result: State
+    int8: deliver.Int8
+    parity: tuple[Parity, ...]
+    journal: Journal
+
+
+class Run:
+    """One run: what it was asked for, what it measures with, what it has found.
+
+    Args:
+        folder: where files are written; it exists.
+    """
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.job = job
+        self.data = job.workload.data
+        self.bench = Bench(job.runner, job.workload.inputs, folder, job.dynamic_batch)
+        self.journal = Journal()
+
+    def go(self) -> Outcome:
+        """The most accurate network within the budget, and how it came about.
+
+        Raises:
+            EdgepruneError: a stage refuses its input or fails.
+        """
+        check_job(self.job)
+        with flushing_denormals():
+            self.profile, self.baseline = self._profile()
+            self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
+            self.limits = self._limits()
+            refusal = self._unreachable()
+            if refusal is None:
+                decision, result = self._loop()
+            else:
+                decision, result = stop.Decision("exhausted", refusal), self.baseline
+            return self._deliver(decision, result)
+
+    def _profile(self) -> tuple[Profile, State]:
+        """Stage 1: what does the network cost, and how accurate is it?"""
+        with self.journal.stage("profile"):
+            workload = self.job.workload
+            profile = profile_network(workload.model, self.bench, self.job.progress)
+            found = deliver.validation_accuracy(profile.exported.path, self.data)
+        figures = replace(profile.figures, validation_accuracy=found)
+        self.journal.steps.append(_step("baseline", figures, found, valid=True))
+        if found < CHANCE / self.data.classes:
+            note = f"the baseline guesses (accuracy {found:.1%}): is --weights missing?"
+            self.journal.notes.append(note)
+        return profile, State(profile.exported, figures, figures.timing)
+
+    def _limits(self) -> Budget:
+        """The budget; without one in ms, the result must not be slower at least."""
+        if self.job.budget.latency_ms is not None:
+            return self.job.budget
+        return replace(self.job.budget, latency_ms=self.baseline.figures.latency_ms)
+
+    def _unreachable(self) -> str | None:
+        """Export and measure the smallest network: is the budget out of reach?"""
+        if pressure_of(self.baseline.figures, self.limits) <= 1:
+            return None
+        progress, found = self.job.progress, []
+        progress.start("smallest network within reach", 2)
+        graph = self.profile.graph
+        equal = {group.name: torch.zeros(group.size) for group in graph.groups}
+        with self.journal.stage("profile"):
+            for step in dict.fromkeys((self.profile.step.step, 1)):
+                plan = planner.smallest(graph, equal, step)
+                attempt = self._attempt(self.baseline, graph, plan, self.limits)
+                found.append(attempt)
+                progress.advance()
+                if attempt.within_budget:
+                    break
+        best = min(found, key=lambda attempt: pressure_of(attempt, self.limits))
+        progress.finish(f"{best.latency_ms:.2f} ms, {best.macs / 1e6:.1f} M MACs")
+        if best.within_budget:
+            return None
+        return (
+            "the budget is out of reach: the smallest network that pruning can make of "
+            f"this one takes {best.latency_ms:.2f} ms, {best.macs / 1e6:.2f} M MACs, "
+            f"{best.params / 1e6:.3f} M parameters and {best.size_bytes / 1e6:.2f} MB; "
+            "a smaller --input, more threads in the target or another model would help"
+        )
+
+    def _loop(self) -> tuple[stop.Decision, State]:
+        """Stages 2 to 4, until the budget is met, the floor reached, or all is gone."""
+        states: list[State] = []
+        history: list[stop.Standing] = []
+        pressure = pressure_of(self.baseline.figures, self.limits)
+        while True:
+            decision = stop.decide(history, pressure, self.floor)
+            start = self.baseline if decision.resume < 0 else states[decision.resume]
+            if decision.goal is None:
+                return decision, start
+            state, standing = self._round(start, decision.goal)
+            states.append(state)
+            history.append(standing)
+
+    def _round(self, start: State, goal: float) -> tuple[State, stop.Standing]:
+        """Score, prune to a goal, fine-tune, and measure what came out."""
+        number = len(self.journal.steps)
+        graph = self._groups(start)
+        found = self._prune(start, graph, self._relaxed(goal))
+        pruned = apply(start.exported.model, graph, found.plan)
+        before = evaluate(pruned, self.data.validation)
+        with self.journal.stage("finetune"):
+            trained, training = train(pruned, self.data, self._recipe(number))
+        self.journal.training.append(training)
+        with self.journal.stage("measure"):
+            exported = self.bench.export(trained, f"round{number}")
+            base, timing = self.bench.compare([self.baseline.exported, exported])
+            figures = self.bench.figures(exported, timing)
+        self._note_slower(base.median_ms, timing.median_ms, number)
+        accuracy = deliver.validation_accuracy(exported.path, self.data)
+        figures = replace(figures, validation_accuracy=accuracy)
+        step = _step(f"round {number}", figures, before, valid=accuracy >= self.floor)
+        self.journal.steps.append(step)
+        standing = stop.Standing(
+            step, pressure_of(figures, self.limits), goal, found.fits
+        )
+        return State(exported, figures, base, (*start.plans, found.plan)), standing
+
+    def _relaxed(self, goal: float) -> Budget:
+        """Limits of a round that goes only part of the way; never slower than now."""
+
+        def times(limit: int | None) -> int | None:
+            return None if limit is None else round(limit * goal)
+
+        latency_ms = (self.limits.latency_ms or 0.0) * goal
+        return Budget(
+            latency_ms=min(latency_ms, self.baseline.figures.latency_ms),
+            macs=times(self.limits.macs),
+            params=times(self.limits.params),
+            size_bytes=times(self.limits.size_bytes),
+        )
+
+    def _groups(self, start: State) -> ChannelGraph:
+        if start is self.baseline:
+            return self.profile.graph
+        return survey(start.exported.model, self.bench.inputs)
+
+    def _prune(
+        self, start: State, graph: ChannelGraph, limits: Budget
+    ) -> planner.Search:
+        """Stages 2 and 3: judge the channels, then search for the plan that fits."""
+        with self.journal.stage("score"):
+            context = Context(
+                start.exported.model,
+                graph,
+                self.data.calibration,
+                seed=self.job.seed,
+                progress=self.job.progress,
+            )
+            scores = score_channels(self.job.criterion, context)
+        self.journal.scores = self.journal.scores or scores
+        shapes = parameter_shapes(start.exported.model)
+        progress = self.job.progress
+        progress.start("prune", planner.ROUNDS)
+
+        def measure(plan: Plan, number: int, predicted_ms: float | None) -> Attempt:
+            attempt = replace(
+                self._attempt(start, graph, plan, limits),
+                round=number,
+                predicted_ms=predicted_ms,
+            )
+            self.journal.attempts.append(attempt)
+            progress.advance(f"{attempt.latency_ms:.2f} ms")
+            return attempt
+
+        with self.journal.stage("prune"):
+            found = planner.search(
+                planner.Problem(
+                    graph,
+                    comparable_scores(scores, graph),
+                    CostModel(graph, start.figures, shapes),
+                    limits,
+                    self.profile.step.step,
+                ),
+                measure,
+            )
+        progress.finish(
+            f"{found.attempt.latency_ms:.2f} ms with {found.attempt.kept_share:.0%} of "
+            "the channels"
+        )
+        return found
+
+    def _attempt(
+        self, start: State, graph: ChannelGraph, plan: Plan, limits: Budget
+    ) -> Attempt:
+        """Apply a plan, export it and measure the file beside the baseline's."""
+        model = apply(start.exported.model, graph, plan)
+        exported = self.bench.export(model, "attempt")
+        _, timing = self.bench.compare([self.baseline.exported, exported])
+        sizes = {group.name: group.size for group in graph.groups}
+        widths = {name: len(kept) for name, kept in plan.kept.items()}
+        attempt = Attempt(
+            round=0,
+            widths=widths,
+            kept_share=sum({**sizes, **widths}.values()) / max(sum(sizes.values()), 1),
+            predicted_ms=None,
+            latency_ms=timing.median_ms,
+            macs=exported.cost.macs,
+            params=exported.cost.params,
+            size_bytes=exported.path.stat().st_size,
+            within_budget=False,
+        )
+        exported.path.unlink()
+        return replace(attempt, within_budget=pressure_of(attempt, limits) <= 1)
+
+    def _recipe(self, number: int) -> Recipe:
+        epochs = self.job.epochs
+        return Recipe(
+            purpose=f"finetune {number}",
+            epochs=default_epochs(self.data.sizes[0]) if epochs is None else epochs,
+            learning_rate=self.job.learning_rate,
+            seed=self.job.seed,
+            teacher=self.job.workload.model,
+            progress=self.job.progress,
+        )
+
+    def _note_slower(self, baseline_ms: float, found_ms: float, number: int) -> None:
+        if found_ms > baseline_ms:
+            note = (
+                f"round {number} ran slower than the baseline in the same measurement "
+                f"({found_ms:.2f} against {baseline_ms:.2f} ms)"
+            )
+            self.journal.notes.append(note)
+
+    def _deliver(self, decision: stop.Decision, result: State) -> Outcome:
+        """Stage 5: the files, proved; the one reading of the test split."""
+        progress = self.job.progress
+        progress.start("export", 3)
+        with self.journal.stage("export"):
+            parity = deliver.prove(result.exported, self.data)
+            progress.advance("parity")
+            int8 = deliver.Int8(deliver.NOT_ASKED)
+            if "int8" in self.job.precisions:
+                int8 = deliver.try_int8(
+                    result.exported, self.bench, self.data, self.floor
+                )
+            progress.advance("int8")
+            baseline = self._with_test_accuracy(_retimed(self.baseline, result.beside))
+            final = baseline
+            if result is not self.baseline:
+                final = self._with_test_accuracy(result)
+            progress.advance("test split")
+        progress.finish(f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}")
+        proofs = (parity, int8.parity) if int8.parity else (parity,)
+        return Outcome(
+            met=decision.verdict == "met",
+            reason=decision.reason,
+            floor=self.floor,
+            profile=self.profile,
+            baseline=baseline,
+            result=final,
+            int8=int8,
+            parity=proofs,
+            journal=self.journal,
+        )
+
+    def _with_test_accuracy(self, state: State) -> State:
+        figures = deliver.add_test_accuracy(state.figures, state.exported.path, self.data)
+        return replace(state, figures=figures)
+
+
+def _retimed(state: State, timing: Timing) -> State:
+    """The same network by another measurement of it."""
+    summary = TimingSummary.of(timing)
+    return replace(state, figures=replace(state.figures, timing=timing, summary=summary))
+
+
+def check_job(job: Job) -> None:
+    """Refuse what can be refused before any work.
+
+    Raises:
+        ConfigError: no budget, or an unknown criterion.
+        WorkloadError: weights that are not finite.
+    """
+    if job.budget == Budget():
+        message = (
+            "Give at least one budget: --budget-ms, --max-macs, --max-params or "
+            "--max-size-mb."
+        )
+        raise ConfigError(message)
+    if job.criterion not in CRITERIA:
+        choices = ", ".join(CRITERIA)
+        message = f"Unknown criterion {job.criterion!r}: choose one of {choices}."
+        raise ConfigError(message)
+    check_weights(job.workload.model)
+
+
+def _step(name: str, figures: ModelFigures, before: float, *, valid: bool) -> Step:
+    return Step(
+        name=name,
+        latency_ms=figures.latency_ms,
+        macs=figures.macs,
+        params=figures.params,
+        accuracy_before_training=before,
+        validation_accuracy=figures.validation_accuracy or 0.0,
+        valid=valid,
+    )

@@ -1,0 +1,56 @@
+"""The profile of one network on one target, before anything is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import survey
+from edgeprune.measure.bench import Bench, Exported
+from edgeprune.profile.staircase import measure_channel_step
+from edgeprune.progress import Progress, Silent
+from edgeprune.records import ChannelStep, ModelFigures
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A network on a target.
+
+    Attributes:
+        graph: its channel groups, and what it refuses to give up.
+        step: by how many channels layers must shrink to get faster.
+    """
+
+    exported: Exported
+    figures: ModelFigures
+    graph: ChannelGraph
+    step: ChannelStep
+
+
+def profile_network(
+    model: nn.Module, bench: Bench, progress: Progress | None = None
+) -> Profile:
+    """Trace, export, count and time a network.
+
+    Raises:
+        TraceError: the model does not run or trace.
+        ExportError: it cannot be written as ONNX.
+        MeasurementError: it cannot be timed.
+    """
+    progress = progress or Silent()
+    progress.start("profile", 4)
+    graph = survey(model, bench.inputs)
+    progress.advance("channel groups")
+    exported = bench.export(model, "baseline")
+    progress.advance("ONNX file")
+    figures = bench.figures(exported, bench.compare([exported])[0])
+    progress.advance("latency")
+    step = measure_channel_step(bench.runner, bench.folder)
+    progress.advance("channel step")
+    progress.finish(
+        f"{figures.summary.median_ms:.2f} ms, {figures.macs / 1e6:.1f} M MACs, "
+        f"{len(graph.groups)} channel groups, widths in steps of {step.step}"
+    )
+    return Profile(exported, figures, graph, step)

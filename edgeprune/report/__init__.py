@@ -1,0 +1,1 @@
+"""Report: what happened? JSON for programs, a page and a terminal for people."""

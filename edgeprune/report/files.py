@@ -1,0 +1,45 @@
+"""report.json: written whole, read back and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgeprune.errors import ReportError
+from edgeprune.files import write_whole
+from edgeprune.records import REPORT_SCHEMA, RunReport, from_json, to_json
+from edgeprune.report.page import render_page
+
+JSON_NAME = "report.json"
+PAGE_NAME = "report.html"
+
+
+def write_report(report: RunReport, folder: Path) -> None:
+    """Write report.html, and report.json last: it marks a finished run."""
+    write_whole(folder / PAGE_NAME, render_page(report))
+    write_whole(folder / JSON_NAME, to_json(report))
+
+
+def read_report(run: Path) -> RunReport:
+    """The report of a run, by its folder or the path of its report.json.
+
+    Raises:
+        ReportError: there is none, or it is of another version or shape.
+    """
+    path = run / JSON_NAME if run.is_dir() else run
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        message = f"{run} holds no {JSON_NAME}: {error.strerror}."
+        raise ReportError(message) from error
+    try:
+        return from_json(RunReport, text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(key) for key in fault["loc"])
+        message = (
+            f"{path} is no edgeprune report of schema version {REPORT_SCHEMA}: "
+            f"{where or 'file'}: {fault['msg']}."
+        )
+        raise ReportError(message) from error

@@ -1,0 +1,116 @@
+"""report.html: one page that opens without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from plotly.offline import get_plotlyjs
+
+from edgeprune.records import RunReport
+from edgeprune.report.summary import (
+    megabytes,
+    milliseconds,
+    millions,
+    models_of,
+    percent,
+    rows_of,
+    timing_warnings,
+)
+
+BEFORE, AFTER, LIMIT = "#8a94a6", "#1a73e8", "#d93025"
+LAYOUT = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 20, "b": 60},
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "legend": {"orientation": "h", "y": 1.08},
+}
+
+
+def render_page(report: RunReport) -> str:
+    """The page's HTML."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        milliseconds=milliseconds, millions=millions, megabytes=megabytes, percent=percent
+    )
+    models = models_of(report)
+    return environment.get_template("page.html.jinja").render(
+        report=report,
+        models=list(models),
+        rows=rows_of(list(models.values())),
+        warnings=[*timing_warnings(report), *report.notes],
+        plotly=get_plotlyjs(),
+        accuracy_plot=_plot(accuracy_figure(report)),
+        layers_plot=_plot(layers_figure(report)),
+    )
+
+
+def accuracy_figure(report: RunReport) -> go.Figure:
+    """Validation accuracy against ms over the steps, with floor and budget."""
+    steps = report.steps
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[step.latency_ms for step in steps],
+        y=[step.validation_accuracy * 100 for step in steps],
+        text=[step.name for step in steps],
+        mode="lines+markers+text",
+        textposition="top center",
+        marker={"color": AFTER, "size": 10},
+        name="after training",
+    )
+    pruned = [step for step in steps if step.name != "baseline"]
+    figure.add_scatter(
+        x=[step.latency_ms for step in pruned],
+        y=[step.accuracy_before_training * 100 for step in pruned],
+        mode="markers",
+        marker={"color": BEFORE, "size": 9, "symbol": "x"},
+        name="before training",
+    )
+    figure.add_hline(
+        y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
+    )
+    if report.budget.latency_ms is not None:
+        figure.add_vline(
+            x=report.budget.latency_ms,
+            line_color=LIMIT,
+            line_dash="dash",
+            annotation_text="budget",
+        )
+    figure.update_layout(
+        xaxis_title="median latency, ms",
+        yaxis_title="validation accuracy, %",
+        height=420,
+        **LAYOUT,
+    )
+    return figure
+
+
+def layers_figure(report: RunReport) -> go.Figure:
+    """Milliseconds of each layer before and after."""
+    figure = go.Figure()
+    pairs = (("before", report.baseline, BEFORE), ("after", report.result, AFTER))
+    for name, model, colour in pairs:
+        figure.add_bar(
+            x=[layer.name.removesuffix(".weight") for layer in model.layers],
+            y=[layer.latency_ms for layer in model.layers],
+            name=name,
+            marker_color=colour,
+        )
+    figure.update_layout(
+        barmode="group", yaxis_title="ms", xaxis_tickangle=-60, height=420, **LAYOUT
+    )
+    return figure
+
+
+def _plot(figure: go.Figure) -> str:
+    """A figure's HTML; the library itself stands once in the page."""
+    options: dict[str, Any] = {"displaylogo": False, "responsive": True}
+    return figure.to_html(full_html=False, include_plotlyjs=False, config=options)

@@ -1,0 +1,103 @@
+"""Baseline against result, as rows that the terminal and the page both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeprune.records import ModelFigures, RunReport
+
+Value = float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of several models.
+
+    Attributes:
+        smaller_is_better: None where change says nothing.
+    """
+
+    label: str
+    values: tuple[Value, ...]
+    show: Callable[[float], str]
+    ratio: bool = True
+
+    def text(self, index: int) -> str:
+        """One value, or a dash where there is none."""
+        value = self.values[index]
+        return "–" if value is None else self.show(value)
+
+    def change(self) -> str:
+        """First against second: how many times smaller, or the difference in points."""
+        before, after = self.values[0], self.values[1]
+        if before is None or after is None:
+            return ""
+        if not self.ratio:
+            return f"{(after - before) * 100:+.2f} points"
+        return f"{before / after:.2f}x" if after else ""
+
+
+def milliseconds(value: float) -> str:
+    """`12.3 ms`."""
+    return f"{value:.2f} ms"
+
+
+def millions(value: float) -> str:
+    """`12.3 M`."""
+    return f"{value / 1e6:.3g} M" if value < 1e8 else f"{value / 1e6:.0f} M"
+
+
+def megabytes(value: float) -> str:
+    """`1.23 MB`."""
+    return f"{value / 1e6:.2f} MB"
+
+
+def percent(value: float) -> str:
+    """`97.41 %`."""
+    return f"{value * 100:.2f} %"
+
+
+def rows_of(models: list[ModelFigures]) -> list[Row]:
+    """The figures that are compared, in the order in which they are read."""
+
+    def take(pick: Callable[[ModelFigures], Value]) -> tuple[Value, ...]:
+        return tuple(pick(model) for model in models)
+
+    return [
+        Row("latency, median", take(lambda m: m.summary.median_ms), milliseconds),
+        Row("latency, p90", take(lambda m: m.summary.p90_ms), milliseconds),
+        Row("MACs", take(lambda m: m.macs), millions),
+        Row("parameters", take(lambda m: m.params), millions),
+        Row("file", take(lambda m: m.size_bytes), megabytes),
+        Row("peak memory", take(lambda m: m.memory.process_peak_bytes), megabytes),
+        Row(
+            "activations at once, counted",
+            take(lambda m: m.memory.activation_peak_bytes),
+            megabytes,
+        ),
+        Row(
+            "accuracy, validation",
+            take(lambda m: m.validation_accuracy),
+            percent,
+            ratio=False,
+        ),
+        Row("accuracy, test", take(lambda m: m.test_accuracy), percent, ratio=False),
+    ]
+
+
+def models_of(report: RunReport) -> dict[str, ModelFigures]:
+    """The models of a run by what they are called in tables."""
+    models = {"baseline": report.baseline, "result": report.result}
+    if report.int8 is not None:
+        models["result, int8"] = report.int8
+    return models
+
+
+def timing_warnings(report: RunReport) -> list[str]:
+    """Timings that say of themselves that they are useless for comparisons."""
+    return [
+        f"timing of {name}: {warning}"
+        for name, model in models_of(report).items()
+        for warning in model.summary.warnings
+    ]

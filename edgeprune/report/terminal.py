@@ -1,0 +1,219 @@
+"""What a person sees in the terminal: progress, tables, one closing sentence."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.records import ChannelStep, ModelFigures, RunReport
+from edgeprune.report.compare import Comparison
+from edgeprune.report.summary import (
+    megabytes,
+    milliseconds,
+    millions,
+    models_of,
+    rows_of,
+    timing_warnings,
+)
+
+REFUSED_SHOWN = 8
+PLAIN_EVERY_S = 10.0
+
+
+class LiveProgress:
+    """A bar for the current step; a line for each that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._began = 0.0
+        self._step = ""
+
+    def start(self, step: str, total: int) -> None:
+        """Show a bar."""
+        self.stop()
+        self._step, self._began = step, time.perf_counter()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._bar.add_task(step, total=total, detail="")
+        self._bar.start()
+
+    def advance(self, detail: str = "") -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=1, detail=detail)
+
+    def finish(self, outcome: str = "") -> None:
+        """Replace the bar by a line."""
+        self.stop()
+        self._console.print(_done(self._step, outcome, self._began), highlight=False)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class PlainProgress:
+    """Plain lines, for logs: one at each end of a step and now and then between."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._step, self._total, self._done = "", 0, 0
+        self._began = self._said = 0.0
+
+    def start(self, step: str, total: int) -> None:
+        """Say what begins."""
+        self._step, self._total, self._done = step, total, 0
+        self._began = self._said = time.perf_counter()
+        self._say(f"{step} ...")
+
+    def advance(self, detail: str = "") -> None:
+        """Say now and then how far it is and how long it has to go."""
+        self._done += 1
+        now = time.perf_counter()
+        if now - self._said < PLAIN_EVERY_S or self._done >= self._total:
+            return
+        self._said = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        said = f"{self._step} {self._done}/{self._total}, {left:.0f} s left"
+        self._say(f"{said}, {detail}" if detail else said)
+
+    def finish(self, outcome: str = "") -> None:
+        """Say what was found."""
+        self._say(_done(self._step, outcome, self._began))
+
+    def stop(self) -> None:
+        """Nothing is shown that could be taken away."""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _done(step: str, outcome: str, began: float) -> str:
+    spent = time.perf_counter() - began
+    return f"{step}: {outcome} ({spent:.1f} s)" if outcome else f"{step} ({spent:.1f} s)"
+
+
+def show_report(console: Console, report: RunReport) -> None:
+    """The table of baseline against result, what is noteworthy, and the sentence."""
+    models = models_of(report)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    table.add_column("baseline / result", justify="right")
+    for row in rows_of(list(models.values())):
+        cells = [row.text(index) for index in range(len(models))]
+        table.add_row(row.label, *cells, row.change())
+    console.print()
+    console.print(table)
+    for note in (*timing_warnings(report), *report.notes):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    if not report.quantisation.kept:
+        reason = report.quantisation.reason
+        console.print(f"int8: not kept, {reason}", highlight=False, soft_wrap=True)
+    console.print(f"\n{report.sentence}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class ProfileView:
+    """What `edgeprune profile` shows."""
+
+    name: str
+    target: str
+    figures: ModelFigures
+    step: ChannelStep
+    graph: ChannelGraph
+
+
+def show_profile(console: Console, view: ProfileView) -> None:
+    """A table of layers, then totals, groups and what is refused."""
+    figures = view.figures
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("layer", "kind", "output"):
+        table.add_column(title)
+    for title in ("MACs", "parameters", "activations", "ms"):
+        table.add_column(title, justify="right")
+    for layer in figures.layers:
+        table.add_row(
+            layer.name.removesuffix(".weight"),
+            layer.kind,
+            "x".join(str(size) for size in layer.output_shape),
+            millions(layer.macs),
+            millions(layer.params),
+            megabytes(layer.activation_bytes),
+            "–" if layer.latency_ms is None else f"{layer.latency_ms:.3f}",
+        )
+    console.print(table)
+    summary = figures.summary
+    console.print(
+        f"\n{view.name} on {view.target}: median {milliseconds(summary.median_ms)} "
+        f"(p90 {milliseconds(summary.p90_ms)}, spread {summary.spread:.1%}, "
+        f"{summary.samples} samples, {figures.timing.runtime}, "
+        f"{figures.timing.threads} thread(s)), {millions(figures.macs)} MACs, "
+        f"{millions(figures.params)} parameters, file {megabytes(figures.size_bytes)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for warning in summary.warnings:
+        console.print(f"note: {warning}", highlight=False)
+    console.print(
+        f"Layers get faster in steps of {view.step.step} channels here.",
+        highlight=False,
+    )
+    show_groups(console, view.graph)
+
+
+def show_groups(console: Console, graph: ChannelGraph) -> None:
+    """How many channels can go, and which cannot and why."""
+    channels = sum(group.size for group in graph.groups)
+    console.print(
+        f"{len(graph.groups)} groups with {channels} channels can be pruned.",
+        highlight=False,
+    )
+    for refusal in graph.refusals[:REFUSED_SHOWN]:
+        console.print(
+            f"  kept: {refusal.channels} at {refusal.name}: {refusal.reason}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    more = len(graph.refusals) - REFUSED_SHOWN
+    if more > 0:
+        console.print(f"  and {more} more; --json lists all", highlight=False)
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """Two results side by side, and what makes them incomparable."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", *comparison.names, "first / second"):
+        table.add_column(title, justify="right" if title else "left")
+    for row in comparison.rows:
+        table.add_row(row.label, row.text(0), row.text(1), row.change())
+    console.print(table)
+    for warning in comparison.warnings:
+        console.print(f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""Go on or stop? Pure: the history of steps, the floor and the limits in, a reason out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeprune.records import Step
+
+MAX_ROUNDS = 6
+ONE_ROUND_SPEEDUP = 3.0  # a deeper cut in one go costs more than training gets back
+Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next.
+
+    Attributes:
+        goal: the pressure to prune to next, 1 being the budget itself; None at the
+            end.
+        resume: index of the step whose model the next round starts from, -1 for the
+            baseline.
+    """
+
+    verdict: Verdict
+    reason: str
+    goal: float | None = None
+    resume: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A step, and how much of the budget it uses.
+
+    Attributes:
+        pressure: the largest share of any limit; at most 1 is within the budget.
+        goal: what its round was to reach.
+        reached: whether it got there.
+    """
+
+    step: Step
+    pressure: float
+    goal: float
+    reached: bool
+
+
+def decide(
+    history: Sequence[Standing], baseline_pressure: float, floor: float
+) -> Decision:
+    """The next goal, or why there is none.
+
+    Deep cuts are taken in several rounds. When the accuracy falls below the floor the
+    last valid model is taken up again and pruned half as far, once; then it ends.
+    """
+    valid = [
+        index for index, standing in enumerate(history) if standing.step.valid
+    ]
+    last = valid[-1] if valid else -1
+    here = history[last].pressure if valid else baseline_pressure
+    if here <= 1:
+        return Decision("met", "all budgets are met", resume=last)
+    if len(history) >= MAX_ROUNDS:
+        return Decision("rounds", f"{MAX_ROUNDS} rounds did not reach it", resume=last)
+    failed = [standing for standing in history if not standing.step.valid]
+    if len(failed) > 1:
+        reason = f"pruning further falls below the accuracy floor {floor:.2%}"
+        return Decision("floor", reason, resume=last)
+    if history and not history[-1].reached and history[-1].step.valid:
+        return Decision("exhausted", "nothing is left to remove", resume=last)
+    if failed:
+        goal = (here * failed[0].pressure) ** 0.5
+        return Decision("go on", "half as far, after the floor", goal, last)
+    return Decision("go on", "towards the budget", _next_goal(here), last)
+
+
+def _next_goal(pressure: float) -> float:
+    """The budget itself, or a part of the way there."""
+    rounds = 1
+    while pressure ** (1 / rounds) > ONE_ROUND_SPEEDUP:
+        rounds += 1
+    return pressure ** (1 - 1 / rounds)
