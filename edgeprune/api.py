@@ -1,4 +1,4 @@
-"""From settings to a finished run folder: what the command line and Python both call."""
+"""From settings to a finished run folder: for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from edgeprune.measure.bench import Bench
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import Job, Outcome, Run, check_job
 from edgeprune.profile.network import Profile, profile_network
-from edgeprune.progress import Progress, Silent
+from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     REPORT_SCHEMA,
     DataFacts,
@@ -96,11 +96,11 @@ def compress(
         given["data"] = data
     given = {key: value for key, value in given.items() if value is not None}
     parsed = parse_settings(given, set(given), Path("compress()"))
-    silent = progress or Silent()
+    shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
-        return compress_settings(parsed, silent)
+        return compress_settings(parsed, shown)
     workload = _workload_of_objects(model, data, parsed)
-    return _run(workload, parsed, silent)
+    return _run(workload, parsed, shown)
 
 
 def compress_settings(settings: Settings, progress: Progress) -> Finished:
@@ -313,7 +313,8 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
     before, after = outcome.baseline.figures, outcome.result.figures
     reached = (
-        f"{after.latency_ms:.2f} ms (baseline {before.latency_ms:.2f} ms), test accuracy "
+        f"{after.latency_ms:.2f} ms (baseline {before.latency_ms:.2f} ms), "
+        f"test accuracy "
         f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
         f"validation {after.validation_accuracy or 0:.2%} with the floor at "
         f"{outcome.floor:.2%}"

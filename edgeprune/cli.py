@@ -38,8 +38,8 @@ HOW = "How"
 Model = Annotated[
     str | None,
     typer.Option(
-        help="torchvision:NAME, timm:NAME or package.module:factory. The embedded meter "
-        "reader if neither --model nor --data is given.",
+        help="torchvision:NAME, timm:NAME or package.module:factory. The embedded "
+        "meter reader if neither --model nor --data is given.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -55,21 +55,24 @@ NumClasses = Annotated[
 ]
 Input = Annotated[
     str | None,
-    typer.Option(
-        help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL
-    ),
+    typer.Option(help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(help="Samples in one call of the exported model.", rich_help_panel=MODEL),
+    typer.Option(
+        help="Samples in one call of the exported model.", rich_help_panel=MODEL
+    ),
 ]
 Target = Annotated[
     str | None,
     typer.Option(help="A shipped target or a .toml file.", rich_help_panel=HOW),
 ]
-Seed = Annotated[int | None, typer.Option(help="Of all randomness.", rich_help_panel=HOW)]
+Seed = Annotated[
+    int | None, typer.Option(help="Of all randomness.", rich_help_panel=HOW)
+]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=HOW)
+    bool,
+    typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=HOW),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Plain lines, no bars.", rich_help_panel=HOW)
@@ -106,15 +109,17 @@ def compress(
     input_shape: Annotated[
         str | None,
         typer.Option(
-            "--input", help="Shape of one sample, such as 3x64x64.", rich_help_panel=MODEL
+            "--input",
+            help="Shape of one sample, such as 3x64x64.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     batch: Batch = None,
     mean: Annotated[
         str | None,
         typer.Option(
-            help="Per channel, such as 0.49,0.48,0.45: inputs (after bytes are scaled to "
-            "0..1) are brought to (x - mean) / std.",
+            help="Per channel, such as 0.49,0.48,0.45: inputs (bytes as 0..1) are "
+            "brought to (x - mean) / std.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -127,14 +132,19 @@ def compress(
     ] = None,
     max_macs: Annotated[
         str | None,
-        typer.Option(help="Multiply-accumulates, such as 60M.", rich_help_panel=BUDGETS),
+        typer.Option(
+            help="Multiply-accumulates, such as 60M.", rich_help_panel=BUDGETS
+        ),
     ] = None,
     max_params: Annotated[
-        str | None, typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS)
+        str | None,
+        typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS),
     ] = None,
     max_size_mb: Annotated[
         float | None,
-        typer.Option(help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS),
+        typer.Option(
+            help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS
+        ),
     ] = None,
     accuracy_floor: Annotated[
         float | None,
@@ -196,7 +206,9 @@ def compress(
 
     settings = load_settings(given, Path.cwd())
     if settings.budget == type(settings.budget)():
-        message = "give a budget: --budget-ms, --max-macs, --max-params or --max-size-mb"
+        message = (
+            "give a budget: --budget-ms, --max-macs, --max-params or --max-size-mb"
+        )
         raise typer.BadParameter(message)
     with _showing(quiet=quiet) as (console, progress):
         from edgeprune.api import compress_settings
@@ -231,7 +243,9 @@ def profile(
     input_shape: Annotated[
         str | None,
         typer.Option(
-            "--input", help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL
+            "--input",
+            help="Shape of one sample, such as 3x224x224.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     batch: Batch = None,
@@ -253,10 +267,14 @@ def profile(
 
         found = profile_settings(settings, progress)
         if as_json:
-            typer.echo(to_json(ProfileReport(found.figures, found.step, found.graph.refusals)))
+            typer.echo(
+                to_json(ProfileReport(found.figures, found.step, found.graph.refusals))
+            )
             return
         name = settings.model or "the embedded meter reader"
-        view = ProfileView(name, settings.target, found.figures, found.step, found.graph)
+        view = ProfileView(
+            name, settings.target, found.figures, found.step, found.graph
+        )
         show_profile(console, view)
 
 
@@ -290,9 +308,7 @@ def compare(
 
 
 @contextmanager
-def _showing(
-    *, quiet: bool
-) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
+def _showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
     """A console on standard error for progress and tables; bars only for a person."""
     from rich.console import Console
 
@@ -308,7 +324,7 @@ def _showing(
 
 
 def main() -> None:
-    """Run a command; what edgeprune refuses is one line on standard error and exit 1."""
+    """Run a command; a refusal is one line on standard error and exit 1."""
     try:
         app()
     except EdgepruneError as error:

@@ -29,7 +29,7 @@ from edgeprune.graph.surgery import apply, survey
 from edgeprune.measure.bench import Bench, Exported, parameter_shapes
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile, profile_network
-from edgeprune.progress import Progress, Silent
+from edgeprune.progress import SILENT, Progress
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import (
@@ -71,7 +71,7 @@ class Job:
     dynamic_batch: bool = False
     precisions: tuple[str, ...] = ("fp32", "int8")
     seed: int = 0
-    progress: Progress = Silent()
+    progress: Progress = SILENT
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Run:
                 progress.advance()
                 if attempt.within_budget:
                     break
-        best = min(found, key=lambda attempt: pressure_of(attempt, self.limits))
+        best = found[-1]
         progress.finish(f"{best.latency_ms:.2f} ms, {best.macs / 1e6:.1f} M MACs")
         if best.within_budget:
             return None
@@ -369,7 +369,9 @@ class Run:
             if result is not self.baseline:
                 final = self._with_test_accuracy(result)
             progress.advance("test split")
-        progress.finish(f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}")
+        progress.finish(
+            f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
+        )
         proofs = (parity, int8.parity) if int8.parity else (parity,)
         return Outcome(
             met=decision.verdict == "met",
@@ -384,14 +386,18 @@ class Run:
         )
 
     def _with_test_accuracy(self, state: State) -> State:
-        figures = deliver.add_test_accuracy(state.figures, state.exported.path, self.data)
+        figures = deliver.add_test_accuracy(
+            state.figures, state.exported.path, self.data
+        )
         return replace(state, figures=figures)
 
 
 def _retimed(state: State, timing: Timing) -> State:
     """The same network by another measurement of it."""
     summary = TimingSummary.of(timing)
-    return replace(state, figures=replace(state.figures, timing=timing, summary=summary))
+    return replace(
+        state, figures=replace(state.figures, timing=timing, summary=summary)
+    )
 
 
 def check_job(job: Job) -> None:

@@ -32,3 +32,6 @@ class Silent:
 
     def finish(self, outcome: str = "") -> None:
         """Show nothing."""
+
+
+SILENT = Silent()

@@ -53,13 +53,24 @@ class Costs(Protocol):
     """Anything with the four costs that a budget can limit."""
 
     @property
-    def latency_ms(self) -> float: ...
+    def latency_ms(self) -> float:
+        """Median."""
+        ...
+
     @property
-    def macs(self) -> float: ...
+    def macs(self) -> float:
+        """Multiply-accumulates of one call."""
+        ...
+
     @property
-    def params(self) -> float: ...
+    def params(self) -> float:
+        """Number of weights."""
+        ...
+
     @property
-    def size_bytes(self) -> float: ...
+    def size_bytes(self) -> float:
+        """Of the ONNX file."""
+        ...
 
 
 def pressure_of(costs: Costs, budget: Budget) -> float:
@@ -70,7 +81,9 @@ def pressure_of(costs: Costs, budget: Budget) -> float:
         (costs.params, budget.params),
         (costs.size_bytes, budget.size_bytes),
     )
-    return max((cost / limit for cost, limit in pairs if limit is not None), default=0.0)
+    return max(
+        (cost / limit for cost, limit in pairs if limit is not None), default=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True)

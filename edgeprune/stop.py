@@ -1,4 +1,4 @@
-"""Go on or stop? Pure: the history of steps, the floor and the limits in, a reason out."""
+"""Go on or stop? Pure: the history of steps and the floor in, a reason out."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def decide(
     Deep cuts are taken in several rounds. When the accuracy falls below the floor the
     last valid model is taken up again and pruned half as far, once; then it ends.
     """
-    valid = [
-        index for index, standing in enumerate(history) if standing.step.valid
-    ]
+    valid = [index for index, standing in enumerate(history) if standing.step.valid]
     last = valid[-1] if valid else -1
     here = history[last].pressure if valid else baseline_pressure
     if here <= 1:

@@ -96,7 +96,9 @@ def load(name: str) -> Target:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"Target file {str(path)!r} cannot be read: {error}.") from error
+        raise TargetError(
+            f"Target file {str(path)!r} cannot be read: {error}."
+        ) from error
     try:
         return Target.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

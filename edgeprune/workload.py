@@ -65,17 +65,19 @@ def load_model(source: str, *, num_classes: int | None, seed: int) -> nn.Module:
             return make(name, num_classes)
         return _from_factory(source, num_classes)
     except DataError as error:
-        raise WorkloadError(str(error).replace("Cannot import", "Cannot import model", 1)) from error
+        raise WorkloadError(
+            str(error).replace("Cannot import", "Cannot import model", 1)
+        ) from error
 
 
 def meter_reader() -> nn.Module:
     """The embedded example: VGG-16-BN for 1x32x32 with one 512-unit linear head."""
-    from torchvision.models import vgg16_bn  # noqa: PLC0415  a second, unless needed
+    from torchvision.models import vgg16_bn
 
     model = vgg16_bn(num_classes=10)
-    first = model.features[0]
-    assert isinstance(first, nn.Conv2d)
-    model.features[0] = nn.Conv2d(1, first.out_channels, 3, padding=1)
+    features = model.features
+    assert isinstance(features, nn.Sequential)
+    features[0] = nn.Conv2d(1, 64, 3, padding=1)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
     model.classifier = nn.Sequential(
         nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(512, 10)
@@ -106,7 +108,10 @@ def load_weights_(model: nn.Module, path: Path) -> None:
     faults = {"missing": missing, "unknown": unknown, "wrong shape": misfit}
     said = [f"{name}: {_few(keys)}" for name, keys in faults.items() if keys]
     if said:
-        message = f"Weights in {str(path)!r} do not fit {type(model).__name__}: {'; '.join(said)}."
+        message = (
+            f"Weights in {str(path)!r} do not fit {type(model).__name__}: "
+            f"{'; '.join(said)}."
+        )
         raise WorkloadError(message)
     bad = [
         key
@@ -141,9 +146,7 @@ def example_inputs(shape: tuple[int, ...], batch: int, seed: int) -> tuple[Tenso
     return (torch.randn(batch, *shape, generator=generator),)
 
 
-def accuracy(
-    predict: Callable[[Tensor], Tensor], batches: Batches
-) -> float:
+def accuracy(predict: Callable[[Tensor], Tensor], batches: Batches) -> float:
     """Share of samples whose largest output is at the label, 0..1.
 
     Args:
@@ -168,13 +171,15 @@ def check_outputs(outputs: object, labels: Tensor) -> None:
     Raises:
         WorkloadError: what the model returned and what was expected.
     """
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2:  # noqa: PLR2004
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         found = (
             f"shape {tuple(outputs.shape)}"
             if isinstance(outputs, Tensor)
             else type(outputs).__name__
         )
-        message = f"The model must return class scores of shape (N, classes), found {found}."
+        message = (
+            f"The model must return class scores of shape (N, classes), found {found}."
+        )
         raise WorkloadError(message)
     if len(labels) and int(labels.max()) >= outputs.shape[1]:
         message = (
@@ -185,7 +190,7 @@ def check_outputs(outputs: object, labels: Tensor) -> None:
 
 
 def _torchvision(name: str, num_classes: int | None) -> nn.Module:
-    from torchvision import models  # noqa: PLC0415  a second, unless needed
+    from torchvision import models
 
     options: dict[str, Any] = {"weights": None}
     if num_classes is not None:
@@ -232,7 +237,9 @@ def _from_factory(source: str, num_classes: int | None) -> nn.Module:
         message = f"{source} failed: {type(error).__name__}: {error}."
         raise WorkloadError(message) from error
     if not isinstance(model, nn.Module):
-        message = f"{source} must return a torch.nn.Module, found {type(model).__name__}."
+        message = (
+            f"{source} must return a torch.nn.Module, found {type(model).__name__}."
+        )
         raise WorkloadError(message)
     return model
 
@@ -260,7 +267,9 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(
         isinstance(value, Tensor) for value in state.values()
     ):
-        message = f"Weights file {str(path)!r} holds no state dict: save model.state_dict()."
+        message = (
+            f"Weights file {str(path)!r} holds no state dict: save model.state_dict()."
+        )
         raise WorkloadError(message)
     return state
 

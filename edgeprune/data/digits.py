@@ -10,7 +10,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from edgeprune.data.splits import TEST_SHARE, Arrays, Reading, Splits, array_splits, split_off
+from edgeprune.data.splits import (
+    TEST_SHARE,
+    Arrays,
+    Reading,
+    Splits,
+    array_splits,
+    split_off,
+)
 
 SIZE = 32
 BATCH = 8  # a meter has 8 digits, read in one call
@@ -18,11 +25,9 @@ BATCH = 8  # a meter has 8 digits, read in one call
 
 def load(_: str, reading: Reading) -> Splits:
     """Digits as float inputs 0..1 of shape (1, 32, 32)."""
-    source = load_digits()
-    images = torch.from_numpy(source.images).float()[:, None] / 16
+    pixels, digits = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     x = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear").numpy()
-    x_train, x_test, y_train, y_test = split_off(
-        x, source.target.astype(np.int64), TEST_SHARE
-    )
+    x_train, x_test, y_train, y_test = split_off(x, digits.astype(np.int64), TEST_SHARE)
     arrays = Arrays("digits", x_train, y_train, x_test, y_test)
     return array_splits(arrays, reading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,16 @@ def load_torchvision(source: str, reading: Reading) -> Splits:
     name, _, root = source.partition("@")
     kind = getattr(datasets, name, None)
     if kind is None or not root:
-        message = f"Write torchvision:NAME@ROOT with a data set of torchvision, found {source!r}."
+        message = (
+            "Write torchvision:NAME@ROOT with a data set of torchvision, found "
+            f"{source!r}."
+        )
         raise DataError(message)
     try:
         train, test = kind(root, train=True), kind(root, train=False)
-        arrays = [(np.asarray(item.data), np.asarray(item.targets)) for item in (train, test)]
+        arrays = [
+            (np.asarray(item.data), np.asarray(item.targets)) for item in (train, test)
+        ]
     except (RuntimeError, OSError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"torchvision:{source} cannot be read: {reason}") from error
@@ -139,10 +144,10 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
         parts = [part for part in parts if part is not None]
     else:
         parts = list(made) if isinstance(made, Sequence) else []
-    if len(parts) == 3:  # noqa: PLR2004
+    if len(parts) == 3:
         return parts[0], parts[1], parts[2], "split by the factory"
     whole = getattr(parts[0], "dataset", parts[0]) if parts else None
-    if len(parts) != 2 or not isinstance(whole, Dataset):  # noqa: PLR2004
+    if len(parts) != 2 or not isinstance(whole, Dataset):
         message = (
             f"{name} must return (train, validation, test) loaders or data sets, or "
             f"(train, test) of which train can be split; found {type(made).__name__}."
@@ -172,12 +177,14 @@ def _first(name: str, loader: Batches) -> Batch:
     return first
 
 
-def _labels(name: str, loader: Batches) -> torch.Tensor:
+def _labels(name: str, loader: Iterable[Any]) -> torch.Tensor:
     """All labels of a loader; also the check that it yields pairs of tensors."""
     labels = []
     for batch in loader:
-        if not isinstance(batch, list | tuple) or len(batch) != 2:  # noqa: PLR2004
-            message = f"{name} must yield (inputs, labels), found {type(batch).__name__}."
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            message = (
+                f"{name} must yield (inputs, labels), found {type(batch).__name__}."
+            )
             raise DataError(message)
         labels.append(torch.as_tensor(batch[1]).reshape(-1))
     if not labels:

@@ -49,11 +49,14 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     return check(
         Splits(
             name=source,
-            train=DataLoader(train, batch_size, shuffle=True, generator=shuffling(reading)),
+            train=DataLoader(
+                train, batch_size, shuffle=True, generator=shuffling(reading)
+            ),
             validation=DataLoader(validation, batch_size),
             test=DataLoader(test, batch_size),
             calibration=DataLoader(
-                Subset(train, _spread(len(labels[0]))), batch_size  # classes mixed
+                Subset(train, _spread(len(labels[0]))),
+                batch_size,  # classes mixed
             ),
             classes=count_classes(source, labels),
             sample_shape=tuple(train[0][0].shape),
@@ -129,7 +132,7 @@ def _part(
     images: Dataset[tuple[Tensor, int]], share: float
 ) -> tuple[Subset[tuple[Tensor, int]], Subset[tuple[Tensor, int]]]:
     labels = np.array(_labels(images))
-    if len(labels) < 4:  # noqa: PLR2004  two classes, on both sides
+    if len(labels) < 4:
         raise DataError(f"{len(labels)} images are too few to split.")
     rest, part, _, _ = split_off(np.arange(len(labels)), labels, share)
     return Subset(images, rest.tolist()), Subset(images, part.tolist())

@@ -35,7 +35,7 @@ def load_data(
     kind, rest = _kind(source)
     if kind != "folder":
         return SOURCES[kind](rest, reading)
-    if input_shape is None or len(input_shape) != 3:  # noqa: PLR2004  C, H, W
+    if input_shape is None or len(input_shape) != 3:
         raise DataError("An image folder needs --input CxHxW, such as --input 3x64x64.")
     return SOURCES[kind](rest, reading, input_shape)
 

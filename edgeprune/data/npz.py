@@ -52,9 +52,9 @@ def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:
     """Byte images (N, H, W) or (N, H, W, C) as (N, C, H, W); anything else as it is."""
     if x.dtype != np.uint8:
         return x
-    if x.ndim == 3:  # noqa: PLR2004
+    if x.ndim == 3:
         return x[:, None]
-    last = x.ndim == 4 and x.shape[-1] in IMAGE_CHANNELS  # noqa: PLR2004
+    last = x.ndim == 4 and x.shape[-1] in IMAGE_CHANNELS
     return x.transpose(0, 3, 1, 2) if last else x
 
 

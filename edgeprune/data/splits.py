@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -137,8 +137,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
     }
     x, y = held["train"]
     batches = {
-        split: TensorBatches(*held[split], reading)
-        for split in ("validation", "test")
+        split: TensorBatches(*held[split], reading) for split in ("validation", "test")
     }
     return check(
         Splits(
@@ -149,7 +148,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             calibration=TensorBatches(x, y, reading),
             classes=count_classes(arrays.name, [item[1] for item in held.values()]),
             sample_shape=tuple(x.shape[1:]),
-            sizes=(len(y), *(len(batches[name]) for name in ("validation", "test"))),
+            sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=arrays.note,
         )
     )
@@ -167,7 +166,7 @@ def count_classes(name: str, labels: list[Tensor]) -> int:
         DataError: fewer than two classes in the training labels.
     """
     present = labels[0].unique()
-    if len(present) < 2:  # noqa: PLR2004  one class cannot be told from another
+    if len(present) < 2:
         message = (
             f"Data {name!r} has one class only (label {present[0].item()}): "
             "give at least two."
@@ -198,14 +197,12 @@ def as_tensors(value: NDArray[np.generic]) -> Tensor:
 
 
 def _cut_validation(arrays: Arrays) -> Arrays:
-    if len(arrays.y_train) < 4:  # noqa: PLR2004  two classes, on both sides
+    if len(arrays.y_train) < 4:
         raise DataError(
             f"Data {arrays.name!r} has {len(arrays.y_train)} training samples: "
             "too few to split."
         )
-    x, x_val, y, y_val = split_off(
-        arrays.x_train, arrays.y_train, VALIDATION_SHARE
-    )
+    x, x_val, y, y_val = split_off(arrays.x_train, arrays.y_train, VALIDATION_SHARE)
     note = f"{arrays.note}validation: {VALIDATION_SHARE:.0%} cut from the training data"
     return replace(
         arrays, x_train=x, y_train=y, x_validation=x_val, y_validation=y_val, note=note
@@ -218,7 +215,8 @@ def split_off(
     """(x, x of the part, y, y of the part): stratified where classes allow, fixed."""
     _, counts = np.unique(y, return_counts=True)
     stratify = y if counts.min() > 1 and len(y) * share >= len(counts) else None
-    return train_test_split(x, y, test_size=share, random_state=0, stratify=stratify)
+    parts = train_test_split(x, y, test_size=share, random_state=0, stratify=stratify)
+    return [np.asarray(part) for part in parts]
 
 
 def _tensors(

@@ -1,4 +1,4 @@
-"""The files that the device gets: proved against the module, int8 only where it pays."""
+"""The files that the device gets: proved to be right, int8 only where it pays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from edgeprune.export.session import OnnxModel
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.records import ModelFigures, Parity, Quantisation
 from edgeprune.workload import accuracy
-
 
 NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
 
@@ -41,7 +40,9 @@ def prove(item: Exported, splits: Splits) -> Parity:
     return prove_parity(item.model, item.path, splits.validation)
 
 
-def add_test_accuracy(figures: ModelFigures, path: Path, splits: Splits) -> ModelFigures:
+def add_test_accuracy(
+    figures: ModelFigures, path: Path, splits: Splits
+) -> ModelFigures:
     """The one reading of the test split."""
     return replace(figures, test_accuracy=accuracy(OnnxModel(path), splits.test))
 
@@ -79,4 +80,6 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
         return Int8(verdict)
     figures = replace(bench.figures(small, fast), validation_accuracy=found)
     figures = add_test_accuracy(figures, path, splits)
-    return Int8(verdict, figures, compare_with_file(item.model, path, splits.validation))
+    return Int8(
+        verdict, figures, compare_with_file(item.model, path, splits.validation)
+    )

@@ -45,7 +45,7 @@ class OnnxModel:
         return torch.from_numpy(np.concatenate(parts)[: len(values)])
 
     def _run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._session.run(None, {self._input.name: values})[0]
+        return np.asarray(self._session.run(None, {self._input.name: values})[0])
 
 
 def _filled(values: NDArray[np.float32], batch: int) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -35,7 +36,7 @@ def trained_example(
     if path.is_file():
         model.load_state_dict(load_file(path))
         return model
-    trained, _ = train(model, splits, Recipe(**{**vars(recipe), "progress": progress}))
+    trained, _ = train(model, splits, replace(recipe, progress=progress))
     try:
         write_whole(path, save(_contiguous(trained)))
     except OutputError:
@@ -45,7 +46,9 @@ def trained_example(
 
 def cache_folder() -> Path:
     """Where baselines are kept; `EDGEPRUNE_CACHE` moves it."""
-    return Path(os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune"))
+    return Path(
+        os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune")
+    )
 
 
 def _contiguous(model: nn.Module) -> dict[str, torch.Tensor]:

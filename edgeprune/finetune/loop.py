@@ -17,7 +17,7 @@ from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.formats import Format, fastest_format
 from edgeprune.graph.trace import evaluating
-from edgeprune.progress import Progress, Silent
+from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Epoch, Training
 from edgeprune.workload import accuracy, check_outputs
 
@@ -44,7 +44,7 @@ class Recipe:
     momentum: float = 0.9
     seed: int = 0
     teacher: nn.Module | None = None
-    progress: Progress = Silent()
+    progress: Progress = SILENT
 
 
 def train(

@@ -1,0 +1,1 @@
+"""Graph: which channels must go together? Labels, groups, surgery, cost."""

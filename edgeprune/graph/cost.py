@@ -124,7 +124,7 @@ def _activation_peak(traced: Trace) -> int:
             continue
         alive += _bytes(node)
         peak = max(peak, alive)
-        done = {item for item in (*node.all_input_nodes, node)}
+        done = {*node.all_input_nodes, node}
         alive -= sum(
             _bytes(item)
             for item in done

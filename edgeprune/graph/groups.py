@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,6 @@ class Group:
     Attributes:
         name: the module that produces the channels first.
         size: number of channels.
-        granularity: how many output positions one channel spans on its producer.
     """
 
     name: str
@@ -63,6 +62,7 @@ class Group:
 
     @property
     def granularity(self) -> int:
+        """How many output positions one channel spans on its producer."""
         spans = [item for item in self.members if item.role == "output"]
         spans = spans or list(self.members)
         return max(1, int((spans[0].channel_of >= 0).sum()) // self.size)
@@ -196,13 +196,11 @@ def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGra
         ].tolist()
     }
     more = [RefusedGroup(item.name, item.size, reasons[item.name]) for item in refused]
-    return ChannelGraph(
-        **{
-            **{name: getattr(graph, name) for name in graph.__dataclass_fields__},
-            "frozen": graph.frozen | channels,
-            "groups": tuple(item for item in graph.groups if item.name not in reasons),
-            "refusals": (*graph.refusals, *more),
-        }
+    return replace(
+        graph,
+        frozen=graph.frozen | channels,
+        groups=tuple(item for item in graph.groups if item.name not in reasons),
+        refusals=(*graph.refusals, *more),
     )
 
 
@@ -236,7 +234,7 @@ def _groups(
     taken: defaultdict[str, int] = defaultdict(int)
     for home, found in homes.items():
         channels = [channel for channel in found if channel not in reasons]
-        if len(channels) < 2:  # noqa: PLR2004  a group never loses its last channel
+        if len(channels) < 2:
             continue
         name = _name(home, roles)
         taken[name] += 1
@@ -268,4 +266,3 @@ def _refusals(
     return tuple(
         RefusedGroup(name, count, reason) for (name, reason), count in counts.items()
     )
-

@@ -141,10 +141,11 @@ def meet(ledger: Ledger, operands: Sequence[Labels], where: str) -> Labels:
     ndim = max(len(operand.shape) for operand in operands)
     aligned = [align(operand, ndim) for operand in operands]
     shape = tuple(np.broadcast_shapes(*(operand.shape for operand in aligned)))
-    factors: list[LabelArray] = []
-    for operand in aligned:
-        for factor in operand.factors:
-            factors.append(_held_by_fixed(ledger, factor, aligned, where))
+    factors = [
+        _held_by_fixed(ledger, factor, aligned, where)
+        for operand in aligned
+        for factor in operand.factors
+    ]
     return Labels(shape, _merge(ledger, factors, where))
 
 
@@ -158,7 +159,7 @@ def _held_by_fixed(
         )
         if not fixed:
             continue
-        if support(factor) == {axis}:
+        if len(support(factor)) == 1:
             reason = f"meets a tensor of fixed size {factor.shape[axis]} at {where}"
             ledger.freeze(factor, Frozen(reason))
         factor = ledger.tie(factor, axis) if len(support(factor)) > 1 else factor

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -171,7 +172,7 @@ def linear(call: Call) -> Labels:
     others = tuple(
         call.ledger.tie(factor, last)
         for factor in tensor.factors
-        if support(factor) != {last}
+        if factor.shape[last] == 1 or len(support(factor)) > 1
     )
     return Labels(call.shape, produced.factors + others)
 
@@ -290,7 +291,7 @@ def concatenate(call: Call) -> Labels:
     pieces = [_piece(call, tensor, axis) for tensor in tensors]
     others = [
         Labels(
-            tensor.shape[:axis] + (1,) + tensor.shape[axis + 1 :],
+            with_length(tensor.shape, axis, 1),
             tuple(item for item in tensor.factors if item.shape[axis] == 1),
         )
         for tensor in tensors
@@ -299,13 +300,11 @@ def concatenate(call: Call) -> Labels:
     if all(not tensor.along(axis) for tensor in tensors):
         return Labels(call.shape, rest.factors)
     common = np.broadcast_shapes(
-        *(piece.shape[:axis] + (1,) + piece.shape[axis + 1 :] for piece in pieces)
+        *(with_length(piece.shape, axis, 1) for piece in pieces)
     )
     joined = np.concatenate(
         [
-            np.broadcast_to(
-                piece, common[:axis] + (piece.shape[axis],) + common[axis + 1 :]
-            )
+            np.broadcast_to(piece, with_length(common, axis, piece.shape[axis]))
             for piece in pieces
         ],
         axis=axis,
@@ -338,7 +337,7 @@ def stack(call: Call) -> Labels:
     axis = call["dim"] % (len(tensors[0].shape) + 1)
     parts = [
         Labels(
-            tensor.shape[:axis] + (1,) + tensor.shape[axis:],
+            (*tensor.shape[:axis], 1, *tensor.shape[axis:]),
             tuple(np.expand_dims(factor, axis) for factor in tensor.factors),
         )
         for tensor in tensors
@@ -351,9 +350,8 @@ def chunk(call: Call) -> tuple[Labels, ...]:
     tensor = call.tensors()[0]
     axis = call.axis(tensor)
     sizes = [part.shape[axis] for part in call.node.meta["val"]]
-    bounds = np.cumsum([0, *sizes])
-    spans = list(zip(bounds[:-1], bounds[1:], strict=True))
-    return tuple(_cut(call, tensor, axis, int(a), int(b)) for a, b in spans)
+    bounds = np.cumsum([0, *sizes]).tolist()
+    return tuple(_cut(call, tensor, axis, *span) for span in pairwise(bounds))
 
 
 def slice_axis(call: Call) -> Labels:
@@ -392,8 +390,7 @@ def _cut(call: Call, tensor: Labels, axis: int, start: int, end: int) -> Labels:
         else:
             reason = f"cut into unequal parts at {call.where}"
             call.ledger.freeze(factor, Frozen(reason))
-    shape = tensor.shape[:axis] + (length,) + tensor.shape[axis + 1 :]
-    return Labels(shape, tuple(factors))
+    return Labels(with_length(tensor.shape, axis, length), tuple(factors))
 
 
 def select(call: Call) -> Labels:
@@ -404,7 +401,9 @@ def select(call: Call) -> Labels:
     for factor in tensor.factors:
         if factor.shape[axis] > 1:
             call.ledger.freeze(factor, Frozen(f"indexed by number at {call.where}"))
-        factors.append(factor.take(call["index"] if factor.shape[axis] > 1 else 0, axis))
+        factors.append(
+            factor.take(call["index"] if factor.shape[axis] > 1 else 0, axis)
+        )
     return Labels(call.shape, tuple(item for item in factors if support(item)))
 
 
@@ -449,25 +448,30 @@ def _refold(
     call: Call, tensor: Labels, factor: LabelArray, segments: list[Segment]
 ) -> LabelArray:
     """One factor under the new axes, cut segment by segment."""
-    full, folded, cuts = [], [], []
+    full, folded, cuts = list(factor.shape), [1] * len(call.shape), []
     for before, after in segments:
-        varies = any(factor.shape[axis] > 1 for axis in before)
+        if all(factor.shape[axis] == 1 for axis in before):
+            continue
         for axis in before:
-            full.append(tensor.shape[axis] if varies else factor.shape[axis])
+            full[axis] = tensor.shape[axis]
         for axis in after:
-            folded.append(call.shape[axis] if varies else 1)
-        if varies and len(after) > 1:
-            cuts.append(after)
-    result = np.broadcast_to(factor, full).reshape(folded)
-    for axis in range(result.ndim):
-        first = result.take([0], axis=axis)
-        if (result == first).all():
-            result = first
+            folded[axis] = call.shape[axis]
+        cuts.append(after)
+    result = _shrunk(np.broadcast_to(factor, full).reshape(folded))
     for after in cuts:
         varying = [axis for axis in after if result.shape[axis] > 1]
         for axis in varying[:-1]:
             result = call.ledger.tie(result, axis)
     return result
+
+
+def _shrunk(factor: LabelArray) -> LabelArray:
+    """The same labels, of length 1 along every axis along which they are equal."""
+    for axis in range(factor.ndim):
+        first = factor.take([0], axis=axis)
+        if (factor == first).all():
+            factor = first
+    return factor
 
 
 def permute(call: Call) -> Labels:
@@ -510,7 +514,9 @@ def pad(call: Call) -> Labels:
         before, after = widths[2 * pair], widths[2 * pair + 1]
         if before or after:
             factors = [
-                _padded(call, item, axis, before, after) if item.shape[axis] > 1 else item
+                _padded(call, item, axis, before, after)
+                if item.shape[axis] > 1
+                else item
                 for item in factors
             ]
     return Labels(call.shape, tuple(factors))
@@ -563,6 +569,11 @@ def bound_arguments(node: fx.Node) -> dict[str, Any]:
     return bound
 
 
+def with_length(shape: Shape, axis: int, length: int) -> Shape:
+    """A shape with another length along one axis."""
+    return (*shape[:axis], length, *shape[axis + 1 :])
+
+
 def operator_name(node: fx.Node) -> str:
     """The operator's plain name: `aten.relu_.default` is `relu`."""
     name = str(node.target).removeprefix("aten.").split(".")[0]
@@ -591,7 +602,9 @@ RULES: dict[str, Rule] = {
         constant,
     ),
     **_all("conv1d conv2d conv3d", convolution),
-    **_all("conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution),
+    **_all(
+        "conv_transpose1d conv_transpose2d conv_transpose3d", transposed_convolution
+    ),
     "linear": linear,
     "batch_norm": batch_norm,
     "prelu": prelu,

@@ -23,6 +23,7 @@ from edgeprune.graph.groups import (
     refuse_groups,
 )
 from edgeprune.graph.labels import LabelArray, Ledger
+from edgeprune.graph.layers import CONVOLUTIONS, write_sizes_
 from edgeprune.graph.trace import Inputs, evaluating, failing_line, first_line, trace
 from edgeprune.records import Plan
 
@@ -119,7 +120,10 @@ def _culprits(
             return {groups[0].name: str(error)}
         middle = len(groups) // 2
         halves = groups[:middle], groups[middle:]
-        found = {**_culprits(model, graph, halves[0]), **_culprits(model, graph, halves[1])}
+        found = {
+            **_culprits(model, graph, halves[0]),
+            **_culprits(model, graph, halves[1]),
+        }
         return found or {group.name: str(error) for group in groups}
     return {}
 
@@ -134,7 +138,9 @@ def _slice_(model: nn.Module, kept: Mapping[Axis, LabelArray]) -> None:
         tensor = aliases[path][0][2]
         smaller = tensor.detach()
         for axis, indices in cuts.items():
-            smaller = smaller.index_select(axis, torch.from_numpy(indices).to(tensor.device))
+            smaller = smaller.index_select(
+                axis, torch.from_numpy(indices).to(tensor.device)
+            )
         smaller = smaller.clone(memory_format=torch.contiguous_format)
         if isinstance(tensor, nn.Parameter):
             smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
@@ -147,7 +153,10 @@ def _aliases(model: nn.Module) -> dict[str, list[tuple[nn.Module, str, Tensor]]]
     places: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
     paths: dict[str, int] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        own = [
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        ]
         for name, tensor in own:
             paths[f"{prefix}.{name}" if prefix else name] = id(tensor)
             held = places.setdefault(id(tensor), [])
@@ -159,37 +168,13 @@ def _aliases(model: nn.Module) -> dict[str, list[tuple[nn.Module, str, Tensor]]]
 def _write_sizes_(pruned: nn.Module, model: nn.Module, graph: ChannelGraph) -> None:
     """Bring the sizes that torch's layers write down in line with their weights."""
     originals = dict(model.named_modules())
-    for path, module in pruned.named_modules():
-        if isinstance(module, nn.modules.conv._ConvNd):  # noqa: SLF001
-            _write_conv_sizes_(module, originals[path], path, graph)
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, nn.modules.batchnorm._NormBase):  # noqa: SLF001
-            _write_norm_sizes_(module)
-        elif isinstance(module, nn.PReLU):
-            module.num_parameters = module.weight.shape[0]
-
-
-def _write_conv_sizes_(
-    conv: nn.Module, original: nn.Module, path: str, graph: ChannelGraph
-) -> None:
-    if not isinstance(conv, nn.modules.conv._ConvNd) or not isinstance(  # noqa: SLF001
-        original, nn.modules.conv._ConvNd  # noqa: SLF001
-    ):
-        return
-    if graph.choices.get(f"groups of {path}.weight") == "whole":
-        per_group = original.out_channels // original.groups
-        conv.groups = conv.weight.shape[0] // per_group
-    first, second = conv.weight.shape[0], conv.weight.shape[1] * conv.groups
-    conv.out_channels, conv.in_channels = (
-        (second, first) if conv.transposed else (first, second)
-    )
-
-
-def _write_norm_sizes_(norm: nn.modules.batchnorm._NormBase) -> None:
-    held = norm.weight if norm.weight is not None else norm.running_mean
-    if held is not None:
-        norm.num_features = held.shape[0]
+    for path, layer in pruned.named_modules():
+        per_group = None
+        if graph.choices.get(f"groups of {path}.weight") == "whole":
+            original = originals[path]
+            assert isinstance(original, CONVOLUTIONS)
+            per_group = original.out_channels // original.groups
+        write_sizes_(layer, per_group)
 
 
 def _run(model: nn.Module, pruned: nn.Module, inputs: Inputs) -> None:

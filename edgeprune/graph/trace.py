@@ -22,6 +22,8 @@ from edgeprune.errors import TraceError
 
 Inputs = tuple[Tensor, ...]
 
+PACKAGE = Path(__file__).parents[1]
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -52,7 +54,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, inputs)
-        except Exception as error:  # noqa: BLE001  whatever the user's forward raises
+        except Exception as error:
             raise TraceError(_refusal(model, inputs, error)) from error
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -72,7 +74,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def source_line(node: fx.Node) -> str:
-    """Where in the user's code a node was written, like `nets.py:12 x.view(-1, 512)`."""
+    """Where in the user's code a node was written, as `nets.py:12 x.view(-1, 512)`."""
     stack = node.meta.get("stack_trace") or ""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     own = [frame for frame in frames if not _is_torch(frame[0])] or frames
@@ -87,7 +89,7 @@ def failing_line(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not _is_torch(frame.filename) and "edgeprune" not in Path(frame.filename).parts
+        if not _is_torch(frame.filename) and PACKAGE not in Path(frame.filename).parents
     ]
     if not frames:
         return ""

@@ -96,4 +96,3 @@ class Bench:
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by its path."""
     return {name: tuple(value.shape) for name, value in model.named_parameters()}
-

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,11 @@ def write_onnx(
     Raises:
         ExportError: the exporter or the checker refuses the model.
     """
-    names = [INPUT_NAME] if len(inputs) == 1 else [
-        f"{INPUT_NAME}_{index}" for index in range(len(inputs))
-    ]
+    names = (
+        [INPUT_NAME]
+        if len(inputs) == 1
+        else [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
+    )
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
     try:
@@ -61,7 +64,9 @@ def write_onnx(
         _name_output_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
-        message = f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}."
+        message = (
+            f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}."
+        )
         raise ExportError(message) from error
     write_whole(path, proto.SerializeToString())
 
@@ -98,7 +103,7 @@ def write_probe(path: Path, channels: int, *, size: int = 28, ends: int = 64) ->
     widths = [ends, channels, channels, ends]
     rng = np.random.default_rng(0)
     nodes, tensors, value = [], [], INPUT_NAME
-    for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(widths)):
         weight = rng.standard_normal((after, before, 3, 3)).astype(np.float32)
         bias = np.zeros(after, np.float32)
         tensors.append(numpy_helper.from_array(weight, f"weight{index}"))

@@ -137,7 +137,7 @@ def _run_worker(job: str) -> str:
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
     try:
         # -P keeps the worker's folder off the path: its files would shadow the stdlib.
-        done = subprocess.run(  # noqa: S603  our own interpreter and file
+        done = subprocess.run(
             [sys.executable, "-P", str(WORKER)],
             input=job,
             capture_output=True,

@@ -43,7 +43,7 @@ def main() -> None:
             "process_peak_bytes": peak_rss() - base,
             "machine": machine(),
         }
-    except Exception as error:  # reported to the caller, who raises
+    except Exception as error:  # noqa: BLE001  reported to the caller, who raises
         answer = {"ok": False, "stage": stage, "error": str(error)}
     sys.stdout.write("\n" + SENTINEL + json.dumps(answer) + "\n")
 

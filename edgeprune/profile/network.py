@@ -10,7 +10,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import survey
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.profile.staircase import measure_channel_step
-from edgeprune.progress import Progress, Silent
+from edgeprune.progress import SILENT, Progress
 from edgeprune.records import ChannelStep, ModelFigures
 
 
@@ -30,7 +30,7 @@ class Profile:
 
 
 def profile_network(
-    model: nn.Module, bench: Bench, progress: Progress | None = None
+    model: nn.Module, bench: Bench, progress: Progress = SILENT
 ) -> Profile:
     """Trace, export, count and time a network.
 
@@ -39,7 +39,6 @@ def profile_network(
         ExportError: it cannot be written as ONNX.
         MeasurementError: it cannot be timed.
     """
-    progress = progress or Silent()
     progress.start("profile", 4)
     graph = survey(model, bench.inputs)
     progress.advance("channel groups")

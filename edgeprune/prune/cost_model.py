@@ -50,7 +50,10 @@ class CostModel:
         total = baseline.summary.median_ms
         # The profiler slows the run a little: bring its shares to the measured total.
         self._per_layer = {
-            layer.name: (layer.macs, (layer.latency_ms or 0.0) * total / max(timed, 1e-9))
+            layer.name: (
+                layer.macs,
+                (layer.latency_ms or 0.0) * total / max(timed, 1e-9),
+            )
             for layer in baseline.layers
         }
         self._other_ms = 0.0 if timed else total

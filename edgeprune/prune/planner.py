@@ -137,9 +137,7 @@ def lost(scores: Tensor) -> list[float]:
     return losses
 
 
-def plan_of(
-    graph: ChannelGraph, scores: Mapping[str, Tensor], widths: Widths
-) -> Plan:
+def plan_of(graph: ChannelGraph, scores: Mapping[str, Tensor], widths: Widths) -> Plan:
     """Keep the channels with the largest scores."""
     kept: dict[str, tuple[int, ...]] = {}
     for group in graph.groups:
@@ -161,9 +159,7 @@ def _next_lower(rungs: list[int], width: int) -> int | None:
     return rungs[index - 1] if index else None
 
 
-def _best(
-    found: list[tuple[Plan, Attempt]], budget: Budget
-) -> tuple[Plan, Attempt]:
+def _best(found: list[tuple[Plan, Attempt]], budget: Budget) -> tuple[Plan, Attempt]:
     """The one that keeps most and fits; the nearest to the budget where none fits."""
     fitting = [pair for pair in found if pair[1].within_budget]
     if fitting:

@@ -58,4 +58,6 @@ def _unlike(first: RunReport, second: RunReport) -> list[str]:
         (f"setting {name}", first.settings.get(name), second.settings.get(name))
         for name in names
     ]
-    return [f"{name}: {one!s} against {two!s}" for name, one, two in pairs if one != two]
+    return [
+        f"{name}: {one!s} against {two!s}" for name, one, two in pairs if one != two
+    ]

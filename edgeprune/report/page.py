@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 from edgeprune.records import RunReport
 from edgeprune.report.summary import (
     megabytes,
-    milliseconds,
     millions,
+    milliseconds,
     models_of,
     percent,
     rows_of,
@@ -21,7 +21,7 @@ from edgeprune.report.summary import (
 )
 
 BEFORE, AFTER, LIMIT = "#8a94a6", "#1a73e8", "#d93025"
-LAYOUT = {
+LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 20, "b": 60},
     "font": {"family": "system-ui, sans-serif", "size": 13},
@@ -39,7 +39,10 @@ def render_page(report: RunReport) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        milliseconds=milliseconds, millions=millions, megabytes=megabytes, percent=percent
+        milliseconds=milliseconds,
+        millions=millions,
+        megabytes=megabytes,
+        percent=percent,
     )
     models = models_of(report)
     return environment.get_template("page.html.jinja").render(

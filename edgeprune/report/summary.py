@@ -26,7 +26,7 @@ class Row:
     def text(self, index: int) -> str:
         """One value, or a dash where there is none."""
         value = self.values[index]
-        return "–" if value is None else self.show(value)
+        return "-" if value is None else self.show(value)
 
     def change(self) -> str:
         """First against second: how many times smaller, or the difference in points."""

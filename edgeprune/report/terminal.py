@@ -21,8 +21,8 @@ from edgeprune.records import ChannelStep, ModelFigures, RunReport
 from edgeprune.report.compare import Comparison
 from edgeprune.report.summary import (
     megabytes,
-    milliseconds,
     millions,
+    milliseconds,
     models_of,
     rows_of,
     timing_warnings,
@@ -115,7 +115,9 @@ class PlainProgress:
 
 def _done(step: str, outcome: str, began: float) -> str:
     spent = time.perf_counter() - began
-    return f"{step}: {outcome} ({spent:.1f} s)" if outcome else f"{step} ({spent:.1f} s)"
+    return (
+        f"{step}: {outcome} ({spent:.1f} s)" if outcome else f"{step} ({spent:.1f} s)"
+    )
 
 
 def show_report(console: Console, report: RunReport) -> None:
@@ -166,7 +168,7 @@ def show_profile(console: Console, view: ProfileView) -> None:
             millions(layer.macs),
             millions(layer.params),
             megabytes(layer.activation_bytes),
-            "–" if layer.latency_ms is None else f"{layer.latency_ms:.3f}",
+            "-" if layer.latency_ms is None else f"{layer.latency_ms:.3f}",
         )
     console.print(table)
     summary = figures.summary
@@ -216,4 +218,6 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         table.add_row(row.label, row.text(0), row.text(1), row.change())
     console.print(table)
     for warning in comparison.warnings:
-        console.print(f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True
+        )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.groups import ChannelGraph, Group, Member
-from edgeprune.progress import Progress, Silent
+from edgeprune.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Context:
     batches: Batches | None = None
     samples: int = 512
     seed: int = 0
-    progress: Progress = Silent()
+    progress: Progress = SILENT
 
     def tensor(self, path: str) -> Tensor:
         """A parameter or buffer by its path."""

@@ -24,9 +24,7 @@ def l2(context: Context) -> dict[str, Tensor]:
     return _norms(context, lambda rows: rows.square().sum(1).sqrt())
 
 
-def _norms(
-    context: Context, norm: Callable[[Tensor], Tensor]
-) -> dict[str, Tensor]:
+def _norms(context: Context, norm: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Mean norm over the filters of each channel.
 
     Args:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from edgeprune.errors import ScoreError
 from edgeprune.graph.groups import Group, Member
+from edgeprune.graph.layers import CONVOLUTIONS
 from edgeprune.graph.trace import evaluating
 from edgeprune.score.context import Context, sum_by_channel
 
@@ -73,7 +74,7 @@ def _consumers(context: Context, model: nn.Module) -> Consumers:
     return found
 
 
-WATCHED = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001  all convolutions
+WATCHED = (*CONVOLUTIONS, nn.Linear)
 
 
 def _changes(
@@ -103,9 +104,7 @@ def _by_channel(flow: Tensor, group: Group, member: Member) -> Tensor:
 
 
 @contextmanager
-def _watched(
-    model: nn.Module, owners: list[str]
-) -> Iterator[list[tuple[str, Tensor]]]:
+def _watched(model: nn.Module, owners: list[str]) -> Iterator[list[tuple[str, Tensor]]]:
     """Collect the inputs of modules, one entry per call, in a form with gradients."""
     seen: list[tuple[str, Tensor]] = []
 
