@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from torch import fx
 
-from edgeprune.graph.rules import bound_arguments, operator_name, result_shape
+from edgeprune.graph.rules import operator_name, result_shape
+from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.trace import Trace
 from edgeprune.records import LayerCost
 

@@ -15,16 +15,9 @@ from typing import Any
 import numpy as np
 from torch import fx, nn
 
-from edgeprune.graph.labels import Frozen, LabelArray, Labels, Ledger
-from edgeprune.graph.rules import (
-    RULES,
-    Call,
-    Role,
-    bound_arguments,
-    operator_name,
-    refuse,
-    result_shape,
-)
+from edgeprune.graph.labels import Factor, Frozen, LabelArray, Labels, Ledger
+from edgeprune.graph.rules import Call, Role, operator_name, result_shape, rule_for
+from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
@@ -125,12 +118,10 @@ def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
     path = traced.owners.get(node.name)
     if path is None or not node.users:
         return Labels(shape)
-    factors = []
+    factors: list[Factor] = []
     for axis, size in enumerate(shape):
         labels = run.axes[path, axis] = run.ledger.fresh(size)
-        if size > 1:
-            lying = [-1 if other == axis else 1 for other in range(len(shape))]
-            factors.append(labels.reshape(lying))
+        factors.append(Factor.lying(labels, len(shape), axis))
     return Labels(shape, tuple(factors))
 
 
@@ -139,22 +130,15 @@ def _call(
 ) -> Any:
     if node.target is operator.getitem:
         return values[node.args[0]][node.args[1]]  # type: ignore[index]
-    if not hasattr(node.target, "_schema"):
-        bound = dict(enumerate(node.args))
-    else:
-        bound = bound_arguments(node)
     arguments = {
-        str(name): fx.map_arg(value, lambda item: values[item])
-        for name, value in bound.items()
+        name: fx.map_arg(value, lambda item: values[item])
+        for name, value in bound_arguments(node).items()
     }
     shape = result_shape(node)
     call = Call(run.ledger, node, arguments, shape, traced.owners, run.roles)
-    rule = RULES.get(operator_name(node), refuse)
-    if not any(tensor.factors for tensor in call.tensors()) and rule is not refuse:
-        value = node.meta.get("val")
-        if not isinstance(value, list | tuple):
-            return Labels(shape)
-    return rule(call)
+    if not any(tensor.factors for tensor in call.tensors()):
+        return call.refuse()  # nothing to freeze: as many results as it has
+    return rule_for(operator_name(node))(call)
 
 
 def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:

@@ -7,7 +7,7 @@ followed is frozen. This module is the algebra; `rules` says what each operator 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,22 +20,52 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """Labels along some axes of a tensor.
+
+    Attributes:
+        labels: as many axes as the tensor; its length along `axes`, 1 along others.
+        axes: along which positions have channels of their own. An axis of length 1
+            may be among them: a layer with a single channel.
+    """
+
+    labels: LabelArray
+    axes: frozenset[int]
+
+    @classmethod
+    def lying(cls, labels: LabelArray, ndim: int, axis: int) -> Factor:
+        """Labels of shape (n,) along one axis of a tensor."""
+        shape = [1] * ndim
+        shape[axis] = -1
+        return cls(labels.reshape(shape), frozenset([axis % ndim]))
+
+    def relaid(self, labels: LabelArray, axes: Iterable[int]) -> Factor | None:
+        """The same channels under other axes; None if no axis is left."""
+        kept = frozenset(axes)
+        return Factor(labels, kept) if kept else None
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
     """The labels of one tensor.
 
     Attributes:
         shape: the tensor's own shape.
-        factors: label arrays with as many axes as the tensor, each of which
-            broadcasts to `shape`. An element goes when any of its labels goes; an
-            axis along which no factor varies has a length that nothing changes.
+        factors: an element goes when any of its factors' labels goes. An axis
+            without a factor has a length that nothing changes.
     """
 
     shape: Shape
-    factors: tuple[LabelArray, ...] = ()
+    factors: tuple[Factor, ...] = ()
 
-    def along(self, axis: int) -> list[LabelArray]:
-        """The factors that vary along an axis."""
-        return [factor for factor in self.factors if factor.shape[axis] > 1]
+    @classmethod
+    def of(cls, shape: Shape, factors: Iterable[Factor | None]) -> Labels:
+        """Labels of the factors that are left."""
+        return cls(shape, tuple(item for item in factors if item is not None))
+
+    def along(self, axis: int) -> list[Factor]:
+        """The factors with channels along an axis."""
+        return [factor for factor in self.factors if axis in factor.axes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +91,14 @@ class Ledger:
             is read the way the original was.
     """
 
-    choices: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict[str, str])
     size: int = 0
-    edges: list[tuple[LabelArray, LabelArray]] = field(default_factory=list)
-    frozen: list[tuple[LabelArray, Frozen]] = field(default_factory=list)
+    edges: list[tuple[LabelArray, LabelArray]] = field(
+        default_factory=list[tuple[LabelArray, LabelArray]]
+    )
+    frozen: list[tuple[LabelArray, Frozen]] = field(
+        default_factory=list[tuple[LabelArray, Frozen]]
+    )
 
     def fresh(self, count: int) -> LabelArray:
         """New labels, shape (count,)."""
@@ -76,36 +110,33 @@ class Ledger:
         first, second = np.broadcast_arrays(first, second)
         self.edges.append((first.ravel(), second.ravel()))
 
-    def freeze(self, labels: LabelArray, frozen: Frozen) -> None:
-        """Forbid the removal of these labels."""
-        self.frozen.append((labels.ravel(), frozen))
+    def freeze(self, factor: Factor, reason: Frozen) -> None:
+        """Forbid the removal of these channels."""
+        self.frozen.append((factor.labels.ravel(), reason))
 
-    def freeze_all(self, tensor: Labels, frozen: Frozen) -> Labels:
+    def freeze_all(self, tensor: Labels, reason: Frozen) -> Labels:
         """Freeze whatever a tensor carries; the tensor without its labels."""
         for factor in tensor.factors:
-            self.freeze(factor, frozen)
+            self.freeze(factor, reason)
         return Labels(tensor.shape)
 
-    def choose(self, name: str, decide: Callable[[], str]) -> str:
-        """A decision taken once and repeated under the same name."""
-        if name not in self.choices:
-            self.choices[name] = decide()
-        return self.choices[name]
+    def choose(self, name: str, decision: str) -> str:
+        """The decision that was taken first under a name."""
+        return self.choices.setdefault(name, decision)
 
-    def tie(self, factor: LabelArray, axis: int) -> LabelArray:
-        """Unite a factor along an axis; the factor, of length 1 along that axis."""
-        first = factor.take([0], axis=axis)
-        if factor.shape[axis] > 1:
-            self.unite(first, factor)
+    def tie(self, labels: LabelArray, axis: int) -> LabelArray:
+        """Unite labels along an axis; what is left has length 1 there."""
+        first = labels.take([0], axis=axis)
+        if labels.shape[axis] > 1:
+            self.unite(first, labels)
         return first
 
-    def confine(self, factor: LabelArray, axes: Iterable[int]) -> LabelArray:
-        """Tie a factor along every axis but the given ones."""
-        kept = set(axes)
-        for axis in range(factor.ndim):
-            if axis not in kept:
-                factor = self.tie(factor, axis)
-        return factor
+    def confine(self, factor: Factor, axis: int) -> LabelArray:
+        """Tie a factor along every other axis; its labels along this one, (n,)."""
+        labels = factor.labels
+        for other in factor.axes - {axis}:
+            labels = self.tie(labels, other)
+        return labels.ravel()
 
     def classes(self) -> LabelArray:
         """The channel of each label, shape (size,): equal numbers are one channel."""
@@ -118,16 +149,17 @@ class Ledger:
         return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def support(factor: LabelArray) -> frozenset[int]:
-    """The axes along which a factor varies."""
-    return frozenset(axis for axis, size in enumerate(factor.shape) if size > 1)
-
-
 def align(tensor: Labels, ndim: int) -> Labels:
     """Prepend axes of length 1, as broadcasting does."""
     missing = ndim - len(tensor.shape)
     ahead = (1,) * missing
-    factors = tuple(factor.reshape(ahead + factor.shape) for factor in tensor.factors)
+    factors = tuple(
+        Factor(
+            factor.labels.reshape(ahead + factor.labels.shape),
+            frozenset(axis + missing for axis in factor.axes),
+        )
+        for factor in tensor.factors
+    )
     return Labels(ahead + tensor.shape, factors)
 
 
@@ -135,52 +167,57 @@ def meet(ledger: Ledger, operands: Sequence[Labels], where: str) -> Labels:
     """The labels of an elementwise operation, after broadcasting.
 
     Labels that stand at the same place become one channel. Where one operand has
-    labels along an axis and another has the same length but none, the length is
-    fixed by that other operand and the labels cannot go on their own.
+    channels along an axis and another has the same length but none, the length is
+    fixed by that other operand and the channels cannot go on their own.
     """
     ndim = max(len(operand.shape) for operand in operands)
     aligned = [align(operand, ndim) for operand in operands]
     shape = tuple(np.broadcast_shapes(*(operand.shape for operand in aligned)))
-    factors = [
-        _held_by_fixed(ledger, factor, aligned, where)
-        for operand in aligned
-        for factor in operand.factors
-    ]
+    factors: list[Factor] = []
+    for operand in aligned:
+        for factor in operand.factors:
+            held = _held(ledger, factor, shape, aligned, where)
+            factors += [held] if held is not None else []
     return Labels(shape, _merge(ledger, factors, where))
 
 
-def _held_by_fixed(
-    ledger: Ledger, factor: LabelArray, operands: Sequence[Labels], where: str
-) -> LabelArray:
-    """Tie or freeze a factor along each axis whose length another operand fixes."""
-    for axis in sorted(support(factor)):
-        fixed = any(
+def _held(
+    ledger: Ledger,
+    factor: Factor,
+    shape: Shape,
+    operands: Sequence[Labels],
+    where: str,
+) -> Factor | None:
+    """What is left of a factor where other operands fix the length of its axes."""
+    labels, axes = factor.labels, set(factor.axes)
+    for axis in sorted(factor.axes):
+        spread = labels.shape[axis] < shape[axis]
+        if spread:
+            ledger.freeze(factor, Frozen(f"one channel meets many at {where}"))
+        fixed = shape[axis] > 1 and any(
             operand.shape[axis] > 1 and not operand.along(axis) for operand in operands
         )
-        if not fixed:
-            continue
-        if len(support(factor)) == 1:
-            reason = f"meets a tensor of fixed size {factor.shape[axis]} at {where}"
+        if fixed and not spread and len(axes) == 1:
+            reason = f"meets a tensor of fixed size {shape[axis]} at {where}"
             ledger.freeze(factor, Frozen(reason))
-        factor = ledger.tie(factor, axis) if len(support(factor)) > 1 else factor
-    return factor
+        elif fixed or spread:
+            labels = ledger.tie(labels, axis)
+            axes.remove(axis)
+    return factor.relaid(labels, axes)
 
 
-def _merge(
-    ledger: Ledger, factors: Sequence[LabelArray], where: str
-) -> tuple[LabelArray, ...]:
-    """Unite factors that vary along common axes, smallest support first."""
-    merged: list[LabelArray] = []
-    for factor in sorted(factors, key=lambda item: len(support(item))):
-        axes = support(factor)
-        partners = [other for other in merged if support(other) & axes]
-        if any(not support(other) <= axes for other in partners):
-            reason = f"labels along different axes meet at {where}"
+def _merge(ledger: Ledger, factors: Sequence[Factor], where: str) -> tuple[Factor, ...]:
+    """Unite factors that have axes in common, those with the fewest axes first."""
+    merged: list[Factor] = []
+    for factor in sorted(factors, key=lambda item: len(item.axes)):
+        partners = [other for other in merged if other.axes & factor.axes]
+        if any(not other.axes <= factor.axes for other in partners):
             for tangled in (factor, *partners):
+                reason = f"channels along different axes meet at {where}"
                 ledger.freeze(tangled, Frozen(reason))
             continue
         for other in partners:
-            ledger.unite(other, factor)
-        if not partners and axes:
+            ledger.unite(other.labels, factor.labels)
+        if not partners:
             merged.append(factor)
     return tuple(merged)

@@ -1,0 +1,37 @@
+"""Settings that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data sets and checkpoints, where there is one."""
+    here = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("EDGEPRUNE_TEST_DATA", here))
+    if not folder.is_dir():
+        pytest.skip(f"real data are not at {folder}: set EDGEPRUNE_TEST_DATA")
+    return folder

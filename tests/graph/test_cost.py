@@ -1,0 +1,44 @@
+import pytest
+import torch
+import torchvision
+from tests.nets import Bottom, Signal
+from tests.reference import conv_macs, parameter_count
+
+from edgeprune.graph.cost import count
+from edgeprune.graph.trace import trace
+
+
+def cost_of(model, *shape):
+    return count(trace(model, (torch.randn(*shape),)))
+
+
+def test_macs_follow_the_closed_form():
+    model = Bottom(16)
+    cost = cost_of(model, 1, 3, 8, 8)
+    expected = conv_macs(model.first, 8, 8) + conv_macs(model.second, 4, 4) + 512 * 4
+    assert cost.macs == expected
+    assert cost.params == parameter_count(model)
+    assert [layer.macs for layer in cost.layers][-1] == 512 * 4
+
+
+def test_macs_grow_with_the_batch_and_with_length():
+    one, four = (cost_of(Signal(), batch, 2, 20) for batch in (1, 4))
+    assert four.macs == 4 * one.macs
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"])
+@pytest.mark.filterwarnings("ignore")
+def test_macs_agree_with_fvcore(name):
+    from fvcore.nn import FlopCountAnalysis  # warns while it is imported
+
+    model = torchvision.models.get_model(name, weights=None).eval()
+    x = torch.randn(1, 3, 64, 64)
+    by_operator = FlopCountAnalysis(model, x).unsupported_ops_warnings(False)
+    flops = by_operator.by_operator()
+    assert cost_of(model, 1, 3, 64, 64).macs == flops["conv"] + flops["linear"]
+
+
+def test_activation_peak_of_a_chain_is_its_largest_neighbours():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 2, 1))
+    peak = cost_of(model, 1, 3, 4, 4).activation_peak_bytes
+    assert peak == (3 + 8) * 16 * 4

@@ -1,0 +1,104 @@
+"""The core's property: a pruned network equals the original with silenced consumers."""
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from tests.nets import CifarResNet, HalvesBySize, Shared
+from tests.reference import random_plan, relative_difference, zero_consumers
+from tests.strategies import disturb_, networks
+
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.surgery import apply, survey
+from edgeprune.records import Plan
+
+EXACT = 1e-11  # float64, sums in another order
+NETWORKS = 500
+
+
+def difference(model, x, seed=0, find=analyse):
+    """(pruned against silenced, pruned against original, share of channels gone)."""
+    graph = find(model, (x,))
+    plan = random_plan(graph, seed)
+    pruned = apply(model, graph, plan)
+    silenced = zero_consumers(model, graph, plan)
+    with torch.no_grad():
+        found, expected, original = pruned(x), silenced(x), model(x)
+    return (
+        relative_difference(found, expected),
+        relative_difference(found, original),
+        len(graph.groups),
+    )
+
+
+def test_random_networks_are_pruned_exactly():
+    worst, changed, tried = [0.0], [], []
+
+    @settings(max_examples=NETWORKS)
+    @given(networks())
+    def check(drawn):
+        model, seed = drawn
+        x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+        exact, bite, groups = difference(model, x, seed)
+        worst[0] = max(worst[0], exact)
+        tried.append(groups)
+        changed.extend([bite > 1e-6] if groups else [])
+        assert exact < EXACT
+
+    check()
+    print(f"\nlargest difference over {len(tried)} random networks: {worst[0]:.1e}")
+    assert len(tried) >= NETWORKS
+    # The oracle must bite: nearly all have something to prune, and it shows.
+    assert len(changed) > 0.8 * len(tried)
+    assert sum(changed) > 0.95 * len(changed)
+
+
+FAMILIES = [
+    "resnet18",
+    "resnext50_32x4d",
+    "vgg11_bn",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "densenet121",
+    "squeezenet1_1",
+    "googlenet",
+    "shufflenet_v2_x0_5",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "mnasnet0_5",
+    "alexnet",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_torchvision_families_are_pruned_exactly(name):
+    options = {"init_weights": False} if name == "googlenet" else {}
+    model = torchvision.models.get_model(name, weights=None, **options)
+    model = disturb_(model.double().eval())
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    exact, bite, groups = difference(model, x, find=survey)
+    print(f"\n{name}: {groups} groups, largest difference {exact:.1e}")
+    assert groups > 0
+    assert exact < EXACT
+    assert bite > 1e-4
+
+
+@pytest.mark.parametrize("make", [lambda: CifarResNet(2), HalvesBySize, Shared])
+def test_user_networks_are_pruned_exactly(make):
+    model = disturb_(make().double().eval())
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    exact, bite, groups = difference(model, x, find=survey)
+    assert groups > 0
+    assert exact < EXACT
+    assert bite > 1e-4
+
+
+@settings(max_examples=20)
+@given(networks())
+def test_an_empty_plan_changes_no_bit(drawn):
+    model, _ = drawn
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    pruned = apply(model, analyse(model, (x,)), Plan({}))
+    with torch.no_grad():
+        assert torch.equal(pruned(x), model(x))
