@@ -242,8 +242,11 @@ def _groups(
 def _refusals(
     homes: Homes, roles: Mapping[Axis, Role], reasons: Mapping[int, str]
 ) -> tuple[RefusedGroup, ...]:
+    """What is worth telling: not the input's own channels, which nothing produces."""
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     for home, channels in homes.items():
+        if all(roles.get(axis) == "input" for axis in home):
+            continue
         for channel in channels:
             if reasons.get(channel):
                 counts[_name(home, roles), reasons[channel]] += 1

@@ -35,6 +35,7 @@ def linear(call: Call) -> Labels:
     others = [
         factor.relaid(call.ledger.tie(factor.labels, last), factor.axes - {last})
         for factor in tensor.factors
+        if factor.axes != frozenset([last])
     ]
     return Labels.of(call.shape, [*_produced(call, axis=0, onto=last), *others])
 
