@@ -68,7 +68,7 @@ def decide(
     if history and not history[-1].reached and history[-1].step.valid:
         return Decision("exhausted", "nothing is left to remove", resume=last)
     if failed:
-        goal = (here * failed[0].pressure) ** 0.5
+        goal = (here * max(1.0, failed[0].pressure)) ** 0.5
         return Decision("go on", "half as far, after the floor", goal, last)
     return Decision("go on", "towards the budget", _next_goal(here), last)
 

@@ -125,16 +125,19 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
     Raises:
         DataError: empty, one class only, labels that are no class indices, NaN.
     """
+    check_pair(f"{arrays.name}: train", arrays.x_train, arrays.y_train)
     arrays = arrays if arrays.x_validation is not None else _cut_validation(arrays)
     pairs = {
         "train": (arrays.x_train, arrays.y_train),
         "validation": (arrays.x_validation, arrays.y_validation),
         "test": (arrays.x_test, arrays.y_test),
     }
-    held = {
-        split: _tensors(f"{arrays.name}: {split}", x, y)
-        for split, (x, y) in pairs.items()
-    }
+    held: dict[str, Batch] = {}
+    for split, (x, y) in pairs.items():
+        assert x is not None
+        assert y is not None
+        check_pair(f"{arrays.name}: {split}", x, y)
+        held[split] = as_tensors(x), as_tensors(y.reshape(-1).astype(np.int64))
     x, y = held["train"]
     batches = {
         split: TensorBatches(*held[split], reading) for split in ("validation", "test")
@@ -219,16 +222,15 @@ def split_off(
     return [np.asarray(part) for part in parts]
 
 
-def _tensors(
-    name: str, x: NDArray[np.generic] | None, y: NDArray[np.generic] | None
-) -> Batch:
-    """One split's arrays, looked at."""
-    assert x is not None
-    assert y is not None
+def check_pair(name: str, x: NDArray[np.generic], y: NDArray[np.generic]) -> None:
+    """Look at one split's arrays.
+
+    Raises:
+        DataError: empty, unequal numbers, labels that are no class numbers, NaN.
+    """
     if len(x) != len(y) or len(y) == 0:
         raise DataError(f"Data {name} has {len(x)} inputs and {len(y)} labels.")
-    labels = y.reshape(len(y), -1)
-    if labels.shape[1] != 1 or not np.issubdtype(y.dtype, np.integer):
+    if y.size != len(y) or not np.issubdtype(y.dtype, np.integer):
         message = (
             f"Data {name} labels must be integer class numbers of shape (N,), found "
             f"{y.dtype} {y.shape}."
@@ -236,6 +238,5 @@ def _tensors(
         raise DataError(message)
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         raise DataError(f"Data {name} has NaN or infinity among its inputs.")
-    if labels.min() < 0:
+    if y.min() < 0:
         raise DataError(f"Data {name} has negative labels.")
-    return as_tensors(x), as_tensors(labels[:, 0].astype(np.int64))

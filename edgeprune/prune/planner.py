@@ -62,7 +62,7 @@ def search(problem: Problem, measure: Measure) -> Search:
     """
     found: list[tuple[Plan, Attempt]] = []
     correction, budget = 1.0, problem.budget
-    for number in range(1, ROUNDS + 1):
+    while len(found) < ROUNDS:
         widths = choose_widths(replace(problem, budget=_aim(budget, correction)))
         predicted_ms = problem.model.predict(widths).latency_ms * correction
         plan = plan_of(problem.graph, problem.scores, widths)
@@ -72,7 +72,7 @@ def search(problem: Problem, measure: Measure) -> Search:
             # The ladder's lowest rungs do not reach it: finer ones.
             problem = replace(problem, step=problem.step // 2)
             continue
-        attempt = measure(plan, number, predicted_ms)
+        attempt = measure(plan, len(found) + 1, predicted_ms)
         found.append((plan, attempt))
         correction *= attempt.latency_ms / predicted_ms
         if attempt.within_budget and pressure_of(attempt, budget) >= CLOSE:

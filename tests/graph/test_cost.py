@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torchvision
-from tests.nets import Bottom, Signal
-from tests.reference import conv_macs, parameter_count
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
+from tests.nets import Bottom, Signal
+from tests.reference import conv_macs, parameter_count
 
 
 def cost_of(model, *shape):

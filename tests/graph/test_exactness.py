@@ -4,13 +4,13 @@ import pytest
 import torch
 import torchvision
 from hypothesis import given, settings
-from tests.nets import CifarResNet, HalvesBySize, Shared
-from tests.reference import random_plan, relative_difference, zero_consumers
-from tests.strategies import disturb_, networks
 
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply, survey
 from edgeprune.records import Plan
+from tests.nets import CifarResNet, HalvesBySize, Shared
+from tests.reference import random_plan, relative_difference, zero_consumers
+from tests.strategies import disturb_, networks
 
 EXACT = 1e-11  # float64, sums in another order
 NETWORKS = 500

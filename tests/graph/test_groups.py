@@ -1,5 +1,10 @@
 import pytest
 import torch
+from torch import nn
+
+from edgeprune.errors import TraceError
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.surgery import survey
 from tests.nets import (
     Bottom,
     Branching,
@@ -8,11 +13,6 @@ from tests.nets import (
     Sliced,
     Unknown,
 )
-from torch import nn
-
-from edgeprune.errors import TraceError
-from edgeprune.graph.groups import analyse
-from edgeprune.graph.surgery import survey
 
 IMAGE = (torch.randn(2, 3, 8, 8),)
 

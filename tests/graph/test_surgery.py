@@ -2,13 +2,13 @@ import copy
 
 import pytest
 import torch
-from tests.nets import Bottom, HardCoded, Shared
 from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply
 from edgeprune.records import Plan
+from tests.nets import Bottom, HardCoded, Shared
 
 IMAGE = (torch.randn(2, 3, 8, 8),)
 

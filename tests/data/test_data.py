@@ -1,0 +1,238 @@
+import gzip
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+
+from edgeprune.data import Reading, Scale, load_data
+from edgeprune.data.factory import splits_of
+from edgeprune.errors import DataError
+
+READ = Reading(16, seed=0)
+
+
+def arrays(count=40, shape=(3, 8, 8), classes=4, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    x = (rng.random((count, *shape)) * 255).astype(dtype)
+    return x, np.arange(count) % classes
+
+
+def write_npz(path, **more):
+    x, y = arrays()
+    held = {"x_train": x, "y_train": y, "x_test": x[:10], "y_test": y[:10], **more}
+    np.savez(path, **{key: value for key, value in held.items() if value is not None})
+    return str(path)
+
+
+def labels_of(batches):
+    return torch.cat([y for _, y in batches])
+
+
+def test_digits_are_split_once_and_for_all():
+    first, second = (load_data("digits", Reading(64, seed=seed)) for seed in (0, 1))
+    assert first.sizes == (1297, 230, 270)
+    assert (first.classes, first.sample_shape) == (10, (1, 32, 32))
+    assert torch.equal(labels_of(first.test), labels_of(second.test))
+    x, _ = next(iter(first.test))
+    assert 0 <= float(x.min()) < float(x.max()) <= 1
+
+
+def test_training_batches_are_shuffled_anew_and_others_never():
+    splits = load_data("digits", READ)
+    assert not torch.equal(labels_of(splits.train), labels_of(splits.train))
+    assert torch.equal(labels_of(splits.calibration), labels_of(splits.calibration))
+    again = load_data("digits", READ)
+    assert torch.equal(
+        labels_of(load_data("digits", READ).train), labels_of(again.train)
+    )
+
+
+def test_no_sample_is_in_two_splits():
+    splits = load_data("digits", READ)
+    seen = [
+        {image.numpy().tobytes() for x, _ in part for image in x}
+        for part in (splits.calibration, splits.validation, splits.test)
+    ]
+    assert not seen[0] & seen[1]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[2]
+
+
+def test_npz_of_any_shape_is_read_and_a_validation_split_cut(tmp_path):
+    x, y = arrays(shape=(2, 30))
+    path = write_npz(tmp_path / "a.npz", x_train=x, x_test=x[:10])
+    splits = load_data(path, READ)
+    assert splits.sizes == (34, 6, 10)
+    assert splits.sample_shape == (2, 30)
+    assert sorted(
+        labels_of(splits.train).tolist() + labels_of(splits.validation).tolist()
+    ) == sorted(y.tolist())
+
+
+def test_byte_images_are_scaled_and_put_channels_first(tmp_path):
+    x, _ = arrays(shape=(8, 6, 3), dtype=np.uint8)
+    path = write_npz(tmp_path / "a.npz", x_train=x, x_test=x[:10])
+    scale = Scale((0.5, 0.5, 0.5), (0.5, 0.25, 0.5))
+    plain = load_data(path, READ)
+    scaled = load_data(path, Reading(16, 0, scale))
+    assert plain.sample_shape == (3, 8, 6)
+    one, other = next(iter(plain.test))[0], next(iter(scaled.test))[0]
+    torch.testing.assert_close(other[:, 1], (one[:, 1] - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"x_train": None}, "lacks x_train"),
+        ({"y_train": np.zeros(40, int)}, "one class only"),
+        ({"y_train": np.zeros(39, int)}, "40 inputs and 39 labels"),
+        ({"y_train": np.zeros(40)}, "integer class numbers"),
+        ({"y_train": np.arange(40) - 1}, "negative"),
+        ({"x_train": np.full((40, 3, 8, 8), np.nan, np.float32)}, "NaN"),
+        (
+            {"x_test": np.zeros((0, 3, 8, 8), np.float32), "y_test": np.zeros(0, int)},
+            "0 inputs",
+        ),
+    ],
+)
+def test_unfit_arrays_are_refused(tmp_path, change, complaint):
+    with pytest.raises(DataError, match=complaint):
+        load_data(write_npz(tmp_path / "a.npz", **change), READ)
+
+
+def test_pickled_arrays_are_never_unpickled(tmp_path):
+    path = write_npz(tmp_path / "a.npz", x_train=np.array([print, 1], dtype=object))
+    with pytest.raises(DataError, match="cannot be read"):
+        load_data(path, READ)
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("nowhere.npz", "cannot be read"),
+        ("what", "Unknown data 'what'"),
+        ("no.such.module:make", "Cannot import"),
+        ("torchvision:CIFAR10@nowhere", "cannot be read"),
+        ("torchvision:CIFAR10", "NAME@ROOT"),
+        ("torchvision:Nothing@x", "NAME@ROOT"),
+    ],
+)
+def test_missing_data_are_refused(source, complaint):
+    with pytest.raises(DataError, match=complaint):
+        load_data(source, READ)
+
+
+def test_a_corrupt_file_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_data(str(tmp_path / "a.npz"), READ)
+
+
+def image_folder(root, classes=("cat", "dog"), count=20, mode="RGB"):
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            colour = (40 + 100 * number, 30, index) if mode == "RGB" else 50
+            Image.new(mode, (12, 10), colour).save(root / name / f"{index}.png")
+    return root
+
+
+def test_a_folder_of_images_is_split(tmp_path):
+    splits = load_data(str(image_folder(tmp_path / "photos")), READ, (3, 16, 16))
+    assert splits.sizes == (28, 6, 6)
+    assert splits.sample_shape == (3, 16, 16)
+    assert sorted(labels_of(splits.test).tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_grey_images_and_grey_networks_fit(tmp_path):
+    root = str(image_folder(tmp_path / "photos", mode="L"))
+    assert load_data(root, READ, (3, 16, 16)).sample_shape == (3, 16, 16)
+    assert load_data(root, READ, (1, 16, 16)).sample_shape == (1, 16, 16)
+
+
+def test_a_folder_that_is_split_already_is_kept(tmp_path):
+    for split, count in (("train", 10), ("val", 5), ("test", 4)):
+        image_folder(tmp_path / split, count=count)
+    splits = load_data(str(tmp_path), READ, (3, 8, 8))
+    assert splits.sizes == (20, 10, 8)
+
+
+def test_class_folders_must_agree(tmp_path):
+    image_folder(tmp_path / "train")
+    image_folder(tmp_path / "test", classes=("cat", "cow"))
+    with pytest.raises(DataError, match="differ"):
+        load_data(str(tmp_path), READ, (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda root: root.mkdir(), "one folder of images per class"),
+        (lambda root: image_folder(root, classes=("cat",)), "one class only"),
+    ],
+)
+def test_unfit_folders_are_refused(tmp_path, make, complaint):
+    make(tmp_path / "photos")
+    with pytest.raises(DataError, match=complaint):
+        load_data(str(tmp_path / "photos"), READ, (3, 8, 8))
+
+
+def test_a_folder_needs_an_input_shape(tmp_path):
+    with pytest.raises(DataError, match="--input"):
+        load_data(str(image_folder(tmp_path / "photos")), READ)
+
+
+def dataset(count=20, classes=2):
+    return TensorDataset(torch.randn(count, 3, 4, 4), torch.arange(count) % classes)
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: DataLoader(d, 8)])
+def test_factories_return_data_sets_or_loaders(wrap):
+    three = splits_of(
+        "mine", (wrap(dataset()), wrap(dataset(6)), wrap(dataset(8))), READ
+    )
+    assert three.sizes == (20, 6, 8)
+    two = splits_of("mine", {"train": wrap(dataset()), "test": wrap(dataset(8))}, READ)
+    assert two.sizes == (17, 3, 8)
+    assert "cut from the training data" in two.note
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        (None, "must return"),
+        ([1], "must return"),
+        ([iter(()), iter(())], "must return"),
+        ([dataset(classes=1), dataset(), dataset()], "one class only"),
+        ([[torch.zeros(3)], [torch.zeros(3)], [torch.zeros(3)]], "must yield"),
+    ],
+)
+def test_factories_that_return_something_else_are_refused(made, complaint):
+    with pytest.raises(DataError, match=complaint):
+        splits_of("mine", made, READ)
+
+
+def test_a_factory_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "mydata.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\n"
+        "def make():\n    d = TensorDataset(torch.randn(9, 2), torch.arange(9) % 3)\n"
+        "    return d, d, d\ndef broken():\n    raise KeyError('x')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert load_data("mydata:make", READ).classes == 3
+    with pytest.raises(DataError, match="mydata:broken failed: KeyError"):
+        load_data("mydata:broken", READ)
+
+
+def test_real_data_sets_are_read(real_data, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for packed in (real_data / "mnist").glob("*.gz"):
+        (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    splits = load_data(f"torchvision:MNIST@{tmp_path}", READ)
+    assert splits.sample_shape == (1, 28, 28)
+    assert splits.sizes == (51000, 9000, 10000)

@@ -1,0 +1,138 @@
+import pytest
+import torch
+
+from edgeprune import targets
+from edgeprune.errors import ExportError, MeasurementError, TargetError
+from edgeprune.measure.bench import Bench
+from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx, write_probe
+from edgeprune.measure.runner import ONCE, HostRunner, runner_for
+from edgeprune.targets import Timing
+from tests.nets import Bottom
+
+X = (torch.randn(1, 3, 8, 8),)
+BRIEF = Timing(warmup=1, warmup_s=0, iterations=3, seconds=0, rounds=2)
+
+
+@pytest.fixture
+def runner():
+    return HostRunner(targets.load("host"), seed=7)
+
+
+def test_a_timing_keeps_every_sample_and_how_it_was_taken(runner, tmp_path):
+    write_onnx(Bottom(), X, tmp_path / "a.onnx")
+    write_onnx(Bottom(8), X, tmp_path / "b.onnx")
+    first, second = runner.time([tmp_path / "a.onnx", tmp_path / "b.onnx"], BRIEF)
+    assert [len(samples) for samples in first.rounds_ms] == [3, 3]
+    assert len(second.samples_ms) == 6
+    assert min(first.samples_ms) > 0
+    assert (first.threads, first.provider) == (1, "CPUExecutionProvider")
+    assert len(first.pinned_cpus) == 1
+    assert first.runtime.startswith("onnxruntime 1.")
+    assert first.seed == 7
+    assert first.machine.cores > 0
+
+
+def test_the_profile_names_every_layer(runner, tmp_path):
+    bench = Bench(runner, X, tmp_path)
+    layers = bench.layers(bench.export(Bottom(), "a"))
+    assert [layer.name for layer in layers] == [
+        "first.weight",
+        "second.weight",
+        "head.weight",
+    ]
+    assert all(
+        layer.latency_ms is not None and layer.latency_ms > 0 for layer in layers
+    )
+
+
+def test_peak_memory_grows_with_the_model(runner, tmp_path):
+    write_onnx(Bottom(4), X, tmp_path / "small.onnx")
+    write_onnx(Bottom(512), X, tmp_path / "large.onnx")
+    small = runner.peak_memory(tmp_path / "small.onnx")
+    large = runner.peak_memory(tmp_path / "large.onnx")
+    assert large - small > 4e6
+
+
+def test_a_corrupt_file_is_refused_with_the_stage(runner, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(MeasurementError, match=r"bad.onnx failed while trying to load"):
+        runner.time([tmp_path / "bad.onnx"], ONCE)
+
+
+def test_a_provider_that_falls_back_is_refused(tmp_path):
+    target = targets.load("host")
+    runtime = target.runtime.model_copy(update={"provider": "CUDAExecutionProvider"})
+    write_onnx(Bottom(), X, tmp_path / "a.onnx")
+    runner = HostRunner(target.model_copy(update={"runtime": runtime}))
+    with pytest.raises(MeasurementError, match="fell back to CPUExecutionProvider"):
+        runner.time([tmp_path / "a.onnx"], ONCE)
+
+
+def test_a_board_that_is_not_connected_is_refused():
+    with pytest.raises(TargetError, match="'rpi4' is not connected"):
+        runner_for(targets.load("rpi4"))
+
+
+def test_telemetry_is_off_before_the_runtime_is_imported():
+    import os
+
+    import edgeprune
+
+    assert edgeprune.__version__
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_values_lead_to_the_layer_that_made_them(tmp_path):
+    write_onnx(Bottom(), X, tmp_path / "a.onnx")
+    assert set(weights_of_nodes(tmp_path / "a.onnx").values()) == {
+        "first.weight",
+        "second.weight",
+        "head.weight",
+    }
+
+
+def test_a_probe_runs(runner, tmp_path):
+    write_probe(tmp_path / "probe.onnx", 20, size=8, ends=16)
+    assert runner.time([tmp_path / "probe.onnx"], ONCE)[0].median_ms > 0
+
+
+def test_export_keeps_names_and_opens_the_batch_on_request(tmp_path):
+    import onnx
+
+    write_onnx(Bottom(), X, tmp_path / "a.onnx", dynamic_batch=True)
+    graph = onnx.load(tmp_path / "a.onnx").graph
+    assert [item.name for item in graph.input] == ["input"]
+    assert [item.name for item in graph.output] == ["output"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert not list(tmp_path.glob("*.data"))
+
+
+def test_a_model_that_does_not_export_is_refused(tmp_path):
+    class Sorting(torch.nn.Module):
+        def forward(self, x):
+            return torch.linalg.eigvals(x)
+
+    with pytest.raises(ExportError, match="Sorting cannot be written as ONNX"):
+        write_onnx(Sorting(), (torch.randn(1, 3, 3),), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Flaky:
+    """A runner whose first measurement is disturbed."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def time(self, models, recipe=None):
+        return [self.answers.pop(0)]
+
+
+def test_a_disturbed_timing_is_taken_again(tmp_path):
+    from edgeprune.measure.bench import Exported
+    from tests.figures import timing_of
+
+    noisy, calm = timing_of(1.0, 9.0, 1.0, 9.0), timing_of(2.0, 2.0, 2.0)
+    item = Exported(Bottom(), tmp_path / "a.onnx", None)
+    bench = Bench(Flaky(noisy, calm), X, tmp_path)
+    assert bench.compare([item]) == [calm]
+    assert Bench(Flaky(noisy, noisy, noisy), X, tmp_path).compare([item]) == [noisy]

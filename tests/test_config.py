@@ -1,0 +1,82 @@
+import pytest
+
+from edgeprune.config import load_settings, parse_share
+from edgeprune.errors import ConfigError
+
+
+def test_the_command_line_wins_over_the_file(tmp_path):
+    (tmp_path / "edgeprune.toml").write_text(
+        'budget-ms = 5\nseed = 3\nmax_macs = "60M"'
+    )
+    settings = load_settings({"budget_ms": 4.0, "seed": None}, tmp_path)
+    assert (settings.budget_ms, settings.seed, settings.max_macs) == (
+        4.0,
+        3,
+        60_000_000,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("60M", 60_000_000), ("1.5k", 1500), ("2G", 2 * 10**9), ("7", 7)],
+)
+def test_counts_may_have_suffixes(tmp_path, text, count):
+    assert load_settings({"max_params": text}, tmp_path).max_params == count
+
+
+def test_shapes_are_read(tmp_path):
+    assert load_settings({"input": "3x64x48"}, tmp_path).input == (3, 64, 48)
+
+
+def test_budgets_in_megabytes_are_bytes(tmp_path):
+    assert load_settings({"max_size_mb": 1.5}, tmp_path).budget.size_bytes == 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"budget_ms": 0}, r"--budget-ms: .*greater than 0, found 0"),
+        ({"budget_ms": -3.0}, r"--budget-ms: .*greater than 0"),
+        ({"budget_ms": float("nan")}, r"--budget-ms"),
+        ({"max_macs": "many"}, r"--max-macs: .*'many'"),
+        ({"max_macs": "-5M"}, r"--max-macs: .*greater than 0"),
+        ({"input": "3xax4"}, r"--input: .*'3xax4'"),
+        ({"input": "3x0x4"}, r"--input"),
+        ({"accuracy_floor": 90}, r"--accuracy-floor: .*less than or equal to 1"),
+        ({"accuracy_floor": 0.9, "max_drop": 1}, "not both"),
+        ({"mean": "0.5"}, "--mean and --std together"),
+        ({"epochs": -1}, "--epochs"),
+    ],
+)
+def test_bad_settings_are_named_in_one_sentence(tmp_path, given, complaint):
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        load_settings(given, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("budget_ms = 'x'", r"'budget_ms' in .*edgeprune.toml"),
+        ("colour = 1", r"Unknown setting 'colour'.*budget_ms"),
+        ("budget_ms =", r"edgeprune.toml cannot be read"),
+    ],
+)
+def test_faults_in_the_file_name_the_file(tmp_path, text, complaint):
+    (tmp_path / "edgeprune.toml").write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        load_settings({}, tmp_path)
+
+
+def test_the_floor_is_two_points_below_the_baseline_by_default(tmp_path):
+    assert load_settings({}, tmp_path).floor(0.9) == pytest.approx(0.88)
+    assert load_settings({"max_drop": 5}, tmp_path).floor(0.9) == pytest.approx(0.85)
+    assert load_settings({"accuracy_floor": 0.7}, tmp_path).floor(0.9) == 0.7
+
+
+def test_shares_are_read():
+    assert parse_share("5%") == 0.05
+    assert parse_share("0.1") == 0.1
+    for wrong in ("x", "200%", "-1%"):
+        with pytest.raises(ConfigError):
+            parse_share(wrong)
