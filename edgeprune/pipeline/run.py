@@ -6,16 +6,12 @@ and do not know each other; only here do they meet.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from edgeprune import stop
-from edgeprune.errors import ConfigError
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import (
     Recipe,
@@ -26,108 +22,25 @@ from edgeprune.finetune.loop import (
 )
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, survey
-from edgeprune.measure.bench import Bench, Exported, parameter_shapes
-from edgeprune.measure.runner import Runner
+from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
 from edgeprune.profile.network import Profile, profile_network
-from edgeprune.progress import SILENT, Progress
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import (
     Attempt,
     Budget,
     ModelFigures,
-    Parity,
     Plan,
-    Scores,
     Step,
     Timing,
     TimingSummary,
-    Training,
     pressure_of,
 )
 from edgeprune.score.context import Context
-from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
-from edgeprune.workload import Workload, check_weights
+from edgeprune.score.criteria import comparable_scores, score_channels
 
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run is asked for.
-
-    Attributes:
-        floor: from the baseline's validation accuracy to the lowest that is accepted.
-        epochs: for each round; None lets the size of the data decide.
-    """
-
-    workload: Workload
-    runner: Runner
-    budget: Budget
-    floor: Callable[[float], float]
-    criterion: str = "taylor"
-    epochs: int | None = None
-    learning_rate: float = 0.02
-    dynamic_batch: bool = False
-    precisions: tuple[str, ...] = ("fp32", "int8")
-    seed: int = 0
-    progress: Progress = SILENT
-
-
-@dataclass(frozen=True)
-class State:
-    """A network on its way: the baseline, or what a round has made of it.
-
-    Attributes:
-        beside: the baseline's timing from the measurement that timed this one.
-    """
-
-    exported: Exported
-    figures: ModelFigures
-    beside: Timing
-    plans: tuple[Plan, ...] = ()
-
-
-@dataclass
-class Journal:
-    """What a run has found so far, for the report."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    training: list[Training] = field(default_factory=list)
-    scores: Scores | None = None
-    notes: list[str] = field(default_factory=list)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add up the time spent in a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
-            self.stage_seconds[name] = spent
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run returns; its files lie in the folder that it was given.
-
-    Attributes:
-        met: all budgets are met at or above the floor.
-        reason: why it ended.
-    """
-
-    met: bool
-    reason: str
-    floor: float
-    profile: Profile
-    baseline: State
-    result: State
-    int8: deliver.Int8
-    parity: tuple[Parity, ...]
-    journal: Journal
 
 
 class Run:
@@ -398,26 +311,6 @@ def _retimed(state: State, timing: Timing) -> State:
     return replace(
         state, figures=replace(state.figures, timing=timing, summary=summary)
     )
-
-
-def check_job(job: Job) -> None:
-    """Refuse what can be refused before any work.
-
-    Raises:
-        ConfigError: no budget, or an unknown criterion.
-        WorkloadError: weights that are not finite.
-    """
-    if job.budget == Budget():
-        message = (
-            "Give at least one budget: --budget-ms, --max-macs, --max-params or "
-            "--max-size-mb."
-        )
-        raise ConfigError(message)
-    if job.criterion not in CRITERIA:
-        choices = ", ".join(CRITERIA)
-        message = f"Unknown criterion {job.criterion!r}: choose one of {choices}."
-        raise ConfigError(message)
-    check_weights(job.workload.model)
 
 
 def _step(name: str, figures: ModelFigures, before: float, *, valid: bool) -> Step:

@@ -1,0 +1,6 @@
+"""Pipeline: the stages in order, and the loop over them. `run` is the whole story."""
+
+from edgeprune.pipeline.job import Job, Outcome, check_job
+from edgeprune.pipeline.run import Run
+
+__all__ = ["Job", "Outcome", "Run", "check_job"]

@@ -1,0 +1,126 @@
+"""What a run is asked for, the state that it passes on, and what it returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from edgeprune.errors import ConfigError
+from edgeprune.export import deliver
+from edgeprune.measure.bench import Exported
+from edgeprune.measure.runner import Runner
+from edgeprune.profile.network import Profile
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import (
+    Attempt,
+    Budget,
+    ModelFigures,
+    Parity,
+    Plan,
+    Scores,
+    Step,
+    Timing,
+    Training,
+)
+from edgeprune.score.criteria import CRITERIA
+from edgeprune.workload import Workload, check_weights
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is asked for.
+
+    Attributes:
+        floor: from the baseline's validation accuracy to the lowest that is accepted.
+        epochs: for each round; None lets the size of the data decide.
+    """
+
+    workload: Workload
+    runner: Runner
+    budget: Budget
+    floor: Callable[[float], float]
+    criterion: str = "taylor"
+    epochs: int | None = None
+    learning_rate: float = 0.02
+    dynamic_batch: bool = False
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    seed: int = 0
+    progress: Progress = SILENT
+
+
+@dataclass(frozen=True)
+class State:
+    """A network on its way: the baseline, or what a round has made of it.
+
+    Attributes:
+        beside: the baseline's timing from the measurement that timed this one.
+    """
+
+    exported: Exported
+    figures: ModelFigures
+    beside: Timing
+    plans: tuple[Plan, ...] = ()
+
+
+@dataclass
+class Journal:
+    """What a run has found so far, for the report."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    training: list[Training] = field(default_factory=list)
+    scores: Scores | None = None
+    notes: list[str] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add up the time spent in a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
+            self.stage_seconds[name] = spent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run returns; its files lie in the folder that it was given.
+
+    Attributes:
+        met: all budgets are met at or above the floor.
+        reason: why it ended.
+    """
+
+    met: bool
+    reason: str
+    floor: float
+    profile: Profile
+    baseline: State
+    result: State
+    int8: deliver.Int8
+    parity: tuple[Parity, ...]
+    journal: Journal
+
+
+def check_job(job: Job) -> None:
+    """Refuse what can be refused before any work.
+
+    Raises:
+        ConfigError: no budget, or an unknown criterion.
+        WorkloadError: weights that are not finite.
+    """
+    if job.budget == Budget():
+        message = (
+            "Give at least one budget: --budget-ms, --max-macs, --max-params or "
+            "--max-size-mb."
+        )
+        raise ConfigError(message)
+    if job.criterion not in CRITERIA:
+        choices = ", ".join(CRITERIA)
+        message = f"Unknown criterion {job.criterion!r}: choose one of {choices}."
+        raise ConfigError(message)
+    check_weights(job.workload.model)

@@ -1,0 +1,65 @@
+"""Records: plain frozen data that travel between the stages and into the report."""
+
+from edgeprune.records.budget import (
+    Budget,
+    pressure_of,
+)
+from edgeprune.records.json import (
+    from_json,
+    to_json,
+)
+from edgeprune.records.measurement import (
+    ChannelStep,
+    LayerCost,
+    Machine,
+    Memory,
+    ModelFigures,
+    Timing,
+    TimingSummary,
+)
+from edgeprune.records.run import (
+    REPORT_SCHEMA,
+    Attempt,
+    DataFacts,
+    Epoch,
+    GroupScores,
+    Parity,
+    Plan,
+    ProfileReport,
+    Quantisation,
+    RefusedGroup,
+    RunReport,
+    Scores,
+    Status,
+    Step,
+    Training,
+)
+
+__all__ = [
+    "REPORT_SCHEMA",
+    "Attempt",
+    "Budget",
+    "ChannelStep",
+    "DataFacts",
+    "Epoch",
+    "GroupScores",
+    "LayerCost",
+    "Machine",
+    "Memory",
+    "ModelFigures",
+    "Parity",
+    "Plan",
+    "ProfileReport",
+    "Quantisation",
+    "RefusedGroup",
+    "RunReport",
+    "Scores",
+    "Status",
+    "Step",
+    "Timing",
+    "TimingSummary",
+    "Training",
+    "from_json",
+    "pressure_of",
+    "to_json",
+]

@@ -1,0 +1,176 @@
+"""What was measured, on what, and how: every figure beside its circumstances."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+IQR_WARN = 0.10  # of the median; above this two timings are not comparable
+DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
+P99_SAMPLES = 300  # fewer samples say nothing about the slowest hundredth
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where something was measured; None is what could not be read."""
+
+    system: str
+    architecture: str
+    cpu: str | None
+    cores: int
+    memory_bytes: int | None
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One model's latency: every sample, and how it was taken.
+
+    Attributes:
+        rounds_ms: one list of samples per round, in the order they were taken; rounds
+            of models that are compared alternate.
+        warmup_ms: the runs before the first round, which count for nothing.
+        provider: the execution provider that ran, not the one asked for.
+    """
+
+    rounds_ms: tuple[tuple[float, ...], ...]
+    warmup_ms: tuple[float, ...]
+    load_ms: float
+    threads: int
+    provider: str
+    runtime: str
+    pinned_cpus: tuple[int, ...]
+    machine: Machine
+    seed: int
+
+    @property
+    def samples_ms(self) -> list[float]:
+        """All samples, in order."""
+        return [sample for samples in self.rounds_ms for sample in samples]
+
+    @property
+    def median_ms(self) -> float:
+        """The figure that is quoted and that a budget is compared with."""
+        return statistics.median(self.samples_ms)
+
+    def percentile_ms(self, percent: int) -> float:
+        """Nearest-rank percentile of all samples."""
+        ordered = sorted(self.samples_ms)
+        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range as a share of the median."""
+        return (self.percentile_ms(75) - self.percentile_ms(25)) / self.median_ms
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes this timing useless for comparisons; empty if nothing does."""
+        found = []
+        if self.spread > IQR_WARN:
+            found.append(
+                f"spread {self.spread:.0%} of the median is above {IQR_WARN:.0%}"
+            )
+        third = max(1, len(self.samples_ms) // 3)
+        first = statistics.median(self.samples_ms[:third])
+        last = statistics.median(self.samples_ms[-third:])
+        if abs(last / first - 1) > DRIFT_WARN:
+            found.append(f"drifted by {last / first - 1:+.0%} from first to last third")
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class TimingSummary:
+    """The figures of a timing, for readers of the report."""
+
+    median_ms: float
+    p90_ms: float
+    p99_ms: float | None
+    min_ms: float
+    spread: float
+    samples: int
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, timing: Timing) -> TimingSummary:
+        """Summarise; p99 only where there are samples enough to mean something."""
+        enough = len(timing.samples_ms) >= P99_SAMPLES
+        return cls(
+            median_ms=timing.median_ms,
+            p90_ms=timing.percentile_ms(90),
+            p99_ms=timing.percentile_ms(99) if enough else None,
+            min_ms=min(timing.samples_ms),
+            spread=timing.spread,
+            samples=len(timing.samples_ms),
+            warnings=timing.warnings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a model needs in memory.
+
+    Attributes:
+        process_peak_bytes: highest resident size of a child process that loads and
+            runs the model, less that of the same child with the runtime imported.
+        activation_peak_bytes: most bytes of activations alive at once, computed from
+            the layer order in float32: a lower bound, not a measurement.
+    """
+
+    process_peak_bytes: int | None
+    activation_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One weighted layer: counted cost, and time from the runtime's own profile.
+
+    Attributes:
+        latency_ms: None where the runtime's profile could not be told apart.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    macs: int
+    params: int
+    activation_bytes: int
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """One model file, counted and measured."""
+
+    file: str
+    sha256: str
+    precision: str
+    size_bytes: int
+    macs: int
+    params: int
+    memory: Memory
+    timing: Timing
+    summary: TimingSummary
+    layers: tuple[LayerCost, ...] = ()
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+
+    @property
+    def latency_ms(self) -> float:
+        """Measured median."""
+        return self.summary.median_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStep:
+    """By how many channels a layer must shrink before the runtime gets faster.
+
+    Attributes:
+        latency_ms: median of a probe network by its channel count.
+    """
+
+    step: int
+    latency_ms: Mapping[int, float]

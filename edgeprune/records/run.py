@@ -1,0 +1,187 @@
+"""What the stages find and hand on, and the report that it all ends up in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeprune.records.budget import Budget
+from edgeprune.records.measurement import ChannelStep, Machine, ModelFigures
+
+REPORT_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which channels stay: for each group that loses any, their rising numbers."""
+
+    kept: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScores:
+    """One score per channel of one group; larger is kept."""
+
+    name: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a network loses with each channel, by one criterion."""
+
+    criterion: str
+    groups: tuple[GroupScores, ...]
+    samples: int
+    seconds: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One plan that was applied, exported and measured.
+
+    Attributes:
+        predicted_ms: what the planner expected; an estimate.
+        latency_ms: measured median of the exported file.
+        kept_share: of all prunable channels.
+    """
+
+    round: int
+    widths: Mapping[str, int]
+    kept_share: float
+    predicted_ms: float | None
+    latency_ms: float
+    macs: int
+    params: int
+    size_bytes: int
+    within_budget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training data."""
+
+    number: int
+    loss: float
+    learning_rate: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One call of the training loop."""
+
+    purpose: str
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    number_format: str
+    memory_format: str
+    distilled: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after one round of pruning and fine-tuning; a point on the curve."""
+
+    name: str
+    latency_ms: float
+    macs: int
+    params: int
+    accuracy_before_training: float
+    validation_accuracy: float
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """An exported file against the PyTorch model, on real validation inputs."""
+
+    file: str
+    samples: int
+    largest_absolute: float
+    largest_relative: float
+    top1_agreement: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """What int8 gave: kept as a second file only where it is faster."""
+
+    kept: bool
+    reason: str
+    latency_ms: float | None = None
+    speedup: float | None = None
+    validation_accuracy: float | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedGroup:
+    """Channels that were left alone, and why."""
+
+    name: str
+    channels: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The data that accuracy was measured on."""
+
+    name: str
+    train: int
+    validation: int
+    test: int
+    classes: int
+    sample_shape: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """What `edgeprune profile --json` prints."""
+
+    figures: ModelFigures
+    channel_step: ChannelStep
+    refused: tuple[RefusedGroup, ...]
+
+
+Status = Literal["met", "unmet"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything that a run found; the content of `report.json`."""
+
+    schema_version: int
+    status: Status
+    sentence: str
+    created: str
+    seconds: float
+    versions: Mapping[str, str]
+    machine: Machine
+    settings: Mapping[str, object]
+    target: str
+    budget: Budget
+    accuracy_floor: float
+    data: DataFacts
+    baseline: ModelFigures
+    result: ModelFigures
+    quantisation: Quantisation
+    parity: tuple[Parity, ...]
+    channel_step: ChannelStep | None
+    scores: Scores | None
+    attempts: tuple[Attempt, ...]
+    steps: tuple[Step, ...]
+    training: tuple[Training, ...]
+    refused: tuple[RefusedGroup, ...]
+    plans: tuple[Plan, ...] = ()
+    notes: tuple[str, ...] = ()
+    int8: ModelFigures | None = None
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,168 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from edgeprune.data.factory import splits_of
+from edgeprune.data.splits import Arrays, Reading
+from edgeprune.errors import WorkloadError
+from edgeprune.finetune import loop
+from edgeprune.finetune.baseline import cache_folder, trained_example
+from edgeprune.finetune.formats import CANDIDATES, PLAIN, fastest_format
+from edgeprune.finetune.loop import Recipe, default_epochs, evaluate, train
+from edgeprune.progress import SILENT
+from tests.nets import Bottom, Signal
+
+
+def colours(count=320, classes=4, seed=0):
+    """Images whose class shows in the brightness of a channel."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % classes
+    x = 0.3 * torch.randn(count, 3, 8, 8, generator=generator)
+    x[:, 0] += y[:, None, None] - 1.5
+    return x, y
+
+
+def splits(batch=16, seed=0):
+    x, y = colours()
+    arrays = Arrays(
+        "colours", x[:240].numpy(), y[:240].numpy(), x[240:].numpy(), y[240:].numpy()
+    )
+    return splits_of("colours", arrays, Reading(batch, seed))
+
+
+def test_training_learns_and_leaves_the_callers_model_alone():
+    model = Bottom(8)
+    before = copy.deepcopy(model.state_dict())
+    trained, history = train(model, splits(), Recipe("test", 6))
+    assert evaluate(trained, splits().test) > 0.9 > evaluate(model, splits().test)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert history.epochs[-1].learning_rate == pytest.approx(0, abs=1e-6)
+
+
+def test_a_seed_repeats_a_run():
+    model = Bottom(8)
+    runs = [
+        train(model, splits(seed=3), Recipe("test", 1, seed=3))[0] for _ in range(2)
+    ]
+    first, second = (list(run.parameters()) for run in runs)
+    # The number format is chosen by timing and may differ between two runs.
+    assert all(
+        torch.allclose(a, b, atol=0.05) for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_the_best_validation_epoch_is_kept_and_the_start_competes():
+    """Labels of the training split that contradict the validation split do harm."""
+    data = splits()
+    model, _ = train(Bottom(8), data, Recipe("test", 6))
+    before = evaluate(model, data.validation)
+    wrong = replace(data, train=[(x, (y + 1) % 4) for x, y in data.calibration])
+    kept, history = train(model, wrong, Recipe("harm", 3, learning_rate=0.1))
+    assert before > 0.9
+    assert history.best_epoch == 0
+    assert evaluate(kept, data.validation) == before
+    assert min(epoch.validation_accuracy for epoch in history.epochs) < before
+
+
+def test_distillation_follows_the_teacher_where_labels_mislead():
+    """Labels moved on by one: a distilled network still answers as its teacher."""
+    data = splits()
+    teacher, _ = train(Bottom(8), data, Recipe("teach", 6))
+    moved = [(x, (y + 1) % 4) for x, y in data.calibration]
+    misled = replace(data, train=moved, validation=data.validation)
+    alone, _ = train(Bottom(8), misled, Recipe("learn", 4))
+    taught, history = train(Bottom(8), misled, Recipe("learn", 4, teacher=teacher))
+
+    def agreement(model):
+        with torch.no_grad():
+            same = [
+                model.eval()(x).argmax(1) == teacher.eval()(x).argmax(1)
+                for x, _ in data.test
+            ]
+        return float(torch.cat(same).float().mean())
+
+    assert history.distilled
+    assert agreement(taught) > agreement(alone) + 0.2
+
+
+def test_the_distillation_loss_is_the_published_formula():
+    outputs, soft, y = (
+        torch.randn(5, 4),
+        torch.randn(5, 4),
+        torch.tensor([0, 1, 2, 3, 0]),
+    )
+    t = loop.TEMPERATURE
+    p, q = F.softmax(soft / t, 1), F.softmax(outputs / t, 1)
+    divergence = (p * (p / q).log()).sum(1).mean()
+    hard = -F.softmax(outputs, 1)[range(5), y].log().mean()
+    share = loop.DISTILLED_SHARE
+    expected = (1 - share) * hard + share * t * t * divergence
+    torch.testing.assert_close(loop._loss(outputs, y, soft), expected)
+
+
+def test_the_rate_rises_and_falls_to_zero():
+    rates = [loop._rate(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1.0
+    assert rates[100] == pytest.approx(0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+class Explosive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(192, 4)
+
+    def forward(self, x):
+        return self.head(x.flatten(1)) * torch.inf
+
+
+def test_a_loss_that_is_no_number_is_refused():
+    with pytest.raises(WorkloadError, match="--mean, --std"):
+        train(Explosive(), splits(), Recipe("test", 1))
+
+
+def test_a_last_batch_of_one_does_no_harm():
+    data = splits(batch=203)
+    assert [len(y) for _, y in data.train] == [203, 1]
+    _, history = train(Bottom(8), data, Recipe("test", 1))
+    assert len(history.epochs) == 1
+
+
+def test_epochs_follow_the_size_of_the_data():
+    assert default_epochs(100) == 30
+    assert default_epochs(10**6) == 3
+    assert 3 < default_epochs(1297) < 30
+
+
+def test_the_format_is_one_of_the_candidates_and_changes_no_weight():
+    model = Bottom(8)
+    before = copy.deepcopy(model.state_dict())
+    assert fastest_format(model, next(iter(splits().train))) in CANDIDATES
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    signal = torch.randn(4, 2, 20), torch.tensor([0, 1, 0, 1])
+    assert fastest_format(Signal(), signal) == PLAIN
+
+
+def test_the_examples_baseline_is_trained_once_and_reused():
+    class Tiny(Bottom):
+        pass
+
+    torch.manual_seed(0)
+    model = Tiny(8)
+    fresh = copy.deepcopy(model)
+    first = trained_example(model, splits(), 0, SILENT)
+    held = list(cache_folder().iterdir())
+    second = trained_example(copy.deepcopy(fresh), splits(), 0, SILENT)
+    assert len(held) == 1
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+    trained_example(copy.deepcopy(fresh), splits(), 1, SILENT)  # another seed
+    assert len(list(cache_folder().iterdir())) == 2

@@ -1,0 +1,132 @@
+import re
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from edgeprune.errors import ReportError
+from edgeprune.records import ChannelStep
+from edgeprune.report.compare import compare_reports
+from edgeprune.report.files import read_report, write_report
+from edgeprune.report.page import accuracy_figure, layers_figure, render_page
+from edgeprune.report.summary import rows_of, timing_warnings
+from edgeprune.report.terminal import (
+    PlainProgress,
+    show_comparison,
+    show_report,
+)
+from tests.figures import MACHINE
+from tests.reports import figures, noisy, report
+
+
+def shown(show, *arguments):
+    console = Console(file=StringIO(), width=120)
+    show(console, *arguments)
+    return console.file.getvalue()
+
+
+def test_a_written_report_is_read_back(tmp_path):
+    write_report(report(), tmp_path)
+    assert read_report(tmp_path) == report()
+    assert read_report(tmp_path / "report.json") == report()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "holds no report.json"),
+        ("{}", "schema version 1"),
+        ("[", "schema version 1"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path, content, complaint):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(ReportError, match=complaint):
+        read_report(tmp_path)
+
+
+def test_the_page_is_self_contained_and_escapes_names():
+    page = render_page(report())
+    assert "&lt;b&gt;nets:net" in page
+    assert "<b>nets:net" not in page
+    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r'(src|href)="', outside)
+    assert "output of the network" in page
+
+
+def test_the_plots_show_every_step_and_layer():
+    steps = accuracy_figure(report()).data[0]
+    assert list(steps.x) == [10.0, 5.5]
+    assert list(steps.y) == [90.0, 89.0]
+    before, after = layers_figure(report()).data
+    assert list(before.x) == ["first", "second", "head"]
+    assert sum(before.y) == pytest.approx(10)
+    assert sum(after.y) == pytest.approx(5.5)
+
+
+def test_the_table_compares_the_result_with_the_baseline():
+    rows = {row.label: row for row in rows_of([figures(10.0, 0.9), figures(5.0, 0.88)])}
+    assert rows["latency, median"].change() == "2.00x"
+    assert rows["accuracy, test"].change() == "-2.00 points"
+    assert rows["accuracy, test"].text(1) == "88.00 %"
+    missing = rows_of([replace(figures(), test_accuracy=None), figures()])
+    assert missing[-1].text(0) == "-"
+    assert missing[-1].change() == ""
+
+
+def test_the_terminal_shows_the_table_and_the_sentence():
+    text = shown(show_report, report(notes=("something odd",)))
+    for piece in ("10.00 ms", "5.50 ms", "1.82x", "note: something odd", "Met: 6 ms."):
+        assert piece in text
+    assert "int8: not kept, fp32 is faster here" in text
+
+
+def test_useless_timings_warn():
+    found = timing_warnings(report(result=noisy(figures())))
+    assert any("timing of result: spread" in warning for warning in found)
+
+
+def test_two_runs_are_compared_and_what_is_unlike_is_pointed_out():
+    machine = replace(MACHINE, cpu="another")
+    other = report(
+        machine=machine,
+        settings={"model": "x", "seed": 1},
+        result=figures(6.6, 0.86),
+    )
+    comparison = compare_reports(("a", "b"), report(), other)
+    assert comparison.regression == pytest.approx(0.2)
+    text = shown(show_comparison, comparison)
+    assert "machine: a CPU against another" in text
+    assert "setting seed: 0 against 1" in text
+
+
+def test_equal_runs_have_nothing_to_point_out():
+    comparison = compare_reports(("a", "b"), report(), report())
+    assert comparison.warnings == ()
+    assert comparison.regression == 0
+
+
+def test_worse_accuracy_is_a_regression_too():
+    other = report(result=figures(5.5, 0.80))
+    comparison = compare_reports(("a", "b"), report(), other)
+    assert comparison.regression == pytest.approx(0.09)
+
+
+def test_plain_progress_is_a_line_at_each_end(monkeypatch):
+    console = Console(file=StringIO(), width=200)
+    progress = PlainProgress(console)
+    progress.start("finetune", 100)
+    monkeypatch.setattr("time.perf_counter", lambda: progress._began + 20.0)
+    progress.advance("loss 1.0")
+    progress.finish("done well")
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "finetune ..."
+    assert re.match(r"finetune 1/100, \d+ s left, loss 1.0", lines[1])
+    assert lines[2] == "finetune: done well (20.0 s)"
+
+
+def test_a_step_table_is_kept_with_integer_keys(tmp_path):
+    write_report(report(), tmp_path)
+    assert read_report(tmp_path).channel_step == ChannelStep(16, {64: 2.0, 48: 1.5})

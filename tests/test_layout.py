@@ -1,0 +1,70 @@
+"""Rules of the house that no linter knows."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import edgeprune
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "edgeprune").rglob("*.py"))
+LONGEST = 400
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_file_is_too_long(path):
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_public_names_are_there_and_listed():
+    for name in edgeprune.__all__:
+        assert getattr(edgeprune, name) is not None
+    assert set(edgeprune.__all__) == {*edgeprune._HOMES, "__version__"}
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = edgeprune.nothing
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys, edgeprune, edgeprune.cli; from typer.main import get_command;"
+        "get_command(edgeprune.cli.app).get_help; "
+        "assert not {'torch', 'onnxruntime', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_changelog_begins_with_this_version():
+    versions = re.findall(
+        r"^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert versions[0] == edgeprune.__version__
+
+
+def test_the_readmes_commands_are_the_projects():
+    readme = (ROOT / "README.md").read_text()
+    assert "pip install -e . && edgeprune compress --budget-ms 20" in readme
+    assert "pip install -e '.[test]' && pytest" in readme
+
+
+def test_nothing_is_unpickled_anywhere():
+    for path in SOURCES:
+        text = path.read_text()
+        assert not re.search(r"pickle\.load|allow_pickle=True", text), path
+        for call in re.findall(r"torch\.load\([^)]*\)", text):
+            assert "weights_only=True" in call, path
+
+
+def test_every_test_folder_mirrors_a_part_of_the_package():
+    parts = {path.name for path in (ROOT / "edgeprune").iterdir() if path.is_dir()}
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - {"e2e"} <= parts
+
+
+def test_dependencies_have_lower_bounds_only():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        assert re.fullmatch(r"[\w.-]+>=[\d.]+", requirement)
