@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgeprune.records import Step
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 8
 ONE_ROUND_SPEEDUP = 3.0  # a deeper cut in one go costs more than training gets back
 Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
 

@@ -1,0 +1,257 @@
+"""The main job on small networks, from the command line and from Python."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import edgeprune
+from edgeprune.data.factory import splits_of
+from edgeprune.data.splits import Arrays, Reading
+from edgeprune.errors import EdgepruneError
+from edgeprune.finetune.loop import Recipe, train
+from tests.nets import Bottom, Signal, resnet56
+from tests.reference import parameter_count
+
+ROOT = Path(__file__).parents[2]
+QUICK = str(ROOT / "tests" / "quick.toml")
+
+
+def colours(count=400, size=16):
+    """Images whose class shows in the brightness of a channel."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(count) % 4
+    x = 0.3 * torch.randn(count, 3, size, size, generator=generator)
+    x[:, 0] += y[:, None, None] - 1.5
+    return x.numpy(), y.numpy()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with data.npz and the weights of a network trained on them."""
+    folder = tmp_path_factory.mktemp("trained")
+    x, y = colours()
+    arrays = Arrays("colours", x[:300], y[:300], x[300:], y[300:])
+    np.savez(
+        folder / "data.npz",
+        x_train=x[:300],
+        y_train=y[:300],
+        x_test=x[300:],
+        y_test=y[300:],
+    )
+    torch.manual_seed(0)
+    model, _ = train(
+        Bottom(64), splits_of("colours", arrays, Reading(32)), Recipe("baseline", 6)
+    )
+    torch.save(model.state_dict(), folder / "ck.pt")
+    (folder / "mynets.py").write_text(
+        "from tests.nets import Bottom\ndef wide():\n    return Bottom(64)\n"
+    )
+    return folder
+
+
+def command(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "edgeprune", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+MODEL = [
+    "--model",
+    "mynets:wide",
+    "--weights",
+    "ck.pt",
+    "--data",
+    "data.npz",
+    "--target",
+    QUICK,
+]
+
+
+@pytest.fixture(scope="module")
+def finished(trained):
+    """One run from the command line, with settings from edgeprune.toml too."""
+    (trained / "edgeprune.toml").write_text("max-params = '60k'\nepochs = 9\n")
+    done = command(
+        trained,
+        "compress",
+        *MODEL,
+        "--max-macs",
+        "2.4M",
+        "--epochs",
+        "3",
+        "--out",
+        "run",
+    )
+    assert done.returncode == 0, done.stderr
+    return done, trained / "run"
+
+
+def test_a_run_leaves_its_files_and_says_what_was_reached(finished):
+    done, folder = finished
+    written = {path.name for path in folder.iterdir()}
+    assert {
+        "report.json",
+        "report.html",
+        "model.onnx",
+        "baseline.onnx",
+        "model.safetensors",
+        "plan.json",
+        "test.npz",
+    } <= written
+    assert "Met: max_macs 2400000, max_params 60000" in done.stderr
+    assert "\x1b[" not in done.stderr  # plain lines where nobody looks
+    for stage in ("profile", "score", "prune", "finetune", "export"):
+        assert f"{stage}" in done.stderr
+
+
+def test_the_report_says_how_every_number_was_obtained(finished):
+    report = edgeprune.read_report(finished[1])
+    assert report.status == "met"
+    assert report.settings["epochs"] == 3
+    assert report.result.macs <= 2_400_000
+    assert report.result.params <= 60_000
+    assert report.result.timing.rounds_ms
+    assert report.result.timing.threads == 1
+    assert report.versions["onnxruntime"] == onnxruntime.__version__
+    assert report.attempts[-1].predicted_ms > 0
+    assert report.steps[0].name == "baseline"
+    assert report.training[0].distilled
+    assert report.parity[0].passed
+    assert report.refused
+    assert [layer.name for layer in report.result.layers] == [
+        layer.name for layer in report.baseline.layers
+    ]
+
+
+def test_onnxruntime_alone_gives_the_reported_accuracy(finished):
+    folder = finished[1]
+    code = """
+import json, sys
+import numpy as np, onnxruntime
+held = np.load(sys.argv[1] + "/test.npz")
+session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx")
+right = 0
+for x, y in zip(held["x"], held["y"]):
+    scores = session.run(None, {"input": x[None]})[0]
+    right += int(scores.argmax() == y)
+assert "edgeprune" not in sys.modules and "torch" not in sys.modules
+print(json.dumps(right / len(held["y"])))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = edgeprune.read_report(folder)
+    assert json.loads(done.stdout) == pytest.approx(report.result.test_accuracy)
+
+
+def test_a_finished_run_is_not_overwritten(finished, trained):
+    before = (finished[1] / "report.json").read_bytes()
+    done = command(trained, "compress", *MODEL, "--max-macs", "2M", "--out", "run")
+    assert done.returncode == 1
+    assert "already holds a run" in done.stderr
+    assert (finished[1] / "report.json").read_bytes() == before
+
+
+def test_json_goes_to_standard_output_alone(finished, trained):
+    done = command(
+        trained, "compress", *MODEL, "--max-macs", "3M", "--epochs", "0", "--json"
+    )
+    assert json.loads(done.stdout)["schema_version"] == 1
+    assert done.returncode in (0, 3)
+    done = command(trained, "compare", "run", str(next((trained / "runs").iterdir())))
+    assert "unlike: setting epochs: 3 against 0" in done.stdout
+
+
+def test_a_budget_out_of_reach_is_refused_before_training(trained):
+    done = command(trained, "compress", *MODEL, "--budget-ms", "0.0001", "--out", "far")
+    report = edgeprune.read_report(trained / "far")
+    assert done.returncode == 3
+    assert report.status == "unmet"
+    assert "out of reach: the smallest network" in done.stderr
+    assert not report.training
+    assert report.result.sha256 == report.baseline.sha256
+
+
+def test_below_the_floor_the_best_valid_model_is_written(trained):
+    """Almost nothing may stay, but the accuracy must: exit 3, a valid model."""
+    done = command(
+        trained,
+        *("compress", *MODEL, "--max-params", "150", "--epochs", "0", "--out", "floor"),
+    )
+    report = edgeprune.read_report(trained / "floor")
+    assert done.returncode == 3
+    assert report.status == "unmet"
+    assert "accuracy floor" in report.sentence
+    assert report.result.validation_accuracy >= report.accuracy_floor
+    assert any(not step.valid for step in report.steps)
+
+
+def test_python_callers_hand_over_objects(tmp_path):
+    """Signals of shape (channels, length), a module and data sets."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(160) % 2
+    x = torch.randn(160, 2, 30, generator=generator) + y[:, None, None]
+    parts = [TensorDataset(x[i : i + 60], y[i : i + 60]) for i in (0, 60, 100)]
+    model = Signal()
+    done = edgeprune.compress(
+        model,
+        parts,
+        budget={"max_params": 1500},
+        accuracy_floor=0.0,
+        epochs=2,
+        criterion="l1",
+        target=QUICK,
+        out=tmp_path / "run",
+    )
+    assert done.report.status == "met"
+    assert parameter_count(done.model) <= 1500 < parameter_count(model)
+    assert type(done.model) is Signal
+    assert (tmp_path / "run" / "model.onnx").is_file()
+    with pytest.raises(EdgepruneError, match="greater than 0"):
+        edgeprune.compress(model, parts, budget=-1, out=tmp_path / "other")
+
+
+def test_a_padded_residual_network_stays_the_same_function(real_data, tmp_path):
+    """ResNet-56 with its public weights: pruned by half, exported and proved."""
+    state = torch.load(
+        real_data / "checkpoints" / "resnet56-4bfd9763.th",
+        map_location="cpu",
+        weights_only=True,
+    )["state_dict"]
+    model = resnet56()
+    model.load_state_dict(
+        {key.removeprefix("module."): value for key, value in state.items()},
+        strict=False,
+    )
+    x, y = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+    done = edgeprune.compress(
+        model,
+        [TensorDataset(x, y)] * 3,
+        budget={"max_macs": "60M"},
+        accuracy_floor=0.0,
+        epochs=0,
+        target=QUICK,
+        out=tmp_path / "run",
+    )
+    assert done.report.status == "met"
+    assert done.report.result.macs <= 60_000_000
+    assert done.report.parity[0].passed
+    assert done.report.result.timing.samples_ms

@@ -1,0 +1,164 @@
+"""The command line as a user meets it: one sentence, the right exit code."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune import cli
+from edgeprune.report.files import write_report
+from tests.nets import small
+from tests.reports import figures, report
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).random((40, 3, 8, 8)).astype(np.float32)
+    y = np.arange(40) % 4
+    np.savez("data.npz", x_train=x, y_train=y, x_test=x[:10], y_test=y[:10])
+    torch.save(small().state_dict(), "ck.pt")
+
+
+def run(monkeypatch, capsys, *arguments):
+    """(exit code, standard output, standard error) of a command."""
+    monkeypatch.setattr(sys, "argv", ["edgeprune", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    streams = capsys.readouterr()
+    return caught.value.code or 0, streams.out, streams.err
+
+
+COMPRESS = ["compress", "--model", "tests.nets:small", "--data", "data.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([*COMPRESS, "--budget-ms", "0"], "--budget-ms"),
+        ([*COMPRESS, "--budget-ms", "-1"], "--budget-ms"),
+        ([*COMPRESS, "--max-macs", "many"], "--max-macs"),
+        (
+            [*COMPRESS, "--budget-ms", "1", "--weights", "no.pt"],
+            "'no.pt' does not exist",
+        ),
+        ([*COMPRESS, "--budget-ms", "1", "--weights", "data.npz"], "data.npz"),
+        (
+            [*COMPRESS, "--budget-ms", "1", "--input", "1x8x8"],
+            "--input 1x8x8 does not fit",
+        ),
+        (
+            [*COMPRESS, "--budget-ms", "1", "--target", "phone"],
+            "Unknown target 'phone'",
+        ),
+        (
+            [*COMPRESS, "--budget-ms", "1", "--target", "rpi4"],
+            "'rpi4' is not connected",
+        ),
+        ([*COMPRESS, "--budget-ms", "1", "--criterion", "magic"], "criterion 'magic'"),
+        ([*COMPRESS, "--budget-ms", "1", "--out", "data.npz/run"], "is no folder"),
+        (["compress", "--budget-ms", "1", "--data", "data.npz"], "give --model"),
+        (
+            ["compress", "--budget-ms", "1", "--model", "tests.nets:small"],
+            "give --data",
+        ),
+        (
+            ["compress", "--budget-ms", "1", "--model", "nothing", "--data", "digits"],
+            "Unknown model 'nothing'",
+        ),
+        (
+            [*COMPRESS[:2], "tests.nets:Branching", *COMPRESS[3:], "--budget-ms", "1"],
+            "cannot be traced",
+        ),
+        (
+            [
+                *COMPRESS[:2],
+                "torchvision:resnet18",
+                *COMPRESS[3:],
+                "--num-classes",
+                "3",
+                "--budget-ms",
+                "1",
+            ],
+            "The model has 3 outputs, the data have label 3",
+        ),
+        (["profile", "--model", "tests.nets:small"], "Give --input"),
+        (["profile", "--model", "tests.nets:small", "--input", "4x8x8"], "4x8x8"),
+        (["compare", "a", "b"], "holds no report.json"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_exit_1(
+    monkeypatch, capsys, tmp_path, arguments, complaint
+):
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    last = err.strip().splitlines()[-1]
+    assert code == 1
+    assert out == ""
+    assert last.startswith("error: ")
+    assert complaint in last
+    assert "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_with_nan_are_refused(monkeypatch, capsys):
+    held = dict(np.load("data.npz"))
+    held["x_test"][3, 0, 0, 0] = np.nan
+    np.savez("data.npz", **held)
+    code, _, err = run(monkeypatch, capsys, *COMPRESS, "--budget-ms", "1")
+    assert code == 1
+    assert "NaN or infinity" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["compress"], [*COMPRESS], ["compress", "--no-such-option"], ["no-such-command"]],
+)
+def test_wrong_usage_is_exit_2(monkeypatch, capsys, arguments):
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_the_version_and_the_help_are_there(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "--version")[:2] == (0, "0.1.0\n")
+    for command in ("compress", "profile", "compare"):
+        assert run(monkeypatch, capsys, command, "--help")[0] == 0
+
+
+def test_two_runs_are_compared(monkeypatch, capsys, tmp_path):
+    write_report(report(), tmp_path / "a")
+    write_report(report(result=figures(6.6, 0.89)), tmp_path / "b")
+    code, out, _ = run(monkeypatch, capsys, "compare", "a", "b")
+    assert code == 0
+    assert "6.60 ms" in out
+    allowed = ["compare", "a", "b", "--fail-on-regression"]
+    assert run(monkeypatch, capsys, *allowed, "5%")[0] == 3
+    assert run(monkeypatch, capsys, *allowed, "30%")[0] == 0
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def broken():
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+
+
+def test_the_profile_is_shown_and_printed_as_json(monkeypatch, capsys):
+    arguments = ["profile", "--model", "tests.nets:small", "--input", "3x8x8"]
+    arguments += ["--target", str(Path(__file__).parent / "quick.toml")]
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "second" in err
+    assert "2 groups with 24 channels can be pruned" in err
+    code, out, _ = run(monkeypatch, capsys, *arguments, "--json")
+    assert code == 0
+    from edgeprune.records import ProfileReport, from_json
+
+    found = from_json(ProfileReport, out)
+    assert found.figures.macs > 0
+    assert found.figures.layers[0].latency_ms > 0
