@@ -10,6 +10,7 @@ from edgeprune.records import Step
 
 MAX_ROUNDS = 8
 ONE_ROUND_SPEEDUP = 3.0  # a deeper cut in one go costs more than training gets back
+CLOSE = 1.05  # between a valid model and a failed one: not worth another round
 Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
 
 
@@ -51,26 +52,27 @@ def decide(
 ) -> Decision:
     """The next goal, or why there is none.
 
-    Deep cuts are taken in several rounds. When the accuracy falls below the floor the
-    last valid model is taken up again and pruned half as far, once; then it ends.
+    Deep cuts are taken in several rounds. When the accuracy falls below the floor, the
+    last valid model is taken up again and pruned half as far, until that fails too or
+    the two have come close.
     """
     valid = [index for index, standing in enumerate(history) if standing.step.valid]
+    failed = [standing for standing in history if not standing.step.valid]
     last = valid[-1] if valid else -1
     here = history[last].pressure if valid else baseline_pressure
     if here <= 1:
         return Decision("met", "all budgets are met", resume=last)
     if len(history) >= MAX_ROUNDS:
         return Decision("rounds", f"{MAX_ROUNDS} rounds did not reach it", resume=last)
-    failed = [standing for standing in history if not standing.step.valid]
-    if len(failed) > 1:
+    if not failed:
+        if history and not history[-1].reached:
+            return Decision("exhausted", "nothing is left to remove", resume=last)
+        return Decision("go on", "towards the budget", _next_goal(here), last)
+    goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
+    if len(failed) > 1 or here / goal < CLOSE:
         reason = f"pruning further falls below the accuracy floor {floor:.2%}"
         return Decision("floor", reason, resume=last)
-    if history and not history[-1].reached and history[-1].step.valid:
-        return Decision("exhausted", "nothing is left to remove", resume=last)
-    if failed:
-        goal = (here * max(1.0, failed[0].pressure)) ** 0.5
-        return Decision("go on", "half as far, after the floor", goal, last)
-    return Decision("go on", "towards the budget", _next_goal(here), last)
+    return Decision("go on", "half as far, after the floor", goal, last)
 
 
 def _next_goal(pressure: float) -> float:

@@ -37,15 +37,21 @@ def test_a_round_just_above_the_budget_is_pruned_on():
     assert (decision.verdict, decision.goal, decision.resume) == ("go on", 1.0, 0)
 
 
-def test_below_the_floor_it_goes_half_as_far_once_and_ends():
+def test_below_the_floor_it_goes_half_as_far_until_that_fails_too():
     first = [standing(1.0, valid=False)]
     decision = decide(first, 2.0, 0.8)
     assert decision.goal == pytest.approx(2**0.5)
     assert decision.resume == -1
     second = [*first, standing(1.4)]
+    assert decide(second, 2.0, 0.8).goal == pytest.approx(1.4**0.5)
     third = decide([*second, standing(1.2, valid=False)], 2.0, 0.8)
     assert (third.verdict, third.resume) == ("floor", 1)
     assert "80.00%" in third.reason
+
+
+def test_a_valid_model_close_to_a_failed_one_ends():
+    history = [standing(1.0, valid=False), standing(1.09)]
+    assert decide(history, 2.0, 0.8).verdict == "floor"
 
 
 def test_a_network_with_nothing_left_to_remove_ends():

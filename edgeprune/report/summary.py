@@ -72,7 +72,7 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
         Row("file", take(lambda m: m.size_bytes), megabytes),
         Row("peak memory", take(lambda m: m.memory.process_peak_bytes), megabytes),
         Row(
-            "activations at once, counted",
+            "activations, counted",
             take(lambda m: m.memory.activation_peak_bytes),
             megabytes,
         ),
