@@ -24,7 +24,7 @@ from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
 from edgeprune.errors import ConfigError
-from edgeprune.files import check_folder, write_whole
+from edgeprune.files import check_folder, publish, write_whole
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.measure.bench import Bench
 from edgeprune.measure.runner import runner_for
@@ -48,6 +48,7 @@ from edgeprune.workload import (
 )
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
+MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -149,11 +150,17 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
     if settings.model is not None and settings.data is None:
         raise ConfigError(f"--model {settings.model} needs data: give --data.")
     source = settings.model or EXAMPLE
+    progress.start("load", 2)
     splits = load_data(settings.data or "digits", _reading(settings), settings.input)
+    progress.advance(splits.name)
     model = load_model(source, num_classes=settings.num_classes, seed=settings.seed)
     if settings.weights is not None:
         load_weights_(model, settings.weights)
-    elif example:
+    train, validation, test = splits.sizes
+    progress.finish(
+        f"{source}; {train} + {validation} + {test} samples of {splits.name}"
+    )
+    if example and settings.weights is None:
         model = trained_example(model, splits, settings.seed, progress)
     batch = settings.batch or (BATCH if example else 1)
     return _workload(source, model, splits, settings, batch)
@@ -234,20 +241,25 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
 def _write_files(
     outcome: Outcome, workload: Workload, report: RunReport, folder: Path
 ) -> None:
-    """All files of a run; the report comes last."""
-    write_whole(folder / "baseline.onnx", outcome.baseline.exported.path.read_bytes())
-    result = outcome.result.exported.path
-    write_whole(folder / "model.onnx", result.read_bytes())
-    if outcome.int8.figures is not None:
-        content = result.with_name(outcome.int8.figures.file).read_bytes()
-        write_whole(folder / "model.int8.onnx", content)
-    model = outcome.result.exported.model
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    write_whole(folder / "model.safetensors", save(state))
-    plans = [json.loads(to_json(plan)) for plan in outcome.result.plans]
-    write_whole(folder / "plan.json", json.dumps({"plans": plans}))
-    _write_test_split(workload.data, folder / "test.npz")
-    write_report(report, folder)
+    """All files of a run: written aside first, so that none is there without others."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
+        aside = Path(held)
+        exported = outcome.baseline.exported.path.read_bytes()
+        write_whole(aside / "baseline.onnx", exported)
+        result = outcome.result.exported.path
+        write_whole(aside / MODEL_FILE, result.read_bytes())
+        if outcome.int8.figures is not None:
+            content = result.with_name(outcome.int8.figures.file).read_bytes()
+            write_whole(aside / INT8_FILE, content)
+        state = outcome.result.exported.model.state_dict()
+        tensors = {name: value.contiguous() for name, value in state.items()}
+        write_whole(aside / "model.safetensors", save(tensors))
+        plans = [json.loads(to_json(plan)) for plan in outcome.result.plans]
+        write_whole(aside / "plan.json", json.dumps({"plans": plans}))
+        _write_test_split(workload.data, aside / "test.npz")
+        write_report(report, aside)
+        publish(aside, folder)
 
 
 def _write_test_split(splits: Splits, path: Path) -> None:
@@ -293,10 +305,15 @@ def _report(
             splits.note,
         ),
         baseline=baseline,
-        result=replace(result, file="model.onnx"),
-        int8=None if int8 is None else replace(int8, file="model.int8.onnx"),
+        result=replace(result, file=MODEL_FILE),
+        int8=None if int8 is None else replace(int8, file=INT8_FILE),
         quantisation=outcome.int8.verdict,
-        parity=outcome.parity,
+        parity=tuple(
+            replace(parity, file=name)
+            for parity, name in zip(
+                outcome.parity, (MODEL_FILE, INT8_FILE), strict=False
+            )
+        ),
         channel_step=outcome.profile.step,
         scores=journal.scores,
         attempts=tuple(journal.attempts),
@@ -320,12 +337,14 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         f"{outcome.floor:.2%}"
     )
     asked = ", ".join(
-        f"{name} {value}"
+        f"--{name.replace('_', '-')} {value:,}"
         for name in ("budget_ms", "max_macs", "max_params", "max_size_mb")
         if (value := getattr(settings, name)) is not None
     )
     if outcome.met:
         return f"Met: {asked}; {reached}."
+    if (after.validation_accuracy or 0.0) < outcome.floor:
+        return f"Not met: {asked}: {outcome.reason}. The model as it was: {reached}."
     return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
 
 

@@ -52,6 +52,20 @@ def check_folder(folder: Path) -> None:
         raise OutputError(message) from error
 
 
+def publish(staged: Path, folder: Path) -> None:
+    """Move a finished folder's files where they belong, all that are there.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(staged.iterdir()):
+            path.replace(folder / path.name)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error}.") from error
+
+
 def sha256(path: Path) -> str:
     """Of a file's content, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

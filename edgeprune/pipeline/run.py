@@ -22,6 +22,7 @@ from edgeprune.finetune.loop import (
 )
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, survey
+from edgeprune.graph.trace import evaluating
 from edgeprune.measure.bench import Bench, parameter_shapes
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
 from edgeprune.profile.network import Profile, profile_network
@@ -39,6 +40,7 @@ from edgeprune.records import (
 )
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
+from edgeprune.workload import check_outputs
 
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
@@ -72,13 +74,14 @@ class Run:
                 decision, result = self._loop()
             else:
                 decision, result = stop.Decision("exhausted", refusal), self.baseline
-            return self._deliver(decision, result)
+            return self._deliver(self._final(decision, result), result)
 
     def _profile(self) -> tuple[Profile, State]:
         """Stage 1: what does the network cost, and how accurate is it?"""
         with self.journal.stage("profile"):
             workload = self.job.workload
             profile = profile_network(workload.model, self.bench, self.job.progress)
+            self._check_outputs()
             found = deliver.validation_accuracy(profile.exported.path, self.data)
         figures = replace(profile.figures, validation_accuracy=found)
         self.journal.steps.append(_step("baseline", figures, found, valid=True))
@@ -86,6 +89,13 @@ class Run:
             note = f"the baseline guesses (accuracy {found:.1%}): is --weights missing?"
             self.journal.notes.append(note)
         return profile, State(profile.exported, figures, figures.timing)
+
+    def _check_outputs(self) -> None:
+        """The model returns class scores, enough of them for the labels."""
+        x, y = next(iter(self.data.validation))
+        model = self.job.workload.model
+        with evaluating(model), torch.no_grad():
+            check_outputs(model(x), y)
 
     def _limits(self) -> Budget:
         """The budget; without one in ms, the result must not be slower at least."""
@@ -133,6 +143,17 @@ class Run:
             state, standing = self._round(start, decision.goal)
             states.append(state)
             history.append(standing)
+
+    def _final(self, decision: stop.Decision, result: State) -> stop.Decision:
+        """Nothing is met by a model below the floor, the baseline included."""
+        found = result.figures.validation_accuracy or 0.0
+        if found >= self.floor:
+            return decision
+        reason = (
+            f"the baseline's own validation accuracy {found:.2%} is below the floor "
+            f"{self.floor:.2%}, and no pruned model is above it"
+        )
+        return replace(decision, verdict="floor", reason=reason)
 
     def _round(self, start: State, goal: float) -> tuple[State, stop.Standing]:
         """Score, prune to a goal, fine-tune, and measure what came out."""

@@ -98,15 +98,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """An exported file against the PyTorch model, on real validation inputs."""
+    """An exported file against the PyTorch model, on real validation inputs.
+
+    Attributes:
+        largest_relative: largest difference as a share of the largest output.
+        tolerance: of it; None for int8, which differs and is judged by its accuracy.
+        passed: None where there is no tolerance.
+    """
 
     file: str
     samples: int
     largest_absolute: float
     largest_relative: float
     top1_agreement: float
-    tolerance: float
-    passed: bool
+    tolerance: float | None
+    passed: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def test_a_run_leaves_its_files_and_says_what_was_reached(finished):
         "plan.json",
         "test.npz",
     } <= written
-    assert "Met: max_macs 2400000, max_params 60000" in done.stderr
+    assert "Met: --max-macs 2.4e+06, --max-params 60000" in done.stderr
     assert "\x1b[" not in done.stderr  # plain lines where nobody looks
     for stage in ("profile", "score", "prune", "finetune", "export"):
         assert f"{stage}" in done.stderr
@@ -202,6 +202,19 @@ def test_below_the_floor_the_best_valid_model_is_written(trained):
     assert "accuracy floor" in report.sentence
     assert report.result.validation_accuracy >= report.accuracy_floor
     assert any(not step.valid for step in report.steps)
+
+
+def test_a_baseline_below_the_floor_is_never_called_met(trained):
+    done = command(
+        trained,
+        *("compress", "--model", "mynets:wide", "--data", "data.npz"),
+        *("--target", QUICK, "--max-macs", "100G", "--accuracy-floor", "0.9"),
+        *("--epochs", "0", "--out", "untrained"),
+    )
+    report = edgeprune.read_report(trained / "untrained")
+    assert done.returncode == 3
+    assert "baseline's own validation accuracy" in report.sentence
+    assert any("--weights missing" in note for note in report.notes)
 
 
 def test_python_callers_hand_over_objects(tmp_path):
