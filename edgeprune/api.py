@@ -157,9 +157,8 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
     if settings.weights is not None:
         load_weights_(model, settings.weights)
     train, validation, test = splits.sizes
-    progress.finish(
-        f"{source}; {train} + {validation} + {test} samples of {splits.name}"
-    )
+    counts = f"{train} + {validation} + {test} samples"
+    progress.finish(f"{source}; {counts} of {splits.name}")
     if example and settings.weights is None:
         model = trained_example(model, splits, settings.seed, progress)
     batch = settings.batch or (BATCH if example else 1)

@@ -112,7 +112,7 @@ def test_a_run_leaves_its_files_and_says_what_was_reached(finished):
         "plan.json",
         "test.npz",
     } <= written
-    assert "Met: --max-macs 2.4e+06, --max-params 60000" in done.stderr
+    assert "Met: --max-macs 2,400,000, --max-params 60,000" in done.stderr
     assert "\x1b[" not in done.stderr  # plain lines where nobody looks
     for stage in ("profile", "score", "prune", "finetune", "export"):
         assert f"{stage}" in done.stderr
