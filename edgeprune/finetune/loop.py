@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.formats import Format, fastest_format
+from edgeprune.finetune.formats import PLAIN, Format, fastest_format
 from edgeprune.graph.trace import evaluating
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Epoch, Training
@@ -86,10 +86,12 @@ def _attempt(
     model: nn.Module, splits: Splits, recipe: Recipe
 ) -> tuple[nn.Module, Training] | None:
     """One training run; None if the loss stops being a number."""
-    best_accuracy, best_epoch = evaluate(model, splits.validation), 0
-    best = copy.deepcopy(model)
     first = next(iter(splits.train))
-    form = fastest_format(model, first)
+    steps = _steps_per_epoch(splits, len(first[1]))
+    recipe.progress.start(recipe.purpose, steps * recipe.epochs)
+    before = best_accuracy = evaluate(model, splits.validation)
+    best, best_epoch = copy.deepcopy(model), 0
+    form = fastest_format(model, first) if recipe.epochs else PLAIN
     learner = form.prepare(copy.deepcopy(model))
     teacher = recipe.teacher
     if teacher is not None:
@@ -101,12 +103,10 @@ def _attempt(
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
-    steps = _steps_per_epoch(splits, len(first[1]))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _rate(step, steps * recipe.epochs)
     )
     history: list[Epoch] = []
-    recipe.progress.start(recipe.purpose, steps * recipe.epochs)
     for number in range(1, recipe.epochs + 1):
         start = time.perf_counter()
         run = _Epoch(learner, teacher, optimizer, schedule, form)
@@ -125,6 +125,7 @@ def _attempt(
     recipe.progress.finish(f"validation accuracy {best_accuracy:.2%}")
     return best, Training(
         purpose=recipe.purpose,
+        accuracy_before=before,
         epochs=tuple(history),
         best_epoch=best_epoch,
         number_format=form.number,

@@ -16,7 +16,6 @@ from edgeprune.export import deliver
 from edgeprune.finetune.loop import (
     Recipe,
     default_epochs,
-    evaluate,
     flushing_denormals,
     train,
 )
@@ -161,7 +160,6 @@ class Run:
         graph = self._groups(start)
         found = self._prune(start, graph, self._relaxed(goal))
         pruned = apply(start.exported.model, graph, found.plan)
-        before = evaluate(pruned, self.data.validation)
         with self.journal.stage("finetune"):
             trained, training = train(pruned, self.data, self._recipe(number))
         self.journal.training.append(training)
@@ -172,7 +170,8 @@ class Run:
         self._note_slower(base.median_ms, timing.median_ms, number)
         accuracy = deliver.validation_accuracy(exported.path, self.data)
         figures = replace(figures, validation_accuracy=accuracy)
-        step = _step(f"round {number}", figures, before, valid=accuracy >= self.floor)
+        valid, before = accuracy >= self.floor, training.accuracy_before
+        step = _step(f"round {number}", figures, before, valid=valid)
         self.journal.steps.append(step)
         standing = stop.Standing(
             step, pressure_of(figures, self.limits), goal, found.fits

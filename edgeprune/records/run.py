@@ -72,9 +72,15 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One call of the training loop."""
+    """One call of the training loop.
+
+    Attributes:
+        accuracy_before: on the validation split.
+        best_epoch: whose weights were kept; 0 is the state before the first.
+    """
 
     purpose: str
+    accuracy_before: float
     epochs: tuple[Epoch, ...]
     best_epoch: int
     number_format: str
