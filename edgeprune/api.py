@@ -123,15 +123,15 @@ def profile_settings(settings: Settings, progress: Progress) -> Profile:
         EdgepruneError: the model or the target is refused.
     """
     target = targets.load(settings.target)
-    runner = runner_for(target, settings.seed)
     name = settings.model or EXAMPLE
+    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
+    runner = runner_for(target, seed=settings.seed, batch=batch)
     model = load_model(name, num_classes=settings.num_classes, seed=settings.seed)
     if settings.weights is not None:
         load_weights_(model, settings.weights)
     shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
     if shape is None:
         raise ConfigError("Give --input, such as --input 3x224x224.")
-    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
     inputs = example_inputs(shape, batch, settings.seed)
     with tempfile.TemporaryDirectory() as held:
         bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
@@ -218,7 +218,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
     target = targets.load(settings.target)
     job = Job(
         workload=workload,
-        runner=runner_for(target, settings.seed),
+        runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
         budget=settings.budget,
         floor=settings.floor,
         criterion=settings.criterion,

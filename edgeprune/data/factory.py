@@ -186,7 +186,14 @@ def _labels(name: str, loader: Iterable[Any]) -> torch.Tensor:
                 f"{name} must yield (inputs, labels), found {type(batch).__name__}."
             )
             raise DataError(message)
-        labels.append(torch.as_tensor(batch[1]).reshape(-1))
+        found = torch.as_tensor(batch[1])
+        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
+            message = (
+                f"{name} must yield labels that are class numbers of shape (N,), found "
+                f"{found.dtype} {tuple(found.shape)}."
+            )
+            raise DataError(message)
+        labels.append(found)
     if not labels:
         raise DataError(f"Data {name!r} has an empty split.")
     return torch.cat(labels)

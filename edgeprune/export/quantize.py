@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from torch import Tensor
 
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
-from edgeprune.graph.trace import first_line
+from edgeprune.graph.trace import first_line, quiet
 
 CALIBRATION_SAMPLES = 128
 
@@ -63,7 +61,7 @@ def quantize(
         ExportError: ONNX Runtime refuses.
     """
     x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:
             quant_pre_process(str(source), str(prepared))
@@ -94,13 +92,3 @@ def _first_samples(
         if sum(len(part) for part in held) >= count:
             break
     return np.concatenate(held)[:count]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's quantiser logs advice that this module already follows."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

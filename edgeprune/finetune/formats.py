@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
@@ -65,10 +65,18 @@ CANDIDATES = (
 
 
 def fastest_format(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Format:
-    """The candidate with the fastest training step on this batch."""
+    """The candidate with the fastest training step on this batch.
+
+    One that the model does not run in is out: a `view` in the user's code may not bear
+    channels last, an operator may lack bfloat16.
+    """
     if batch[0].ndim != IMAGE_DIMS:
         return PLAIN
-    return min(CANDIDATES, key=lambda form: _step_seconds(model, batch, form))
+    seconds = {PLAIN: _step_seconds(model, batch, PLAIN)}
+    for form in CANDIDATES[1:]:
+        with suppress(RuntimeError, NotImplementedError):
+            seconds[form] = _step_seconds(model, batch, form)
+    return min(seconds, key=lambda form: seconds[form])
 
 
 def _step_seconds(

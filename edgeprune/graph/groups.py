@@ -164,7 +164,7 @@ def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         channels=int(classes.max(initial=-1)) + 1,
         choices=run.ledger.choices,
         groups=_groups(homes, axes, run.roles, reasons),
-        refusals=_refusals(homes, run.roles, reasons),
+        refusals=_refusals(homes, axes, run.roles, reasons),
     )
 
 
@@ -240,12 +240,16 @@ def _groups(
 
 
 def _refusals(
-    homes: Homes, roles: Mapping[Axis, Role], reasons: Mapping[int, str]
+    homes: Homes,
+    axes: Mapping[Axis, LabelArray],
+    roles: Mapping[Axis, Role],
+    reasons: Mapping[int, str],
 ) -> tuple[RefusedGroup, ...]:
-    """What is worth telling: not the input's own channels, which nothing produces."""
+    """What is worth telling: not the input's own channels, nor axes of length 1."""
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     for home, channels in homes.items():
-        if all(roles.get(axis) == "input" for axis in home):
+        single = all(len(axes[axis]) == 1 for axis in home)
+        if single or all(roles.get(axis) == "input" for axis in home):
             continue
         for channel in channels:
             if reasons.get(channel):

@@ -6,11 +6,13 @@ answers where in the user's code an operator came from.
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +52,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
         TraceError: the model does not run on these inputs, or not without Python
             control flow that depends on values.
     """
-    with evaluating(model), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with evaluating(model), quiet(), torch.no_grad():
         try:
             program = torch.export.export(model, inputs)
         except Exception as error:
@@ -59,6 +60,22 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     return Trace(program, dict(owners))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what torch and ONNX Runtime print, log and warn about themselves away."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @contextmanager

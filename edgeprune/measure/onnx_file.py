@@ -6,12 +6,6 @@ attempt of the planner need one, long before the export stage.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +17,7 @@ from torch import nn
 
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
-from edgeprune.graph.trace import Inputs, evaluating, first_line
+from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -49,7 +43,7 @@ def write_onnx(
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
     try:
-        with evaluating(model), _quiet():
+        with evaluating(model), quiet():
             program = torch.onnx.export(
                 model,
                 inputs,
@@ -139,19 +133,3 @@ def _name_output_(proto: onnx.ModelProto) -> None:
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = OUTPUT_NAME
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints and warns about itself; none of it helps a user."""
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

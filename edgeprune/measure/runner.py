@@ -57,14 +57,14 @@ class Runner(Protocol):
         ...
 
 
-def runner_for(target: Target, seed: int = 0) -> Runner:
+def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
     """The runner that reaches a target.
 
     Raises:
         TargetError: nothing reaches it.
     """
     if target.runner == "host":
-        return HostRunner(target, seed)
+        return HostRunner(target, seed=seed, batch=batch)
     message = (
         f"Target {target.name!r} is not connected, so no latency can be measured on it "
         "and none is invented: choose --target host, or a target file whose runner "
@@ -74,11 +74,17 @@ def runner_for(target: Target, seed: int = 0) -> Runner:
 
 
 class HostRunner:
-    """Measures in child processes of this machine."""
+    """Measures in child processes of this machine.
 
-    def __init__(self, target: Target, seed: int = 0) -> None:
+    Args:
+        seed: of the inputs.
+        batch: length of an axis that a file leaves open.
+    """
+
+    def __init__(self, target: Target, *, seed: int = 0, batch: int = 1) -> None:
         self.target = target
         self.seed = seed
+        self.batch = batch
 
     def time(
         self, models: Sequence[Path], recipe: Recipe | None = None
@@ -128,6 +134,7 @@ class HostRunner:
             "provider": self.target.runtime.provider,
             "optimization": self.target.runtime.optimization,
             "seed": self.seed,
+            "batch": self.batch,
         }
         return _read_answer(_run_worker(json.dumps(job)), models)
 

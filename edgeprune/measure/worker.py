@@ -79,13 +79,15 @@ def load(ort: Any, np: Any, model: str, job: dict[str, Any]) -> dict[str, Any]:
         message = f"asked for {job['provider']}, the runtime fell back to {got}"
         raise RuntimeError(message)
     rng = np.random.default_rng(job["seed"])
-    feeds = {item.name: feed(np, rng, item) for item in session.get_inputs()}
+    feeds = {
+        item.name: feed(np, rng, item, job["batch"]) for item in session.get_inputs()
+    }
     return {"session": session, "feeds": feeds, "load_ms": load_ms, "provider": got}
 
 
-def feed(np: Any, rng: Any, item: Any) -> Any:
-    """Random values for one input; a dimension without a number is 1."""
-    shape = [size if isinstance(size, int) else 1 for size in item.shape]
+def feed(np: Any, rng: Any, item: Any, batch: int) -> Any:
+    """Random values for one input; an open axis is as long as the batch."""
+    shape = [size if isinstance(size, int) else batch for size in item.shape]
     return rng.standard_normal(shape).astype(np.float32)
 
 

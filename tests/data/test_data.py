@@ -208,6 +208,8 @@ def test_factories_return_data_sets_or_loaders(wrap):
         ([iter(()), iter(())], "must return"),
         ([dataset(classes=1), dataset(), dataset()], "one class only"),
         ([[torch.zeros(3)], [torch.zeros(3)], [torch.zeros(3)]], "must yield"),
+        ([[(torch.zeros(3), torch.eye(3))]] * 3, r"class numbers .* \(3, 3\)"),
+        ([[(torch.zeros(3), torch.ones(3))]] * 3, "class numbers .* torch.float32"),
     ],
 )
 def test_factories_that_return_something_else_are_refused(made, complaint):

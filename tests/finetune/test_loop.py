@@ -149,6 +149,21 @@ def test_the_format_is_one_of_the_candidates_and_changes_no_weight():
     assert fastest_format(Signal(), signal) == PLAIN
 
 
+class Viewing(Bottom):
+    """Its view does not bear channels last."""
+
+    def forward(self, x):
+        x = F.relu(self.second(F.relu(self.norm(self.first(x)))))
+        return self.head(x.view(x.size(0), -1))
+
+
+def test_a_format_that_the_model_does_not_run_in_is_out():
+    batch = next(iter(splits().train))
+    assert fastest_format(Viewing(8), batch) == PLAIN
+    trained, _ = train(Viewing(8), splits(), Recipe("test", 1))
+    assert isinstance(trained, Viewing)
+
+
 def test_the_examples_baseline_is_trained_once_and_reused():
     class Tiny(Bottom):
         pass

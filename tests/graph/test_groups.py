@@ -103,6 +103,28 @@ def test_a_wrong_input_shape_is_told_from_a_model_that_does_not_trace():
         analyse(Bottom(), (torch.randn(2, 1, 8, 8),))
 
 
+def test_an_axis_of_one_position_is_no_channel_to_report():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+            self.scale = nn.Parameter(torch.ones(1, 8, 1, 1))
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head((self.conv(x) * self.scale).mean((2, 3)))
+
+    graph = analyse(Scaled(), IMAGE)
+    assert group_sizes(graph) == {"conv": 8}
+    assert reasons(graph) == {"head": "output of the network"}
+
+
+def test_nothing_is_printed_about_a_model_that_does_not_trace(capfd):
+    with pytest.raises(TraceError):
+        analyse(Branching(), IMAGE)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_training_mode_of_every_module_survives():
     model = Bottom().train()
     model.norm.eval()

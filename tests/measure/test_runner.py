@@ -53,6 +53,15 @@ def test_peak_memory_grows_with_the_model(runner, tmp_path):
     assert large - small > 4e6
 
 
+def test_an_open_batch_is_timed_at_the_batch_that_was_asked_for(tmp_path):
+    write_onnx(Bottom(32), X, tmp_path / "a.onnx", dynamic_batch=True)
+    one, many = (
+        HostRunner(targets.load("host"), batch=batch).time([tmp_path / "a.onnx"], BRIEF)
+        for batch in (1, 64)
+    )
+    assert min(many[0].samples_ms) > 5 * min(one[0].samples_ms)
+
+
 def test_a_corrupt_file_is_refused_with_the_stage(runner, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(MeasurementError, match=r"bad.onnx failed while trying to load"):
