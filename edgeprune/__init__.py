@@ -40,6 +40,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """What is public, for completion."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Public names on first use: importing torch takes seconds."""
     if name not in _HOMES:

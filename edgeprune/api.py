@@ -23,7 +23,7 @@ from edgeprune.config import Settings, parse_settings
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.files import check_folder, publish, write_whole
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.measure.bench import Bench
@@ -110,8 +110,9 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
     """
-    folder = _run_folder(settings)
-    check_folder(folder)
+    if settings.out is not None:
+        check_folder(settings.out)
+    targets.load(settings.target)
     workload = load_workload(settings, progress)
     return _run(workload, settings, progress)
 
@@ -169,6 +170,9 @@ def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
     """A workload of what a Python caller holds in his hands."""
     if isinstance(model, str):
         model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
+    if not isinstance(model, nn.Module):
+        found = type(model).__name__
+        raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
     if settings.weights is not None:
         load_weights_(model, settings.weights)
     reading = _reading(settings)
@@ -202,18 +206,18 @@ def _reading(settings: Settings) -> Reading:
     return Reading(settings.batch_size, settings.seed, scale)
 
 
-def _run_folder(settings: Settings) -> Path:
+def _run_folder(settings: Settings, name: str) -> Path:
     if settings.out is not None:
         return settings.out
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"\W+", "-", settings.model or "meter").strip("-")
-    return Path("runs") / f"{name}-{stamp}"
+    plain = re.sub(r"\W+", "-", name).strip("-")
+    return Path("runs") / f"{plain}-{stamp}"
 
 
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
     """Run the pipeline in a folder aside and move the files where they belong."""
     began = time.perf_counter()
-    folder = _run_folder(settings)
+    folder = _run_folder(settings, workload.name)
     check_folder(folder)
     target = targets.load(settings.target)
     job = Job(
@@ -340,11 +344,12 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         for name in ("budget_ms", "max_macs", "max_params", "max_size_mb")
         if (value := getattr(settings, name)) is not None
     )
+    untouched = not outcome.result.plans
     if outcome.met:
-        return f"Met: {asked}; {reached}."
-    if (after.validation_accuracy or 0.0) < outcome.floor:
-        return f"Not met: {asked}: {outcome.reason}. The model as it was: {reached}."
-    return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
+        how = " by the original already, nothing was pruned" if untouched else ""
+        return f"Met{how}: {asked}; {reached}."
+    best = "The original, unpruned" if untouched else "The best valid model"
+    return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."
 
 
 def _versions() -> dict[str, str]:

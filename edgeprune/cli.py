@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeprune.report.terminal import LiveProgress, PlainProgress
 
 NOT_MET = 3
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Compress a CNN until it really runs within N milliseconds on its target.",
@@ -133,7 +134,8 @@ def compress(
     max_macs: Annotated[
         str | None,
         typer.Option(
-            help="Multiply-accumulates, such as 60M.", rich_help_panel=BUDGETS
+            help="Multiply-accumulates of one call, such as 60M.",
+            rich_help_panel=BUDGETS,
         ),
     ] = None,
     max_params: Annotated[
@@ -155,8 +157,8 @@ def compress(
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Points that validation accuracy may lie below the baseline's "
-            "[default: 2].",
+            help="Points that validation accuracy may lie below the baseline's (2 "
+            "if neither is given).",
             rich_help_panel=ACCURACY,
         ),
     ] = None,
@@ -202,6 +204,8 @@ def compress(
     """Compress a model within budgets; exit 0 if met, 3 if not, 1 if refused."""
     given = {name: value for name, value in locals().items() if name not in RENDERING}
     given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
     from edgeprune.config import load_settings
 
     settings = load_settings(given, Path.cwd())
@@ -215,7 +219,7 @@ def compress(
         from edgeprune.records import to_json
         from edgeprune.report.terminal import show_report
 
-        if settings.model is None:
+        if settings.model is None and settings.data in (None, "digits"):
             console.print(
                 "No model given: compressing the embedded example, a meter reader "
                 "(VGG-16-BN, 8 digits of 32x32 in one call).",
@@ -226,8 +230,8 @@ def compress(
         if as_json:
             typer.echo(to_json(done.report))
         else:
-            show_report(console, done.report)
-            console.print(f"{done.folder / 'report.html'}", highlight=False)
+            show_report(Console(), done.report)
+            typer.echo(done.folder / "report.html")
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 
@@ -257,10 +261,12 @@ def profile(
     """Show what each layer costs on the target, and what can be pruned."""
     given = {name: value for name, value in locals().items() if name not in RENDERING}
     given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
     from edgeprune.config import load_settings
 
     settings = load_settings(given, Path.cwd())
-    with _showing(quiet=quiet) as (console, progress):
+    with _showing(quiet=quiet) as (_, progress):
         from edgeprune.api import profile_settings
         from edgeprune.records import ProfileReport, to_json
         from edgeprune.report.terminal import ProfileView, show_profile
@@ -275,7 +281,7 @@ def profile(
         view = ProfileView(
             name, settings.target, found.figures, found.step, found.graph
         )
-        show_profile(console, view)
+        show_profile(Console(), view)
 
 
 @app.command()
@@ -309,7 +315,7 @@ def compare(
 
 @contextmanager
 def _showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
-    """A console on standard error for progress and tables; bars only for a person."""
+    """A console on standard error for progress; bars only for a person."""
     from rich.console import Console
 
     from edgeprune.report.terminal import LiveProgress, PlainProgress
@@ -330,6 +336,7 @@ def main() -> None:
     except EdgepruneError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            sys.stderr.write("interrupted: nothing was written\n")
+        raise

@@ -13,6 +13,12 @@ from edgeprune.errors import ConfigError
 from edgeprune.records import Budget
 
 FILE = "edgeprune.toml"
+HINTS = {
+    "accuracy_floor": "a share from 0 to 1 is expected, such as 0.92",
+    "max_macs": "a count greater than 0 is expected, such as 60M",
+    "max_params": "a count greater than 0 is expected, such as 1.2M",
+    "input": "a shape is expected, such as 3x224x224",
+}
 MEGABYTE = 1_000_000
 DEFAULT_DROP = 2.0  # points below the baseline
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -152,7 +158,7 @@ def parse_settings(values: dict[str, Any], said: set[str], path: Path) -> Settin
             choices = ", ".join(sorted(Settings.model_fields))
             message = f"Unknown setting {origin}: choose from {choices}."
             raise ConfigError(message) from error
-        expected = fault["msg"][0].lower() + fault["msg"][1:]
+        expected = HINTS.get(name) or fault["msg"][0].lower() + fault["msg"][1:]
         message = f"{origin}: {expected}, found {values.get(name)!r}."
         raise ConfigError(message) from error
 

@@ -10,6 +10,7 @@ from edgeprune.records import Step
 
 MAX_ROUNDS = 8
 ONE_ROUND_SPEEDUP = 3.0  # a deeper cut in one go costs more than training gets back
+MAX_FAILED = 3
 CLOSE = 1.05  # between a valid model and a failed one: not worth another round
 Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
 
@@ -53,8 +54,8 @@ def decide(
     """The next goal, or why there is none.
 
     Deep cuts are taken in several rounds. When the accuracy falls below the floor, the
-    last valid model is taken up again and pruned half as far, until that fails too or
-    the two have come close.
+    last valid model is taken up again and pruned half as far, a few times or until the
+    two have come close.
     """
     valid = [index for index, standing in enumerate(history) if standing.step.valid]
     failed = [standing for standing in history if not standing.step.valid]
@@ -69,8 +70,11 @@ def decide(
             return Decision("exhausted", "nothing is left to remove", resume=last)
         return Decision("go on", "towards the budget", _next_goal(here), last)
     goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
-    if len(failed) > 1 or here / goal < CLOSE:
-        reason = f"pruning further falls below the accuracy floor {floor:.2%}"
+    if len(failed) >= MAX_FAILED or here / goal < CLOSE:
+        reason = (
+            f"pruning to it falls below the accuracy floor {floor:.2%}; more --epochs "
+            "or a larger --max-drop would help"
+        )
         return Decision("floor", reason, resume=last)
     return Decision("go on", "half as far, after the floor", goal, last)
 

@@ -185,8 +185,12 @@ def check_outputs(outputs: object, labels: Tensor) -> None:
     if len(labels) and int(labels.max()) >= outputs.shape[1]:
         message = (
             f"The model has {outputs.shape[1]} outputs, the data have label "
-            f"{int(labels.max())}: set --num-classes."
+            f"{int(labels.max())}: number the classes from 0 without gaps, or set "
+            "--num-classes."
         )
+        raise WorkloadError(message)
+    if len(outputs) != len(labels):
+        message = f"The model returns {len(outputs)} rows for {len(labels)} samples."
         raise WorkloadError(message)
 
 
@@ -198,12 +202,17 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
         options["num_classes"] = num_classes
     try:
         builder = models.get_model_builder(name)
-        if "init_weights" in inspect.signature(builder).parameters:
+        takes = inspect.signature(builder).parameters
+        if "init_weights" in takes:
             options["init_weights"] = True
+        # Nothing is fetched, not even a detection model's backbone.
+        options.update(
+            {"weights_backbone": None} if "weights_backbone" in takes else {}
+        )
         return models.get_model(name, **options)
     except (ValueError, TypeError) as error:
         message = (
-            f"Unknown torchvision model {name!r}: {error}. See "
+            f"Torchvision model {name!r} cannot be made: {error}. See "
             "torchvision.models.list_models()."
         )
         raise WorkloadError(message) from error

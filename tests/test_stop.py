@@ -37,14 +37,16 @@ def test_a_round_just_above_the_budget_is_pruned_on():
     assert (decision.verdict, decision.goal, decision.resume) == ("go on", 1.0, 0)
 
 
-def test_below_the_floor_it_goes_half_as_far_until_that_fails_too():
+def test_below_the_floor_it_goes_half_as_far_a_few_times():
     first = [standing(1.0, valid=False)]
     decision = decide(first, 2.0, 0.8)
     assert decision.goal == pytest.approx(2**0.5)
     assert decision.resume == -1
     second = [*first, standing(1.4)]
     assert decide(second, 2.0, 0.8).goal == pytest.approx(1.4**0.5)
-    third = decide([*second, standing(1.2, valid=False)], 2.0, 0.8)
+    third = [*second, standing(1.2, valid=False)]
+    assert decide(third, 2.0, 0.8).goal == pytest.approx((1.4 * 1.2) ** 0.5)
+    third = decide([*third, standing(1.25, valid=False)], 2.0, 0.8)
     assert (third.verdict, third.resume) == ("floor", 1)
     assert "80.00%" in third.reason
 

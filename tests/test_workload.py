@@ -110,7 +110,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
     ("source", "complaint"),
     [
         ("resnet18", "Unknown model 'resnet18'"),
-        ("torchvision:resnet17", "Unknown torchvision model 'resnet17'"),
+        ("torchvision:resnet17", "model 'resnet17' cannot be made"),
         ("tests.nets:nothing", "Cannot import model"),
         ("no_such_module:net", "Cannot import model"),
         ("tests.nets:Block", "failed: TypeError"),
@@ -145,9 +145,10 @@ def test_accuracy_counts_every_sample_once():
 @pytest.mark.parametrize(
     ("predict", "complaint"),
     [
-        (lambda x: x[:, :1], "has 1 outputs, the data have label 1: set --num-classes"),
+        (lambda x: x[:, :1], "has 1 outputs, the data have label 1: number"),
         (lambda x: x[:, 0], r"shape \(N, classes\), found shape \(2,\)"),
         (lambda x: {"out": x}, "found dict"),
+        (lambda x: x.repeat(2, 1), "4 rows for 2 samples"),
     ],
 )
 def test_outputs_that_are_no_class_scores_are_refused(predict, complaint):

@@ -163,11 +163,20 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
 def _loader(
     part: Any, reading: Reading, generator: torch.Generator | None
 ) -> DataLoader[Batch] | Batches:
-    if not isinstance(part, Dataset):
+    if not isinstance(part, Dataset) and not _is_samples(part):
         return part
     return DataLoader(
         part, reading.batch_size, shuffle=generator is not None, generator=generator
     )
+
+
+def _is_samples(part: Any) -> bool:
+    """A list of single samples (input, class), as against a list of batches."""
+    if not isinstance(part, Sequence) or not part:
+        return False
+    first = part[0]
+    pair = isinstance(first, Sequence) and len(first) == 2
+    return pair and torch.as_tensor(first[1]).ndim == 0
 
 
 def _first(name: str, loader: Batches) -> Batch:
@@ -177,9 +186,12 @@ def _first(name: str, loader: Batches) -> Batch:
     return first
 
 
-def _labels(name: str, loader: Iterable[Any]) -> torch.Tensor:
+def _labels(name: str, loader: Any) -> torch.Tensor:
     """All labels of a loader; also the check that it yields pairs of tensors."""
-    labels = []
+    labels: list[torch.Tensor] = []
+    if not isinstance(loader, Iterable):
+        kind = type(loader).__name__
+        raise DataError(f"{name} must give loaders or data sets, found {kind}.")
     for batch in loader:
         if not isinstance(batch, list | tuple) or len(batch) != 2:
             message = (

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.datasets import ImageFolder
@@ -72,8 +73,6 @@ def _transform(input_shape: tuple[int, ...], scale: Scale | None) -> v2.Compose:
     steps: list[Any] = [v2.ToImage()]
     if channels == 1:
         steps.append(v2.Grayscale())
-    else:
-        steps.append(v2.RGB())
     steps += [
         v2.Resize((height, width), antialias=True),
         v2.ToDtype(torch.float32, scale=True),
@@ -84,7 +83,7 @@ def _transform(input_shape: tuple[int, ...], scale: Scale | None) -> v2.Compose:
 
 def _images(root: Path, transform: v2.Compose) -> ImageFolder:
     try:
-        return ImageFolder(str(root), transform=transform)
+        return ImageFolder(str(root), transform=transform, loader=_open)
     except (FileNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         message = (
@@ -92,6 +91,19 @@ def _images(root: Path, transform: v2.Compose) -> ImageFolder:
             f"{reason}"
         )
         raise DataError(message) from error
+
+
+def _open(path: str) -> Image.Image:
+    """One image, decoded.
+
+    Raises:
+        DataError: which file is broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"Image {path} cannot be read: {error}.") from error
 
 
 def _given_splits(

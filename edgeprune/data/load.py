@@ -52,6 +52,8 @@ def _kind(source: str) -> tuple[str, str]:
         return "npz", str(path)
     if ":" in source:
         return "factory", source
+    if "/" in source:
+        raise DataError(f"Data folder or file {source!r} does not exist.")
     message = (
         f"Unknown data {source!r}: give 'digits', a folder of images, an .npz file, "
         "torchvision:NAME@ROOT or package.module:factory."

@@ -59,6 +59,8 @@ def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise DataError(f"Data file {str(path)!r} is no .npz archive.")
     try:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}

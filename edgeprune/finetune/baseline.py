@@ -19,7 +19,7 @@ from edgeprune.files import write_whole
 from edgeprune.finetune.loop import Recipe, train
 from edgeprune.progress import Progress
 
-EPOCHS = 8
+EPOCHS = 6
 LEARNING_RATE = 0.05
 
 

@@ -132,6 +132,7 @@ def profile(loaded: list[dict[str, Any]], job: dict[str, Any]) -> list[dict[str,
         path = Path(item["session"].end_profiling())
         events = json.loads(path.read_text())
         path.unlink()
+        path.parent.rmdir()
         durations: dict[str, list[float]] = {}
         for event in events:
             if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):

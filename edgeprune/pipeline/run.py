@@ -6,6 +6,7 @@ and do not know each other; only here do they meet.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,8 @@ from edgeprune.workload import check_outputs
 
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
+FEW = 50  # validation samples; with fewer, one answer is more than the default drop
+
 
 class Run:
     """One run: what it was asked for, what it measures with, what it has found.
@@ -79,13 +82,16 @@ class Run:
         """Stage 1: what does the network cost, and how accurate is it?"""
         with self.journal.stage("profile"):
             workload = self.job.workload
-            profile = profile_network(workload.model, self.bench, self.job.progress)
             self._check_outputs()
+            profile = profile_network(workload.model, self.bench, self.job.progress)
             found = deliver.validation_accuracy(profile.exported.path, self.data)
         figures = replace(profile.figures, validation_accuracy=found)
         self.journal.steps.append(_step("baseline", figures, found, valid=True))
         if found < CHANCE / self.data.classes:
             note = f"the baseline guesses (accuracy {found:.1%}): is --weights missing?"
+            self.journal.notes.append(note)
+        if (count := self.data.sizes[1]) < FEW:
+            note = f"validation has {count} samples only: each is {1 / count:.1%}"
             self.journal.notes.append(note)
         return profile, State(profile.exported, figures, figures.timing)
 
@@ -93,8 +99,12 @@ class Run:
         """The model returns class scores, enough of them for the labels."""
         x, y = next(iter(self.data.validation))
         model = self.job.workload.model
-        with evaluating(model), torch.no_grad():
-            check_outputs(model(x), y)
+        try:
+            with evaluating(model), torch.no_grad():
+                outputs = model(x)
+        except Exception:  # noqa: BLE001  the trace, which comes next, explains it
+            return
+        check_outputs(outputs, y)
 
     def _limits(self) -> Budget:
         """The budget; without one in ms, the result must not be slower at least."""
@@ -161,7 +171,7 @@ class Run:
         found = self._prune(start, graph, self._relaxed(goal))
         pruned = apply(start.exported.model, graph, found.plan)
         with self.journal.stage("finetune"):
-            trained, training = train(pruned, self.data, self._recipe(number))
+            trained, training = train(pruned, self.data, self._recipe(number, goal))
         self.journal.training.append(training)
         with self.journal.stage("measure"):
             exported = self.bench.export(trained, f"round{number}")
@@ -265,11 +275,15 @@ class Run:
         exported.path.unlink()
         return replace(attempt, within_budget=pressure_of(attempt, limits) <= 1)
 
-    def _recipe(self, number: int) -> Recipe:
+    def _recipe(self, number: int, goal: float) -> Recipe:
+        """Fine-tuning; short in a round that only goes part of the way."""
         epochs = self.job.epochs
+        if epochs is None:
+            whole = default_epochs(self.data.sizes[0])
+            epochs = whole if goal <= 1 else math.ceil(whole / 3)
         return Recipe(
             purpose=f"finetune {number}",
-            epochs=default_epochs(self.data.sizes[0]) if epochs is None else epochs,
+            epochs=epochs,
             learning_rate=self.job.learning_rate,
             seed=self.job.seed,
             teacher=self.job.workload.model,
@@ -305,6 +319,7 @@ class Run:
         progress.finish(
             f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
         )
+        self._note_int8(decision, int8)
         proofs = (parity, int8.parity) if int8.parity else (parity,)
         return Outcome(
             met=decision.verdict == "met",
@@ -317,6 +332,16 @@ class Run:
             parity=proofs,
             journal=self.journal,
         )
+
+    def _note_int8(self, decision: stop.Decision, int8: deliver.Int8) -> None:
+        """Say so where the int8 file meets what the fp32 file does not."""
+        if decision.verdict == "met" or int8.figures is None:
+            return
+        if pressure_of(int8.figures, self.job.budget) <= 1:
+            note = (
+                f"the int8 file is within the budget: {int8.figures.latency_ms:.2f} ms"
+            )
+            self.journal.notes.append(note)
 
     def _with_test_accuracy(self, state: State) -> State:
         figures = deliver.add_test_accuracy(

@@ -127,7 +127,7 @@ def test_missing_data_are_refused(source, complaint):
 
 def test_a_corrupt_file_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK no archive")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"is no \.npz archive"):
         load_data(str(tmp_path / "a.npz"), READ)
 
 
@@ -151,6 +151,18 @@ def test_grey_images_and_grey_networks_fit(tmp_path):
     root = str(image_folder(tmp_path / "photos", mode="L"))
     assert load_data(root, READ, (3, 16, 16)).sample_shape == (3, 16, 16)
     assert load_data(root, READ, (1, 16, 16)).sample_shape == (1, 16, 16)
+
+
+def read_all(splits):
+    for part in (splits.train, splits.validation, splits.test):
+        list(part)
+
+
+def test_a_broken_image_is_named(tmp_path):
+    root = image_folder(tmp_path / "photos")
+    (root / "cat" / "3.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"cat/3.png cannot be read"):
+        read_all(load_data(str(root), READ, (3, 8, 8)))
 
 
 def test_a_folder_that_is_split_already_is_kept(tmp_path):
@@ -200,11 +212,19 @@ def test_factories_return_data_sets_or_loaders(wrap):
     assert "cut from the training data" in two.note
 
 
+def test_lists_of_samples_are_data_sets():
+    samples = [(torch.randn(3, 4, 4), index % 2) for index in range(20)]
+    splits = splits_of("mine", (samples, samples[:6], samples[:8]), READ)
+    assert splits.sizes == (20, 6, 8)
+    assert splits.sample_shape == (3, 4, 4)
+
+
 @pytest.mark.parametrize(
     ("made", "complaint"),
     [
         (None, "must return"),
         ([1], "must return"),
+        ([1, 2, 3], "loaders or data sets, found int"),
         ([iter(()), iter(())], "must return"),
         ([dataset(classes=1), dataset(), dataset()], "one class only"),
         ([[torch.zeros(3)], [torch.zeros(3)], [torch.zeros(3)]], "must yield"),

@@ -112,8 +112,8 @@ def test_a_run_leaves_its_files_and_says_what_was_reached(finished):
         "plan.json",
         "test.npz",
     } <= written
-    assert "Met: --max-macs 2,400,000, --max-params 60,000" in done.stderr
-    assert "\x1b[" not in done.stderr  # plain lines where nobody looks
+    assert "Met: --max-macs 2,400,000, --max-params 60,000" in done.stdout
+    assert "\x1b[" not in done.stdout + done.stderr  # plain lines where nobody looks
     for stage in ("profile", "score", "prune", "finetune", "export"):
         assert f"{stage}" in done.stderr
 
@@ -185,7 +185,7 @@ def test_a_budget_out_of_reach_is_refused_before_training(trained):
     report = edgeprune.read_report(trained / "far")
     assert done.returncode == 3
     assert report.status == "unmet"
-    assert "out of reach: the smallest network" in done.stderr
+    assert "out of reach: the smallest network" in done.stdout
     assert not report.training
     assert report.result.sha256 == report.baseline.sha256
 
