@@ -38,13 +38,11 @@ class Standing:
 
     Attributes:
         pressure: the largest share of any limit; at most 1 is within the budget.
-        goal: what its round was to reach.
-        reached: whether it got there.
+        reached: whether its round got where it was to get.
     """
 
     step: Step
     pressure: float
-    goal: float
     reached: bool
 
 

@@ -11,7 +11,7 @@ STEP = Step("round", 1.0, 1, 1, 0.5, 0.9, valid=True)
 
 
 def standing(pressure, *, valid=True, reached=True):
-    return Standing(replace(STEP, valid=valid), pressure, 1.0, reached)
+    return Standing(replace(STEP, valid=valid), pressure, reached)
 
 
 def test_a_baseline_within_the_budget_is_done_at_once():

@@ -52,10 +52,6 @@ class Runner(Protocol):
         """Bytes by which loading and running the model raises the resident peak."""
         ...
 
-    def machine(self) -> Machine:
-        """What the device is."""
-        ...
-
 
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
     """The runner that reaches a target.
@@ -118,10 +114,6 @@ class HostRunner:
     def peak_memory(self, model: Path) -> int:
         """Resident peak of a child that loads and runs just this model."""
         return int(self._ask([model], "time", ONCE)["process_peak_bytes"])
-
-    def machine(self) -> Machine:
-        """This machine, as the worker sees it."""
-        return Machine(**self._ask([], "time")["machine"])
 
     def _ask(
         self, models: Sequence[Path], mode: str, recipe: Recipe | None = None

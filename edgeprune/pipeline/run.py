@@ -183,9 +183,7 @@ class Run:
         valid, before = accuracy >= self.floor, training.accuracy_before
         step = _step(f"round {number}", figures, before, valid=valid)
         self.journal.steps.append(step)
-        standing = stop.Standing(
-            step, pressure_of(figures, self.limits), goal, found.fits
-        )
+        standing = stop.Standing(step, pressure_of(figures, self.limits), found.fits)
         return State(exported, figures, base, (*start.plans, found.plan)), standing
 
     def _relaxed(self, goal: float) -> Budget:
