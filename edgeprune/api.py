@@ -127,9 +127,7 @@ def profile_settings(settings: Settings, progress: Progress) -> Profile:
     name = settings.model or EXAMPLE
     batch = settings.batch or (BATCH if name == EXAMPLE else 1)
     runner = runner_for(target, seed=settings.seed, batch=batch)
-    model = load_model(name, num_classes=settings.num_classes, seed=settings.seed)
-    if settings.weights is not None:
-        load_weights_(model, settings.weights)
+    model = _loaded(name, settings)
     shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
     if shape is None:
         raise ConfigError("Give --input, such as --input 3x224x224.")
@@ -154,9 +152,7 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
     progress.start("load", 2)
     splits = load_data(settings.data or "digits", _reading(settings), settings.input)
     progress.advance(splits.name)
-    model = load_model(source, num_classes=settings.num_classes, seed=settings.seed)
-    if settings.weights is not None:
-        load_weights_(model, settings.weights)
+    model = _loaded(source, settings)
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
     progress.finish(f"{source}; {counts} of {splits.name}")
@@ -168,13 +164,7 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
 
 def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
     """A workload of what a Python caller holds in his hands."""
-    if isinstance(model, str):
-        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
-    if not isinstance(model, nn.Module):
-        found = type(model).__name__
-        raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
-    if settings.weights is not None:
-        load_weights_(model, settings.weights)
+    model = _loaded(model, settings)
     reading = _reading(settings)
     if isinstance(data, str):
         splits = load_data(data, reading, settings.input)
@@ -182,6 +172,18 @@ def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
         splits = splits_of("data", data, reading)
     name = settings.model or type(model).__name__
     return _workload(name, model, splits, settings, settings.batch or 1)
+
+
+def _loaded(model: Any, settings: Settings) -> nn.Module:
+    """A model, or what its description makes, with the weights that are asked for."""
+    if isinstance(model, str):
+        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
+    if not isinstance(model, nn.Module):
+        found = type(model).__name__
+        raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
+    if settings.weights is not None:
+        load_weights_(model, settings.weights)
+    return model
 
 
 def _workload(

@@ -56,7 +56,11 @@ NumClasses = Annotated[
 ]
 Input = Annotated[
     str | None,
-    typer.Option(help="Shape of one sample, such as 3x224x224.", rich_help_panel=MODEL),
+    typer.Option(
+        "--input",
+        help="Shape of one sample, such as 3x224x224.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Batch = Annotated[
     int | None,
@@ -107,14 +111,7 @@ def compress(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            help="Shape of one sample, such as 3x64x64.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    input_shape: Input = None,
     batch: Batch = None,
     mean: Annotated[
         str | None,
@@ -244,14 +241,7 @@ def profile(
     model: Model = None,
     weights: Weights = None,
     num_classes: NumClasses = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            help="Shape of one sample, such as 3x224x224.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    input_shape: Input = None,
     batch: Batch = None,
     target: Target = None,
     seed: Seed = None,

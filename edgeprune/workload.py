@@ -114,12 +114,7 @@ def load_weights_(model: nn.Module, path: Path) -> None:
             f"{'; '.join(said)}."
         )
         raise WorkloadError(message)
-    bad = [
-        key
-        for key, value in stripped.items()
-        if value.is_floating_point() and not torch.isfinite(value).all()
-    ]
-    if bad:
+    if bad := _not_finite(stripped):
         message = f"Weights in {str(path)!r} have NaN or infinity in {_few(bad)}."
         raise WorkloadError(message)
     model.load_state_dict(stripped, strict=False)
@@ -131,12 +126,7 @@ def check_weights(model: nn.Module) -> None:
     Raises:
         WorkloadError: which tensors.
     """
-    bad = [
-        key
-        for key, value in model.state_dict().items()
-        if value.is_floating_point() and not torch.isfinite(value).all()
-    ]
-    if bad:
+    if bad := _not_finite(model.state_dict()):
         message = f"{type(model).__name__} has NaN or infinity in {_few(bad)}."
         raise WorkloadError(message)
 
@@ -284,6 +274,15 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
         )
         raise WorkloadError(message)
     return state
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Keys of tensors with NaN or infinity."""
+    return [
+        key
+        for key, value in state.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
 
 
 def _optional(key: str) -> bool:

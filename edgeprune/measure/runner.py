@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeprune.errors import MeasurementError, TargetError
+from edgeprune.measure.worker import SENTINEL
 from edgeprune.records import Machine, Timing
 from edgeprune.targets import Target
 from edgeprune.targets import Timing as Recipe
 
 WORKER = Path(__file__).parent / "worker.py"
-SENTINEL = "@@EDGEPRUNE "
 TIMEOUT_S = 900
 BRIEF = Recipe(warmup=3, warmup_s=0.1, iterations=5, seconds=0.08, rounds=3)
 ONCE = Recipe(warmup=0, warmup_s=0.0, iterations=2, seconds=0.0, rounds=1)
