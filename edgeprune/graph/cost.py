@@ -54,7 +54,7 @@ def count(traced: Trace) -> Cost:
     params = {
         traced.owners[node.name]: math.prod(result_shape(node))
         for node in traced.nodes
-        if node.op == "placeholder" and node.name in _parameters(traced)
+        if traced.owners.get(node.name) in traced.parameters
     }
     return Cost(
         layers=layers,
@@ -71,10 +71,6 @@ def with_latency(
     return tuple(
         replace(layer, latency_ms=latency_ms.get(layer.name)) for layer in layers
     )
-
-
-def _parameters(traced: Trace) -> Mapping[str, str]:
-    return traced.program.graph_signature.inputs_to_parameters
 
 
 def _is_weighted(traced: Trace, node: fx.Node) -> bool:

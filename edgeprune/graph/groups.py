@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import fx, nn
 
-from edgeprune.graph.labels import Factor, Frozen, LabelArray, Labels, Ledger
-from edgeprune.graph.rules import Call, Role, operator_name, result_shape, rule_for
+from edgeprune.graph.labels import (
+    Factor,
+    LabelArray,
+    Labels,
+    Ledger,
+    Reason,
+    Remarks,
+    Role,
+)
+from edgeprune.graph.rules import Call, operator_name, result_shape, rule_for
 from edgeprune.graph.rules.call import bound_arguments
+from edgeprune.graph.sizes import AttributeSize, AxisSize, Path
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
@@ -47,18 +56,26 @@ class Group:
     Attributes:
         name: the module that produces the channels first.
         size: number of channels.
+        approximate: why the removal of a channel changes more than what its
+            consumers read of it; empty where it does not.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    approximate: str = ""
 
     @property
     def granularity(self) -> int:
         """How many output positions one channel spans on its producer."""
+        return max(1, self.positions // self.size)
+
+    @property
+    def positions(self) -> int:
+        """Output positions on the producer that belong to the group."""
         spans = [item for item in self.members if item.role == "output"]
         spans = spans or list(self.members)
-        return max(1, int((spans[0].channel_of >= 0).sum()) // self.size)
+        return int((spans[0].channel_of >= 0).sum())
 
 
 @dataclass(frozen=True)
@@ -71,16 +88,24 @@ class ChannelGraph:
         frozen: channels that cannot go.
         channels: how many classes there are.
         choices: decisions of rules, to be repeated on a pruned network.
+        follows: numbers that modules hold, with the channels they count: one row for
+            each position.
+        bypassed: modules that are left out.
+        blocks: modules that could be: what they are given has the shape of what they
+            return.
     """
 
     inputs: Inputs
+    traced: Trace
     axes: dict[Axis, LabelArray]
-    roles: dict[Axis, Role]
     frozen: frozenset[int]
     channels: int
     choices: dict[str, str]
+    follows: tuple[tuple[Path, LabelArray], ...]
     groups: tuple[Group, ...]
     refusals: tuple[RefusedGroup, ...]
+    bypassed: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name; KeyError if there is none."""
@@ -92,53 +117,106 @@ class Labelling:
     """One run of a traced network over labels."""
 
     ledger: Ledger
+    widths: Mapping[Axis, LabelArray]
     axes: dict[Axis, LabelArray] = field(default_factory=dict)
-    roles: dict[Axis, Role] = field(default_factory=dict)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
 
 
-def label(traced: Trace, ledger: Ledger) -> Labelling:
-    """Run a network over labels."""
-    run = Labelling(ledger)
-    values: dict[fx.Node, Any] = {}
+def label(
+    traced: Trace,
+    ledger: Ledger,
+    bypassed: Collection[str] = (),
+    original: Mapping[Axis, LabelArray] | None = None,
+) -> Labelling:
+    """Run a network over labels, some modules left out.
+
+    Args:
+        original: the axes of the network that this one was pruned from. There may
+            be one channel left along an axis that had many.
+    """
+    run = Labelling(ledger, original or {})
+    passed = _passed(traced, bypassed)
+    skipped = _reaching_output(traced, {}) - _reaching_output(traced, passed)
     for node in traced.nodes:
-        if node.op == "placeholder":
-            values[node] = _placeholder(run, traced, node)
+        if node in passed:
+            run.values[node] = run.values[passed[node]]
+        elif node in skipped:
+            continue
+        elif node.op == "placeholder" and not node.users.keys() - skipped:
+            run.values[node] = Labels(result_shape(node))
+        elif node.op == "placeholder":
+            run.values[node] = _placeholder(run, traced, node)
         elif node.op == "call_function":
-            values[node] = _call(run, traced, node, values)
+            run.values[node] = _call(run, node)
         elif node.op == "output":
-            frozen = Frozen("output of the network")
+            reason = Reason("output of the network")
             for source in node.all_input_nodes:
-                ledger.freeze_all(values[source], frozen)
+                ledger.freeze_all(run.values[passed.get(source, source)], reason)
+        else:
+            run.values[node] = Labels(result_shape(node))  # a constant of the code
+    _follow_comparisons(run, traced)
     return run
+
+
+def _passed(traced: Trace, bypassed: Collection[str]) -> dict[fx.Node, fx.Node]:
+    """The results of modules that are left out, with what takes their place."""
+    found: dict[fx.Node, fx.Node] = {}
+    for module in bypassed:
+        for visit in traced.visits.get(module, []):
+            if visit.entered is not None and visit.left is not None:
+                found[visit.left] = visit.entered
+    return found
+
+
+def _reaching_output(traced: Trace, passed: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
+    """The nodes that some output depends on."""
+    reached: set[fx.Node] = set()
+    open_nodes = [node for node in traced.nodes if node.op == "output"]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in reached:
+            reached.add(node)
+            open_nodes += [passed[node]] if node in passed else node.all_input_nodes
+    return reached
 
 
 def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
     """Fresh labels for every axis of a parameter; none for an input."""
     shape = result_shape(node)
     path = traced.owners.get(node.name)
-    if path is None or not node.users:
+    if path is None:
         return Labels(shape)
     factors: list[Factor] = []
     for axis, size in enumerate(shape):
         labels = run.axes[path, axis] = run.ledger.fresh(size)
-        factors.append(Factor.lying(labels, len(shape), axis))
+        if len(run.widths.get((path, axis), labels)) > 1:
+            factors.append(Factor.lying(labels, len(shape), axis))
     return Labels(shape, tuple(factors))
 
 
-def _call(
-    run: Labelling, traced: Trace, node: fx.Node, values: Mapping[fx.Node, Any]
-) -> Any:
+def _call(run: Labelling, node: fx.Node) -> Any:
     if node.target is operator.getitem:
-        return values[node.args[0]][node.args[1]]  # type: ignore[index]
+        return run.values[node.args[0]][node.args[1]]  # type: ignore[index]
     arguments = {
-        name: fx.map_arg(value, lambda item: values[item])
+        name: fx.map_arg(value, lambda item: run.values[item])
         for name, value in bound_arguments(node).items()
     }
-    shape = result_shape(node)
-    call = Call(run.ledger, node, arguments, shape, traced.owners, run.roles)
-    if not any(tensor.factors for tensor in call.tensors()):
+    call = Call(run.ledger, node, arguments, result_shape(node), run.values)
+    name = operator_name(node)
+    if not any(tensor.factors for tensor in call.tensors()) and name not in MAKERS:
         return call.refuse()  # nothing to freeze: as many results as it has
-    return rule_for(operator_name(node))(call)
+    return rule_for(name)(call)
+
+
+def _follow_comparisons(run: Labelling, traced: Trace) -> None:
+    """A number that the code found equal to the length of an axis goes with it."""
+    for pair in traced.comparisons.equal:
+        for number, length in (pair, pair[::-1]):
+            if isinstance(number, AttributeSize) and isinstance(length, AxisSize):
+                value = run.values.get(length.node)
+                factors = value.along(length.axis) if isinstance(value, Labels) else []
+                for factor in factors:
+                    run.ledger.follow(number.path, factor, length.axis)
 
 
 def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:
@@ -148,23 +226,81 @@ def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         TraceError: the model cannot be traced.
     """
     traced = trace(model, inputs)
-    run = label(traced, Ledger())
+    return _channel_graph(traced, inputs, ())
+
+
+def bypass(graph: ChannelGraph, modules: Collection[str]) -> ChannelGraph:
+    """The channels and groups that are left when modules become an identity."""
+    left = _channel_graph(graph.traced, graph.inputs, tuple(modules))
+    known = {item.name: item.reason for item in graph.refusals}
+    reasons = {
+        group.name: known[group.name] for group in left.groups if group.name in known
+    }
+    return refuse_groups(left, reasons) if reasons else left
+
+
+def _channel_graph(
+    traced: Trace, inputs: Inputs, bypassed: tuple[str, ...]
+) -> ChannelGraph:
+    run = label(traced, Ledger(), bypassed)
     classes = run.ledger.classes()
     axes = {axis: classes[labels] for axis, labels in run.axes.items()}
-    reasons: dict[int, str] = {}
-    for labels, frozen in run.ledger.frozen:
-        for channel in np.unique(classes[labels]).tolist():
-            reasons[channel] = reasons.get(channel) or frozen.reason
+    roles = _roles(run)
+    reasons = _by_channel(run.ledger.frozen, classes)
     homes = _homes(axes)
     return ChannelGraph(
         inputs=inputs,
+        traced=traced,
         axes=axes,
-        roles=run.roles,
         frozen=frozenset(reasons),
         channels=int(classes.max(initial=-1)) + 1,
         choices=run.ledger.choices,
-        groups=_groups(homes, axes, run.roles, reasons),
-        refusals=_refusals(homes, axes, run.roles, reasons),
+        follows=tuple((path, classes[rows]) for path, rows in run.ledger.follows),
+        groups=_groups(
+            homes, axes, roles, reasons, _by_channel(run.ledger.approximate, classes)
+        ),
+        refusals=_refusals(homes, axes, roles, reasons),
+        bypassed=bypassed,
+        blocks=_blocks(traced, bypassed),
+    )
+
+
+def _roles(run: Labelling) -> dict[Axis, Role]:
+    """What each parameter axis is for, as weighted layers claimed it."""
+    claimed: dict[int, Role] = {}
+    for labels, role in run.ledger.claims:
+        claimed.setdefault(int(labels[0]), role) if len(labels) else None
+    return {
+        axis: claimed[int(labels[0])]
+        for axis, labels in run.axes.items()
+        if len(labels) and int(labels[0]) in claimed
+    }
+
+
+def _by_channel(remarks: Remarks, classes: LabelArray) -> dict[int, str]:
+    """The first reason that is not silent, for each channel that has any."""
+    reasons: dict[int, str] = {}
+    for labels, reason in remarks:
+        for channel in np.unique(classes[labels]).tolist():
+            reasons[channel] = reasons.get(channel) or reason.text
+    return reasons
+
+
+def _blocks(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
+    """Modules with a weight of two axes or more that could be an identity."""
+    weights = [
+        traced.owners[node.name]
+        for node in traced.nodes
+        if node.name in traced.owners
+        and traced.owners[node.name] in traced.parameters
+        and len(result_shape(node)) > 1
+    ]
+    return tuple(
+        module
+        for module, visits in traced.visits.items()
+        if module not in bypassed
+        and all(visit.left is not None for visit in visits)
+        and any(path.startswith(f"{module}.") for path in weights)
     )
 
 
@@ -187,6 +323,9 @@ def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGra
         refusals=(*graph.refusals, *more),
     )
 
+
+MAKERS = {"zeros", "ones", "full", "empty", "rand", "randn", "expand", "new_zeros"}
+MAKERS |= {"new_ones", "new_full", "new_empty", "arange", "broadcast_to"}
 
 Homes = dict[tuple[Axis, ...], list[int]]
 
@@ -213,6 +352,7 @@ def _groups(
     axes: Mapping[Axis, LabelArray],
     roles: Mapping[Axis, Role],
     reasons: Mapping[int, str],
+    approximate: Mapping[int, str],
 ) -> tuple[Group, ...]:
     groups: list[Group] = []
     taken: defaultdict[str, int] = defaultdict(int)
@@ -235,7 +375,8 @@ def _groups(
             for axis in home
         )
         suffix = f"#{taken[name]}" if taken[name] > 1 else ""
-        groups.append(Group(name + suffix, len(channels), members))
+        why = next((approximate[item] for item in channels if item in approximate), "")
+        groups.append(Group(name + suffix, len(channels), members, why))
     return tuple(groups)
 
 
@@ -248,8 +389,7 @@ def _refusals(
     """What is worth telling: not the input's own channels, nor axes of length 1."""
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     for home, channels in homes.items():
-        single = all(len(axes[axis]) == 1 for axis in home)
-        if single or all(roles.get(axis) == "input" for axis in home):
+        if not any(roles.get(axis) == "output" for axis in home):
             continue
         for channel in channels:
             if reasons.get(channel):

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from edgeprune.graph.sizes import Path
 
 LabelArray = NDArray[np.int64]
 Shape = tuple[int, ...]
@@ -69,26 +72,38 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """Why a channel cannot go.
+class Reason:
+    """Why a channel cannot go, or not without changing what others compute.
 
-    An empty reason is for axes that are no channels at all, such as the positions
+    An empty text is for axes that are no channels at all, such as the positions
     inside a kernel: nothing to report.
     """
 
-    reason: str
+    text: str
 
 
-SILENT = Frozen("")
+SILENT = Reason("")
+Role = Literal["input", "output"]
+Remarks = list[tuple[LabelArray, Reason]]
 
 
 @dataclass
 class Ledger:
-    """Everything that a run over labels finds out: what is one channel, what is frozen.
+    """Everything that a run over labels finds out.
 
     Attributes:
         choices: decisions that depend on sizes, kept by name so that a pruned network
             is read the way the original was.
+        size: labels given out so far.
+        edges: labels that are one channel.
+        frozen: labels that cannot go.
+        approximate: labels that others are normalised or averaged with.
+        splits: labels of an axis that was cut in several; along one of these axes
+            all positions must go together, and no operator has said which.
+        claims: what the labels of a weight's axis are for.
+        follows: labels along axes whose length a module holds as a number, one row
+            for each position.
+        loose: labels of tensors that the code makes as long as others are.
     """
 
     choices: dict[str, str] = field(default_factory=dict[str, str])
@@ -96,9 +111,18 @@ class Ledger:
     edges: list[tuple[LabelArray, LabelArray]] = field(
         default_factory=list[tuple[LabelArray, LabelArray]]
     )
-    frozen: list[tuple[LabelArray, Frozen]] = field(
-        default_factory=list[tuple[LabelArray, Frozen]]
+    frozen: Remarks = field(default_factory=Remarks)
+    approximate: Remarks = field(default_factory=Remarks)
+    splits: list[tuple[LabelArray, tuple[int, ...]]] = field(
+        default_factory=list[tuple[LabelArray, tuple[int, ...]]]
     )
+    claims: list[tuple[LabelArray, Role]] = field(
+        default_factory=list[tuple[LabelArray, Role]]
+    )
+    follows: list[tuple[Path, LabelArray]] = field(
+        default_factory=list[tuple[Path, LabelArray]]
+    )
+    loose: list[LabelArray] = field(default_factory=list[LabelArray])
 
     def fresh(self, count: int) -> LabelArray:
         """New labels, shape (count,)."""
@@ -110,11 +134,15 @@ class Ledger:
         first, second = np.broadcast_arrays(first, second)
         self.edges.append((first.ravel(), second.ravel()))
 
-    def freeze(self, factor: Factor, reason: Frozen) -> None:
+    def freeze(self, factor: Factor, reason: Reason) -> None:
         """Forbid the removal of these channels."""
         self.frozen.append((factor.labels.ravel(), reason))
 
-    def freeze_all(self, tensor: Labels, reason: Frozen) -> Labels:
+    def approximate_for(self, factor: Factor, reason: Reason) -> None:
+        """Say that the removal of these channels changes what the others compute."""
+        self.approximate.append((factor.labels.ravel(), reason))
+
+    def freeze_all(self, tensor: Labels, reason: Reason) -> Labels:
         """Freeze whatever a tensor carries; the tensor without its labels."""
         for factor in tensor.factors:
             self.freeze(factor, reason)
@@ -138,8 +166,27 @@ class Ledger:
             labels = self.tie(labels, other)
         return labels.ravel()
 
+    def follow(self, path: Path, factor: Factor, axis: int) -> None:
+        """A module holds the length of this axis as a number."""
+        rows = np.moveaxis(factor.labels, axis, 0)
+        self.follows.append((path, rows.reshape(len(rows), -1)))
+
     def classes(self) -> LabelArray:
         """The channel of each label, shape (size,): equal numbers are one channel."""
+        classes = self._connected()
+        settled = len(self.edges)
+        for labels, axes in self.splits:
+            channels = classes[labels]
+            open_axes = [
+                axis
+                for axis in axes
+                if (channels != channels.take([0], axis=axis)).any()
+            ]
+            for axis in open_axes[:-1]:
+                labels = self.tie(labels, axis)
+        return classes if len(self.edges) == settled else self._connected()
+
+    def _connected(self) -> LabelArray:
         if not self.edges:
             return np.arange(self.size)
         first = np.concatenate([edge[0] for edge in self.edges])
@@ -191,15 +238,14 @@ def _held(
     """What is left of a factor where other operands fix the length of its axes."""
     labels, axes = factor.labels, set(factor.axes)
     for axis in sorted(factor.axes):
+        # The only channel that is left of many, on one of several axes of length 1.
         spread = labels.shape[axis] < shape[axis]
-        if spread:
-            ledger.freeze(factor, Frozen(f"one channel meets many at {where}"))
         fixed = shape[axis] > 1 and any(
             operand.shape[axis] > 1 and not operand.along(axis) for operand in operands
         )
         if fixed and not spread and len(axes) == 1:
             reason = f"meets a tensor of fixed size {shape[axis]} at {where}"
-            ledger.freeze(factor, Frozen(reason))
+            ledger.freeze(factor, Reason(reason))
         elif fixed or spread:
             labels = ledger.tie(labels, axis)
             axes.remove(axis)
@@ -214,7 +260,7 @@ def _merge(ledger: Ledger, factors: Sequence[Factor], where: str) -> tuple[Facto
         if any(not other.axes <= factor.axes for other in partners):
             for tangled in (factor, *partners):
                 reason = f"channels along different axes meet at {where}"
-                ledger.freeze(tangled, Frozen(reason))
+                ledger.freeze(tangled, Reason(reason))
             continue
         for other in partners:
             ledger.unite(other.labels, factor.labels)

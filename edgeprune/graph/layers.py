@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from edgeprune.graph.labels import Shape
+
 CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -23,25 +25,26 @@ NORMS = (
 )
 
 
-def write_sizes_(layer: nn.Module, per_group: int | None = None) -> None:
-    """Bring what a layer says of its sizes in line with its weight.
+def layer_numbers(layer: nn.Module, shape: Shape, groups: int) -> dict[str, int]:
+    """What one of torch's layers says of its sizes when its weight has a shape.
 
     Args:
-        per_group: output channels of each group of a convolution that lost whole
-            groups; None if the number of groups stays.
+        shape: of the weight; of the running mean where a norm has no weight.
+        groups: of a convolution.
     """
     if isinstance(layer, CONVOLUTIONS):
-        if per_group is not None:
-            layer.groups = layer.weight.shape[0] // per_group
-        first, second = layer.weight.shape[:2]
+        outputs, inputs = shape[0], shape[1] * groups
         if layer.transposed:
-            first, second = second * layer.groups, first // layer.groups
-        layer.out_channels, layer.in_channels = first, second * layer.groups
-    elif isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, NORMS):
-        held = layer.weight if layer.affine else layer.running_mean
-        if held is not None:
-            layer.num_features = held.shape[0]
-    elif isinstance(layer, nn.PReLU):
-        layer.num_parameters = layer.weight.shape[0]
+            outputs, inputs = shape[1] * groups, shape[0]
+        return {"out_channels": outputs, "in_channels": inputs}
+    if isinstance(layer, nn.Linear):
+        return {"out_features": shape[0], "in_features": shape[1]}
+    if isinstance(layer, nn.Embedding):
+        return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
+    if isinstance(layer, nn.GroupNorm):
+        return {"num_channels": shape[0]}
+    if isinstance(layer, NORMS):
+        return {"num_features": shape[0]}
+    if isinstance(layer, nn.PReLU):
+        return {"num_parameters": shape[0]}
+    return {}

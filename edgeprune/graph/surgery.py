@@ -1,55 +1,147 @@
 """From a plan to a smaller module, checked before and after.
 
-Only parameters, buffers and the sizes that torch's own layers write down are changed:
-the user's code stays as it is and is traced again to see that the plan holds.
+Only parameters, buffers, the numbers that modules hold and modules that become an
+identity are changed: the user's code stays as it is and is traced again to see that
+the plan holds.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.groups import (
-    Axis,
-    ChannelGraph,
-    Group,
-    analyse,
-    label,
-    refuse_groups,
+from edgeprune.graph.groups import Axis, ChannelGraph, bypass
+from edgeprune.graph.labels import LabelArray
+from edgeprune.graph.layers import layer_numbers
+from edgeprune.graph.sizes import Path, write_numbers_
+from edgeprune.graph.trace import (
+    Inputs,
+    evaluating,
+    failing_line,
+    first_line,
+    retrace,
+    sliced,
+    state_of,
+    tensors_in,
 )
-from edgeprune.graph.labels import LabelArray, Ledger
-from edgeprune.graph.layers import CONVOLUTIONS, write_sizes_
-from edgeprune.graph.trace import Inputs, evaluating, failing_line, first_line, trace
+from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
 
 
-def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
-    """A smaller module of the same class, without the channels that a plan drops.
+@dataclass(frozen=True)
+class Surgery:
+    """What a plan changes in a module.
 
-    For every input it computes what the original computes with the removed channels'
-    slices of its consumers' weights set to zero. The caller's model is untouched.
+    Attributes:
+        kept: for each parameter and buffer that loses any, the indices that stay, by
+            axis.
+        numbers: what modules hold afterwards.
+        bypassed: modules that become an identity.
+    """
+
+    kept: dict[str, dict[int, LabelArray]] = field(
+        default_factory=dict[str, dict[int, LabelArray]]
+    )
+    numbers: dict[Path, int] = field(default_factory=dict[Path, int])
+    bypassed: tuple[str, ...] = ()
+
+
+def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
+    """A smaller module of the same class, without what a plan drops.
+
+    For every input it computes what the original computes with the plan's modules
+    left out and the removed channels' slices of their consumers' weights set to zero;
+    of channels in an approximate group only nearly so. The caller's model is
+    untouched.
 
     Raises:
         PlanError: the plan does not fit the graph, or the pruned network does not
             run, or a size written into `forward` makes it another function.
     """
-    validate(graph, plan)
+    surgery = plan_surgery(model, graph, plan)
     try:
         pruned = copy.deepcopy(model)
     except Exception as error:
-        message = f"{type(model).__name__} cannot be copied: {first_line(error)}."
-        raise PlanError(message) from error
-    kept = kept_indices(graph, plan)
-    _slice_(pruned, kept)
-    _write_sizes_(pruned, model, graph)
+        raise PlanError(f"Cannot copy the model: {first_line(error)}.") from error
+    operate_(pruned, surgery)
     _run(model, pruned, graph.inputs)
-    _verify(pruned, graph, kept)
+    left = _without(graph, plan.bypassed)
+    by_value = graph.traced.by_value
+    try:
+        traced = retrace(pruned, graph.inputs, {}, by_value=by_value)
+    except TraceError as error:
+        raise PlanError(str(error)) from error
+    verify(traced, left, surgery.kept)
     return pruned
+
+
+def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
+    """What a plan means for a module.
+
+    Raises:
+        PlanError: the plan does not fit the graph.
+    """
+    left = _without(graph, plan.bypassed)
+    validate(left, plan)
+    kept: dict[str, dict[int, LabelArray]] = {}
+    for (path, axis), indices in kept_indices(left, plan).items():
+        kept.setdefault(path, {})[axis] = indices
+    numbers = _followed(model, left, plan)
+    numbers |= _layer_numbers(model, kept, numbers)
+    return Surgery(kept, numbers, plan.bypassed)
+
+
+def operate_(model: nn.Module, surgery: Surgery) -> None:
+    """Change a module in place; tied parameters stay tied."""
+    bypass_(model, surgery.bypassed)
+    aliases = _aliases(model)
+    for path, cuts in surgery.kept.items():
+        tensor = aliases[path][0][2]
+        smaller = sliced(tensor.detach(), cuts)
+        smaller = smaller.clone(memory_format=torch.contiguous_format)
+        if isinstance(tensor, nn.Parameter):
+            smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+        for module, name, _ in aliases[path]:
+            setattr(module, name, smaller)
+    write_numbers_(model, surgery.numbers)
+
+
+def bypass_(model: nn.Module, modules: Collection[str]) -> None:
+    """Put an identity in the place of modules, wherever they are used."""
+    for holder, name in _places(model, modules):
+        setattr(holder, name, nn.Identity())
+
+
+@contextmanager
+def bypassing(model: nn.Module, modules: Collection[str]) -> Iterator[None]:
+    """Identities in the place of modules inside; the modules again afterwards."""
+    before = [
+        (holder, name, getattr(holder, name)) for holder, name in _places(model, modules)
+    ]
+    bypass_(model, modules)
+    try:
+        yield
+    finally:
+        for holder, name, module in before:
+            setattr(holder, name, module)
+
+
+def _places(model: nn.Module, modules: Collection[str]) -> list[tuple[nn.Module, str]]:
+    """Every (module, attribute) that holds one of the modules."""
+    wanted = {model.get_submodule(path) for path in modules}
+    return [
+        (holder, name)
+        for holder in model.modules()
+        for name, child in holder.named_children()
+        if child in wanted
+    ]
 
 
 def validate(graph: ChannelGraph, plan: Plan) -> None:
@@ -91,61 +183,68 @@ def kept_indices(graph: ChannelGraph, plan: Plan) -> dict[Axis, LabelArray]:
     }
 
 
-def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
-    """Groups that can really shrink: every one is tried on the user's own code.
-
-    A size written into `forward` does not show in labels. Half of each group is
-    removed and the model traced again; groups that break are found by bisection and
-    frozen, with the line that broke as the reason.
+def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
+    """The graph that is left by the modules that a plan bypasses.
 
     Raises:
-        TraceError: the model cannot be traced.
+        PlanError: one of them is no block of this network.
     """
-    graph = analyse(model, inputs)
-    reasons = _culprits(model, graph, list(graph.groups))
-    return refuse_groups(graph, reasons) if reasons else graph
-
-
-def _culprits(
-    model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]
-) -> dict[str, str]:
-    """Names of groups that break the model when halved, with the reason."""
-    if not groups:
-        return {}
-    trial = Plan({group.name: tuple(range(1, group.size, 2)) for group in groups})
-    try:
-        apply(model, graph, trial)
-    except PlanError as error:
-        if len(groups) == 1:
-            return {groups[0].name: str(error)}
-        middle = len(groups) // 2
-        halves = groups[:middle], groups[middle:]
-        found = {
-            **_culprits(model, graph, halves[0]),
-            **_culprits(model, graph, halves[1]),
-        }
-        return found or {group.name: str(error) for group in groups}
-    return {}
-
-
-def _slice_(model: nn.Module, kept: Mapping[Axis, LabelArray]) -> None:
-    """Drop indices from parameters and buffers; tied ones stay tied."""
-    by_tensor: dict[str, dict[int, LabelArray]] = {}
-    for (path, axis), indices in kept.items():
-        by_tensor.setdefault(path, {})[axis] = indices
-    aliases = _aliases(model)
-    for path, cuts in by_tensor.items():
-        tensor = aliases[path][0][2]
-        smaller = tensor.detach()
-        for axis, indices in cuts.items():
-            smaller = smaller.index_select(
-                axis, torch.from_numpy(indices).to(tensor.device)
+    if modules == graph.bypassed:
+        return graph
+    for module in modules:
+        if module not in graph.blocks:
+            raise PlanError(
+                f"Plan bypasses {module!r}, which is no module of this network that "
+                "takes one tensor and returns one of the same shape."
             )
-        smaller = smaller.clone(memory_format=torch.contiguous_format)
-        if isinstance(tensor, nn.Parameter):
-            smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
-        for module, name, _ in aliases[path]:
-            setattr(module, name, smaller)
+    return bypass(graph, modules)
+
+
+def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, int]:
+    """The numbers that count channels, after the plan.
+
+    Raises:
+        PlanError: one number counts axes that the plan makes unequal.
+    """
+    stays = np.ones(graph.channels, dtype=bool)
+    for (parameter, axis), indices in kept_indices(graph, plan).items():
+        channels = graph.axes[parameter, axis]
+        stays[np.setdiff1d(channels, channels[indices])] = False
+    modules = dict(model.named_modules())
+    numbers: dict[Path, int] = {}
+    for path, rows in graph.follows:
+        if path[0] not in modules:
+            continue  # inside a module that is left out
+        count = int(stays[rows].any(axis=1).sum())
+        if numbers.setdefault(path, count) != count:
+            holder = ".".join(part for part in path[:2] if part)
+            raise PlanError(
+                f"{holder} is the number of two kinds of channels, of which the plan "
+                f"keeps {numbers[path]} and {count}."
+            )
+    return numbers
+
+
+def _layer_numbers(
+    model: nn.Module,
+    kept: Mapping[str, Mapping[int, LabelArray]],
+    numbers: Mapping[Path, int],
+) -> dict[Path, int]:
+    """What torch's layers say of their sizes, for those with a smaller weight."""
+    state = state_of(model)
+    found: dict[Path, int] = {}
+    for path, layer in model.named_modules():
+        for name in ("weight", "running_mean"):
+            cuts = kept.get(f"{path}.{name}" if path else name)
+            if cuts is None:
+                continue
+            shape = list(state[f"{path}.{name}" if path else name].shape)
+            for axis, indices in cuts.items():
+                shape[axis] = len(indices)
+            groups = numbers.get((path, "groups", None), getattr(layer, "groups", 1))
+            for attribute, value in layer_numbers(layer, tuple(shape), groups).items():
+                found[path, attribute, None] = value
+    return found
 
 
 def _aliases(model: nn.Module) -> dict[str, list[tuple[nn.Module, str, Tensor]]]:
@@ -165,18 +264,6 @@ def _aliases(model: nn.Module) -> dict[str, list[tuple[nn.Module, str, Tensor]]]
     return {path: places[key] for path, key in paths.items()}
 
 
-def _write_sizes_(pruned: nn.Module, model: nn.Module, graph: ChannelGraph) -> None:
-    """Bring the sizes that torch's layers write down in line with their weights."""
-    originals = dict(model.named_modules())
-    for path, layer in pruned.named_modules():
-        per_group = None
-        if graph.choices.get(f"groups of {path}.weight") == "whole":
-            original = originals[path]
-            assert isinstance(original, CONVOLUTIONS)
-            per_group = original.out_channels // original.groups
-        write_sizes_(layer, per_group)
-
-
 def _run(model: nn.Module, pruned: nn.Module, inputs: Inputs) -> None:
     """One forward pass: the pruned model runs and its outputs have the same shapes."""
     with torch.no_grad(), evaluating(model), evaluating(pruned):
@@ -188,81 +275,13 @@ def _run(model: nn.Module, pruned: nn.Module, inputs: Inputs) -> None:
             place = f" at {line}" if line else ""
             message = f"The pruned model does not run: {first_line(error)}{place}."
             raise PlanError(message) from error
-    if _shapes(expected) != _shapes(found):
+    before, after = (
+        [tuple(tensor.shape) for tensor in tensors_in(value)]
+        for value in (expected, found)
+    )
+    if before != after:
         message = (
-            "The pruned model's output has another shape: expected "
-            f"{_shapes(expected)}, found {_shapes(found)}."
+            f"The pruned model's output has another shape: expected {before}, found "
+            f"{after}."
         )
         raise PlanError(message)
-
-
-def _shapes(value: object) -> object:
-    if isinstance(value, Tensor):
-        return tuple(value.shape)
-    if isinstance(value, Mapping):
-        return {key: _shapes(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_shapes(item) for item in value]
-    return None
-
-
-def _verify(
-    pruned: nn.Module, graph: ChannelGraph, kept: Mapping[Axis, LabelArray]
-) -> None:
-    """Trace the pruned model and follow the remaining labels through it.
-
-    Raises:
-        PlanError: labels of two channels meet, so the pruned model reads a channel
-            where the original read another.
-    """
-    try:
-        traced = trace(pruned, graph.inputs)
-    except TraceError as error:
-        raise PlanError(f"The pruned model does not trace: {error}") from error
-    ledger = Ledger(choices=dict(graph.choices))
-    try:
-        run = label(traced, ledger)
-    except ValueError as error:
-        message = f"The pruned model has another structure: {first_line(error)}."
-        raise PlanError(message) from error
-    channel_of = np.full(ledger.size, MADE)
-    for axis, labels in run.axes.items():
-        channels = graph.axes[axis]
-        channel_of[labels] = channels[kept[axis]] if axis in kept else channels
-    _check_frozen(ledger, graph, channel_of)
-    _check_edges(ledger, graph, channel_of)
-
-
-MADE = -1  # a position that the user's code makes, so a channel of no parameter
-
-
-def _check_frozen(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
-    for labels, frozen in ledger.frozen:
-        if not set(channel_of[labels].tolist()) <= graph.frozen | {MADE}:
-            message = f"Removing channels would change what is fixed: {frozen.reason}."
-            raise PlanError(message)
-
-
-def _check_edges(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
-    fixed = np.zeros(graph.channels + 1, dtype=bool)  # the last one is MADE
-    fixed[[*graph.frozen, MADE]] = True
-    for edge in ledger.edges:
-        first, second = channel_of[edge[0]], channel_of[edge[1]]
-        made = (first == MADE) | (second == MADE)
-        fine = (first == second) | (made & fixed[first] & fixed[second])
-        if not fine.all():
-            at = int(np.flatnonzero(~fine)[0])
-            message = (
-                "The pruned model would read one channel where the original read "
-                f"another ({_home(graph, int(first[at]))} meets "
-                f"{_home(graph, int(second[at]))})."
-            )
-            raise PlanError(message)
-
-
-def _home(graph: ChannelGraph, channel: int) -> str:
-    """A parameter that a channel lives on, for messages."""
-    for (path, _), channels in graph.axes.items():
-        if (channels == channel).any():
-            return path
-    return "a fixed position"

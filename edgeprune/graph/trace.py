@@ -1,28 +1,37 @@
 """A model as a flat graph of ATen operators, with the paths of its parameters.
 
-`torch.export` does the tracing; this module turns its refusals into one sentence and
-answers where in the user's code an operator came from.
+The model runs once on tensors without data. Parameters and buffers are inputs of the
+graph, so that the same code can be run again with smaller ones. A model whose own code
+looks at values runs on its real data instead.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import re
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.sizes import Comparisons
+from edgeprune.graph.watch import SOURCE, Visit, Watch, is_torch
 
-Inputs = tuple[Tensor, ...]
+Inputs = tuple[Any, ...]  # tensors, or lists, tuples and dicts of them
+Cuts = Mapping[str, Mapping[int, NDArray[np.int64]]]  # path, axis: the indices kept
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -32,34 +41,126 @@ class Trace:
     """One run of a model, recorded.
 
     Attributes:
-        program: the exported program; every node carries its shape and source line.
+        graph: every operator with the shape of its result, its line in the user's
+            code and the origins of the sizes that were given to it.
         owners: for each placeholder that is a parameter or buffer, its dotted path.
+        parameters: the paths among them that are parameters.
+        visits: for each module that could be left out, its calls.
+        comparisons: which sizes the code found to be equal.
+        by_value: the code looks at values, so another input may take another way.
     """
 
-    program: ExportedProgram
+    graph: fx.Graph
     owners: dict[str, str]
+    parameters: frozenset[str]
+    visits: dict[str, list[Visit]]
+    comparisons: Comparisons
+    by_value: bool
 
     @property
     def nodes(self) -> Iterator[fx.Node]:
         """The operators in the order in which they run."""
-        return iter(self.program.graph.nodes)
+        return iter(self.graph.nodes)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by path; a tied one under its first path."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def sliced(tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]]) -> Tensor:
+    """The kept indices of a tensor along some axes."""
+    for axis, indices in cuts.items():
+        tensor = tensor.index_select(axis, torch.as_tensor(indices).to(tensor.device))
+    return tensor
 
 
 def trace(model: nn.Module, inputs: Inputs) -> Trace:
     """Record one run of a model in evaluation mode.
 
     Raises:
-        TraceError: the model does not run on these inputs, or not without Python
-            control flow that depends on values.
+        TraceError: the model does not run on these inputs.
     """
-    with evaluating(model), quiet(), torch.no_grad():
-        try:
-            program = torch.export.export(model, inputs)
-        except Exception as error:
-            raise TraceError(_refusal(model, inputs, error)) from error
-    signature = program.graph_signature
-    owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    return Trace(program, dict(owners))
+    try:
+        return _recorded(model, inputs, {}, by_value=False)
+    except Exception:  # noqa: BLE001  whatever the user's forward raises
+        pass  # perhaps it looks at values
+    try:
+        return _recorded(model, inputs, {}, by_value=True)
+    except Exception as error:
+        raise TraceError(_refusal(model, inputs, error)) from error
+
+
+def retrace(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
+    """Record another run of a model that was traced, changed or with smaller weights.
+
+    Args:
+        cuts: what is kept of parameters and buffers in this run; the model itself
+            stays as it is.
+        by_value: as the first trace was.
+
+    Raises:
+        TraceError: it does not run, with the line of the user's code.
+    """
+    try:
+        return _recorded(model, inputs, cuts, by_value=by_value)
+    except Exception as error:
+        line = failing_line(error)
+        place = f" at {line}" if line else ""
+        message = f"The pruned model does not run: {first_line(error)}{place}."
+        raise TraceError(message) from error
+
+
+def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
+    state = state_of(model)
+    leaves, structure = pytree.tree_flatten(inputs)
+    watch = Watch(model)
+
+    def forward(*flat: Any) -> list[Tensor]:
+        named = dict(zip(state, flat, strict=False))
+        arguments = pytree.tree_unflatten(list(flat[len(state) :]), structure)
+        with watch:
+            return list(tensors_in(functional_call(model, named, arguments)))
+
+    fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
+    with evaluating(model), quiet(), torch.no_grad(), fakes or nullcontext():
+        flat = [*state.values(), *leaves]
+        if fakes is not None:
+            flat = [
+                fakes.from_tensor(item) if isinstance(item, Tensor) else item
+                for item in flat
+            ]
+        for position, path in enumerate(state):
+            flat[position] = sliced(flat[position], cuts.get(path, {}))
+        module = make_fx(
+            forward,
+            pre_dispatch=True,
+            _allow_non_fake_inputs=True,
+            _error_on_data_dependent_ops=False,
+        )(*flat)
+    placeholders = module.graph.find_nodes(op="placeholder")
+    return Trace(
+        graph=module.graph,
+        owners=dict(zip((node.name for node in placeholders), state, strict=False)),
+        parameters=frozenset(name for name, _ in model.named_parameters()),
+        visits=watch.visits,
+        comparisons=watch.comparisons,
+        by_value=by_value,
+    )
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in what a model returns: lists, dicts, named tuples, objects."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            yield from tensors_in(item)
+    elif hasattr(value, "__dict__"):
+        yield from tensors_in(vars(value))
 
 
 @contextmanager
@@ -92,13 +193,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def source_line(node: fx.Node) -> str:
     """Where in the user's code a node was written, as `nets.py:12 x.view(-1, 512)`."""
-    stack = node.meta.get("stack_trace") or ""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
-    own = [frame for frame in frames if not _is_torch(frame[0])] or frames
-    if not own:
-        return node.name
-    path, line, code = own[-1]
-    return f"{Path(path).name}:{line} `{code.strip()}`"
+    frame = node.meta.get(SOURCE)
+    return _shown(frame) if frame is not None else node.name
 
 
 def failing_line(error: BaseException) -> str:
@@ -106,23 +202,23 @@ def failing_line(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not _is_torch(frame.filename) and PACKAGE not in Path(frame.filename).parents
+        if not is_torch(frame.filename) and PACKAGE not in Path(frame.filename).parents
     ]
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f"{Path(last.filename).name}:{last.lineno} `{(last.line or '').strip()}`"
+    return _shown(frames[-1]) if frames else ""
 
 
-def _is_torch(filename: str) -> bool:
-    return "/torch/" in filename or filename.startswith("<")
+def _shown(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}:{frame.lineno} `{(frame.line or '').strip()}`"
 
 
 def _refusal(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     """One sentence: does the model fail by itself, or only under tracing?"""
-    shapes = ", ".join("x".join(str(size) for size in x.shape) for x in inputs)
+    shapes = ", ".join(
+        "x".join(str(size) for size in tensor.shape) for tensor in tensors_in(inputs)
+    )
     try:
-        model(*inputs)
+        with torch.no_grad(), evaluating(model):
+            model(*inputs)
     except Exception as own:  # noqa: BLE001  whatever the user's forward raises
         line = failing_line(own)
         place = f" at {line}" if line else ""
@@ -130,10 +226,7 @@ def _refusal(model: nn.Module, inputs: Inputs, error: Exception) -> str:
             f"{type(model).__name__} does not run on an input of shape {shapes}: "
             f"{first_line(own)}{place}. Check --input against what the model takes."
         )
-    return (
-        f"{type(model).__name__} runs but cannot be traced by torch.export: "
-        f"{first_line(error)}. Remove control flow that depends on tensor values."
-    )
+    return f"{type(model).__name__} runs but cannot be traced: {first_line(error)}."
 
 
 def first_line(error: BaseException) -> str:

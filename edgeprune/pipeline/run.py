@@ -21,7 +21,8 @@ from edgeprune.finetune.loop import (
     train,
 )
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import apply, survey
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
 from edgeprune.measure.bench import Bench, parameter_shapes
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import survey
+from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.profile.staircase import measure_channel_step
 from edgeprune.progress import SILENT, Progress

@@ -14,9 +14,15 @@ REPORT_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which channels stay: for each group that loses any, their rising numbers."""
+    """Which channels and modules stay.
+
+    Attributes:
+        kept: for each group that loses any, the rising numbers of those that stay.
+        bypassed: modules that become an identity.
+    """
 
     kept: Mapping[str, tuple[int, ...]]
+    bypassed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

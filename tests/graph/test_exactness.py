@@ -6,7 +6,8 @@ import torchvision
 from hypothesis import given, settings
 
 from edgeprune.graph.groups import analyse
-from edgeprune.graph.surgery import apply, survey
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
 from edgeprune.records import Plan
 from tests.nets import CifarResNet, HalvesBySize, Shared
 from tests.reference import random_plan, relative_difference, zero_consumers

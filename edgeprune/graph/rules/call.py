@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import fx
 
-from edgeprune.graph.labels import Factor, Frozen, Labels, Ledger, Shape
+from edgeprune.graph.labels import Factor, Labels, Ledger, Reason, Role, Shape
+from edgeprune.graph.sizes import AttributeSize, AxisSize, Size
 from edgeprune.graph.trace import source_line
-
-Role = Literal["input", "output"]
+from edgeprune.graph.watch import SIZES, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,14 @@ class Call:
         node: the operator in the graph.
         arguments: by the names of the ATen schema; labels in place of tensors.
         shape: of the (first) result.
-        owners: the dotted path of every placeholder that is a parameter.
-        roles: filled in by the rules of weighted layers: what an axis of a parameter
-            is for, by (path, axis).
+        values: the labels of every node before it.
     """
 
     ledger: Ledger
     node: fx.Node
     arguments: dict[str, Any]
     shape: Shape
-    owners: Mapping[str, str]
-    roles: dict[tuple[str, int], Role]
+    values: Mapping[fx.Node, Any]
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -63,29 +60,83 @@ class Call:
         """A single axis argument, counted from the front."""
         return self[name] % max(len(tensor.shape), 1)
 
-    def path(self, name: str) -> str:
-        """The dotted path behind a tensor argument; its node's name if computed."""
-        source = bound_arguments(self.node)[name]
-        return self.owners.get(source.name, source.name)
+    def given(self, name: str) -> list[int | None]:
+        """An argument's whole numbers as the user's code gave them.
 
-    def claim(self, name: str, axis: int, role: Role) -> None:
+        A `Size` knows its origin; None was not found among what the code gave.
+        """
+        matched: dict[int, int] = self.node.meta.get(SIZES, {})
+        schema = [item.name for item in self.node.target._schema.arguments]  # type: ignore[union-attr]
+        values = dict(zip(schema, self.node.args, strict=False)) | self.node.kwargs
+        if name not in values:
+            return []
+        position = 0
+        for other, value in values.items():
+            count = len(whole_numbers(value))
+            if other == name:
+                return [matched.get(position + index) for index in range(count)]
+            position += count
+        return []
+
+    def claim(self, factor: Factor, role: Role) -> None:
         """Say what an axis of a weight is for."""
-        self.roles[self.path(name), axis] = role
+        self.ledger.claims.append((factor.labels.ravel(), role))
 
     def freeze(self, factor: Factor, reason: str) -> None:
         """Freeze a factor for a reason that ends in the user's source line."""
-        self.ledger.freeze(factor, Frozen(f"{reason} at {self.where}"))
+        self.ledger.freeze(factor, Reason(f"{reason} at {self.where}"))
+
+    def approximate(self, factor: Factor, reason: str) -> None:
+        """Mark a factor for a reason that ends in the user's source line."""
+        self.ledger.approximate_for(factor, Reason(f"{reason} at {self.where}"))
 
     def refuse(self) -> Any:
         """Freeze all that the operator touches, as many results as it has."""
         name = operator_name(self.node)
         reason = f"operator {name} has no rule for these channels at {self.where}"
         for tensor in self.tensors():
-            self.ledger.freeze_all(tensor, Frozen(reason))
+            self.ledger.freeze_all(tensor, Reason(reason))
         value = self.node.meta.get("val")
         if isinstance(value, list | tuple):
             return tuple(Labels(tuple(getattr(item, "shape", ()))) for item in value)
         return Labels(self.shape)
+
+    def sized(self, factor: Factor, axis: int, size: int | None) -> None:
+        """Channels along an axis whose length the user's code states.
+
+        A number that a module holds will follow the channels. A length that was read
+        from a tensor keeps both axes alike: they lose channels of the same places.
+        """
+        origin = size.origin if isinstance(size, Size) else None
+        if isinstance(origin, AttributeSize):
+            self.ledger.follow(origin.path, factor, axis)
+        elif isinstance(origin, AxisSize) and factor.axes == {axis}:
+            for other in self._read(origin):
+                if other.labels.size == factor.labels.size:
+                    self.ledger.unite(other.labels.ravel(), factor.labels.ravel())
+
+    def as_long_as(self, axis: int, size: int | None) -> Factor | None:
+        """Labels for an axis that the user's code makes as long as it states."""
+        origin = size.origin if isinstance(size, Size) else None
+        if isinstance(origin, AxisSize):
+            for other in self._read(origin):
+                labels = other.labels.ravel()
+                if len(labels) == self.shape[axis]:
+                    return Factor.lying(labels, len(self.shape), axis)
+        if isinstance(origin, AttributeSize) and self.shape[axis] > 1:
+            made = self.ledger.fresh(self.shape[axis])
+            self.ledger.loose.append(made)
+            factor = Factor.lying(made, len(self.shape), axis)
+            self.ledger.follow(origin.path, factor, axis)
+            return factor
+        return None
+
+    def _read(self, origin: AxisSize) -> list[Factor]:
+        """The factors that lie along just the axis whose length was read."""
+        value = self.values.get(origin.node)
+        if not isinstance(value, Labels) or origin.axis >= len(value.shape):
+            return []
+        return [item for item in value.factors if item.axes == {origin.axis}]
 
 
 def bound_arguments(node: fx.Node) -> dict[str, Any]:
@@ -102,7 +153,10 @@ def bound_arguments(node: fx.Node) -> dict[str, Any]:
 
 def operator_name(node: fx.Node) -> str:
     """The operator's plain name: `aten.relu_.default` is `relu`."""
-    name = str(node.target).removeprefix("aten.").split(".")[0]
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return str(node.target)
+    name = schema.name.split("::")[1]
     return name.rstrip("_") if not name.startswith("_") else name
 
 

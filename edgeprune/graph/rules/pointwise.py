@@ -14,18 +14,30 @@ def elementwise(call: Call) -> Labels:
 
 
 def constant(call: Call) -> Labels:
-    """A tensor made by the user's code: its size is whatever the code says."""
+    """A tensor made by the user's code, as long as the code says."""
+    sizes = call.given("size") or call.given("end")
+    if len(sizes) != len(call.shape):
+        return Labels(call.shape)
+    made = [call.as_long_as(axis, size) for axis, size in enumerate(sizes)]
+    return Labels.of(call.shape, made)
+
+
+def detached(call: Call) -> Labels:
+    """A result that carries no channels, as the place of another tensor's device."""
     return Labels(call.shape)
 
 
 def spatial(call: Call) -> Labels:
     """Pooling, resizing: acts on each (sample, channel) plane by itself."""
+    tensor, *others = call.tensors()
     kept: list[Factor] = []
-    for factor in call.tensor.factors:
+    for factor in tensor.factors:
         if factor.axes <= PLANE_AXES:
             kept.append(factor)
         else:
             call.freeze(factor, "channels along an axis that is slid over")
+    for factor in (factor for other in others for factor in other.factors):
+        call.freeze(factor, "places to read at")
     return Labels(call.shape, tuple(kept))
 
 
@@ -35,23 +47,81 @@ def spatial_with_indices(call: Call) -> tuple[Labels, ...]:
     return values, values
 
 
-def reduction(call: Call) -> Labels:
-    """Sum, mean, maximum: free along axes without channels, frozen along others."""
+def softmax(call: Call) -> Labels:
+    """Values along an axis divided by their sum."""
+    return normalised_along(call, call.tensor, call.axis(call.tensor))
+
+
+def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
+    """What lies along an axis is divided by what all of it adds up to."""
+    factors: list[Factor | None] = []
+    for factor in tensor.factors:
+        if factor.axes == {axis}:
+            call.approximate(factor, "normalised with the other channels")
+            factors.append(factor)
+        elif axis in factor.axes:
+            tied = call.ledger.tie(factor.labels, axis)
+            factors.append(factor.relaid(tied, factor.axes - {axis}))
+        else:
+            factors.append(factor)
+    return Labels.of(tensor.shape, factors)
+
+
+def running(call: Call) -> Labels:
+    """Each value depends on those before it: free along axes without channels."""
+    tensor, axis = call.tensor, call.axis(call.tensor)
+    return call.refuse() if tensor.along(axis) else Labels(call.shape, tensor.factors)
+
+
+def moved(call: Call) -> Labels:
+    """Roll, flip: positions moved along axes; free where they have no channels."""
+    tensor = call.tensor
+    axes = {axis % len(tensor.shape) for axis in call["dims"]}
+    touched = not axes or any(factor.axes & axes for factor in tensor.factors)
+    return call.refuse() if touched else Labels(call.shape, tensor.factors)
+
+
+def extremum(call: Call) -> Labels | tuple[Labels, ...]:
+    """`max` and `min`: of two tensors, along an axis with positions, or of all."""
+    if isinstance(call.get("other"), Labels):
+        return elementwise(call)
+    return reduction(call)
+
+
+def positions(call: Call) -> Labels | tuple[Labels, ...]:
+    """Numbers of positions: of channels they would change with every removal."""
+    axis = call.get("dim")
+    axes = set(range(len(call.tensor.shape))) if axis is None else {call.axis(call.tensor)}
+    if any(factor.axes & axes for factor in call.tensor.factors):
+        return call.refuse()
+    return reduction(call)
+
+
+def reduction(call: Call) -> Labels | tuple[Labels, ...]:
+    """Sum, mean, maximum: free along axes without channels, approximate along others.
+
+    Channels of a cut axis that is reduced go together; the other axes keep them.
+    """
     tensor = call.tensor
     ndim = len(tensor.shape)
-    axes = call.get("dim")
-    axes = [axes] if isinstance(axes, int) else list(axes or range(ndim))
-    reduced = {axis % ndim for axis in axes} if ndim else set[int]()
+    given = call.get("dim")
+    listed = [given] if isinstance(given, int) else list(given or range(ndim))
+    reduced = {axis % ndim for axis in listed} if ndim else set[int]()
     kept: list[Factor | None] = []
     for factor in tensor.factors:
-        if factor.axes & reduced:
-            call.freeze(factor, f"{operator_name(call.node)} mixes channels")
-        elif call.get("keepdim", False):
-            kept.append(factor)
-        else:
-            labels = factor.labels.squeeze(tuple(sorted(reduced)))
-            moved = [
-                axis - sum(gone < axis for gone in reduced) for axis in factor.axes
-            ]
-            kept.append(factor.relaid(labels, moved))
-    return Labels.of(call.shape, kept)
+        labels, axes = factor.labels, factor.axes - reduced
+        if not axes:
+            verb = operator_name(call.node)
+            call.approximate(factor, f"{verb} is taken over them")
+            continue
+        for axis in factor.axes & reduced:
+            labels = call.ledger.tie(labels, axis)
+        if not call.get("keepdim", False):
+            labels = labels.squeeze(tuple(sorted(reduced)))
+            axes = {axis - sum(gone < axis for gone in reduced) for axis in axes}
+        kept.append(factor.relaid(labels, axes))
+    result = Labels.of(call.shape, kept)
+    several = call.node.meta.get("val")
+    if isinstance(several, list | tuple):
+        return (result,) * len(several)  # pyright: ignore
+    return result

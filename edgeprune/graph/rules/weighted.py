@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from edgeprune.graph.labels import SILENT, Factor, LabelArray, Labels, meet
-from edgeprune.graph.rules.call import Call
+import numpy as np
+
+from edgeprune.graph.labels import SILENT, Factor, LabelArray, Labels
+from edgeprune.graph.rules.call import Call, bound_arguments
+
+UNREAD = "reads channels of fixed number, as of an input,"
 
 
 def convolution(call: Call) -> Labels:
     """Input channels claim the weight's axis 1, its axis 0 makes the output's."""
-    weight: Labels = call["weight"]
-    inputs = _slid_over(call)
-    _ignore_kernel(call, weight)
-    if _way(call) == "dense":
-        _contract(call, inputs, axis=1)
-    else:
-        _keep_groups_alike(call, inputs, call["groups"])
-    return Labels(call.shape, _produced(call, axis=0, onto=1))
+    return _slide(call, "input", incoming=1, outgoing=0)
 
 
 def transposed_convolution(call: Call) -> Labels:
     """As a convolution, with the weight's axes 0 and 1 exchanged."""
-    if call.get("groups", 1) != 1:
+    return _slide(call, "input", incoming=0, outgoing=1)
+
+
+def deformable_convolution(call: Call) -> Labels:
+    """As a convolution; what it is told about offsets and masks has a fixed length."""
+    if call["n_weight_grps"] != 1:
         return call.refuse()
-    _ignore_kernel(call, call["weight"])
-    _contract(call, _slid_over(call), axis=0)
-    return Labels(call.shape, _produced(call, axis=1, onto=1))
+    for name in ("offset", "mask"):
+        for factor in call[name].factors:
+            call.freeze(factor, "offsets of a deformable convolution")
+    return _slide(call, "input", incoming=1, outgoing=0)
 
 
 def linear(call: Call) -> Labels:
@@ -32,46 +35,58 @@ def linear(call: Call) -> Labels:
     tensor: Labels = call["input"]
     last = len(tensor.shape) - 1
     _contract(call, _channels(call, tensor, last), axis=1)
-    others = [
-        factor.relaid(call.ledger.tie(factor.labels, last), factor.axes - {last})
-        for factor in tensor.factors
-        if factor.axes != frozenset([last])
-    ]
+    others = [factor for factor in tensor.factors if last not in factor.axes]
     return Labels.of(call.shape, [*_produced(call, axis=0, onto=last), *others])
 
 
-def batch_norm(call: Call) -> Labels:
-    """Scale, shift and running statistics go with the channel on axis 1."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    held = [call.get(name) for name in names]
-    ndim = len(call["input"].shape)
-    vectors = [_per_channel(item, ndim) for item in held if item is not None]
-    return meet(call.ledger, [call["input"], *vectors], call.where)
+def recurrent(call: Call) -> Labels | tuple[Labels, ...]:
+    """LSTM, GRU, RNN: the first layer reads channels, the hidden width stays."""
+    tensor: Labels = call["input"]
+    last = len(tensor.shape) - 1
+    found = _channels(call, tensor, last)
+    each = 4 if call["has_biases"] else 2
+    readers = {0, each} if call["bidirectional"] else {0}
+    for index, weight in enumerate(call["params"]):
+        for factor in weight.factors:
+            if found is not None and index in readers and factor.axes == {1}:
+                call.claim(factor, "input")
+                call.ledger.unite(found, factor.labels.ravel())
+            else:
+                call.freeze(factor, "width of a recurrent layer")
+    results = call.node.meta["val"]
+    return tuple(Labels(tuple(result.shape)) for result in results)
 
 
-def prelu(call: Call) -> Labels:
-    """One slope for all, or one for each channel on axis 1."""
-    tensor, slope = call.tensors()
-    operands = [tensor, _per_channel(slope, len(tensor.shape))]
-    return meet(call.ledger, operands, call.where)
+def embedding(call: Call) -> Labels:
+    """A table's second axis becomes the last axis of what is looked up."""
+    made: list[Factor] = []
+    for factor in call["weight"].factors:
+        if factor.axes == {1}:
+            labels = factor.labels.ravel()
+            made.append(Factor.lying(labels, len(call.shape), len(call.shape) - 1))
+        else:
+            call.ledger.freeze(factor, SILENT)
+    return Labels(call.shape, tuple(made))
 
 
-def _per_channel(vector: Labels, ndim: int) -> Labels:
-    """A vector's labels where a channel's value lies for broadcasting: on axis 1."""
-    ones = (1,) * max(ndim - 2, 0)
-    factors = tuple(
-        Factor(factor.labels.reshape(-1, *ones), factor.axes)
-        for factor in vector.factors
-    )
-    return Labels(vector.shape + ones, factors)
+def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
+    """A kernel slid over an input, densely or in groups."""
+    inputs = _slid_over(call, call[name])
+    for factor in call["weight"].factors:
+        if factor.axes - {0, 1}:
+            call.ledger.freeze(factor, SILENT)  # positions inside a kernel
+    if call.get("groups", 1) == 1:
+        _contract(call, inputs, incoming)
+        return Labels(call.shape, _produced(call, outgoing, onto=1))
+    return _in_groups(call, inputs, incoming, outgoing)
 
 
-def _slid_over(call: Call) -> LabelArray | None:
+def _slid_over(call: Call, tensor: Labels) -> LabelArray | None:
     """Channels on axis 1 of a convolution's input; along other axes none may be."""
-    for factor in call["input"].factors:
-        if 1 not in factor.axes:
+    for factor in tensor.factors:
+        if not factor.axes & {0, 1}:
             call.freeze(factor, "channels along an axis that is slid over")
-    return _channels(call, call["input"], axis=1)
+    return _channels(call, tensor, axis=len(tensor.shape) - len(call.shape) + 1)
 
 
 def _channels(call: Call, tensor: Labels, axis: int) -> LabelArray | None:
@@ -84,65 +99,82 @@ def _channels(call: Call, tensor: Labels, axis: int) -> LabelArray | None:
 
 def _contract(call: Call, inputs: LabelArray | None, axis: int) -> None:
     """Unite incoming channels with the weight's axis that sums over them."""
-    call.claim("weight", axis, "input")
     for factor in call["weight"].along(axis):
+        call.claim(factor, "input")
         if inputs is None:
-            call.freeze(factor, "reads channels of fixed number, as of an input,")
+            call.freeze(factor, UNREAD)
         else:
-            call.ledger.unite(inputs, factor.labels.ravel())
+            call.ledger.unite(inputs, call.ledger.confine(factor, axis))
 
 
 def _produced(call: Call, axis: int, onto: int) -> tuple[Factor, ...]:
     """The weight's output channels, united with the bias, along an axis."""
-    call.claim("weight", axis, "output")
-    bias: Labels | None = call.get("bias")
-    made: list[Factor] = []
+    made = [
+        Factor.lying(call.ledger.confine(factor, axis), len(call.shape), onto)
+        for factor in call["weight"].along(axis)
+    ]
     for factor in call["weight"].along(axis):
-        labels = factor.labels.ravel()
+        call.claim(factor, "output")
+    return _biased(call, made)
+
+
+def _biased(call: Call, made: list[Factor]) -> tuple[Factor, ...]:
+    bias: Labels | None = call.get("bias")
+    for factor in made:
         for other in bias.factors if bias is not None else ():
-            call.ledger.unite(labels, other.labels.ravel())
-        made.append(Factor.lying(labels, len(call.shape), onto))
+            call.ledger.unite(factor.labels.ravel(), other.labels.ravel())
     return tuple(made)
 
 
-def _way(call: Call) -> str:
-    """How a convolution loses channels; grouped ones at the finer granularity.
+def _in_groups(
+    call: Call, inputs: LabelArray | None, incoming: int, outgoing: int
+) -> Labels:
+    """Either every group loses the channels at the same offsets, or whole groups go.
 
-    Either every group loses the channels at the same offsets and the number of
-    groups stays, or whole groups go. Depthwise convolution is the second with one
-    channel in each group.
+    Depthwise convolution is the second with one channel in each group.
     """
-    groups, (outputs, in_each) = call["groups"], call["weight"].shape[:2]
-    way = "whole" if max(in_each, outputs // groups) <= groups else "offset"
-    return call.ledger.choose(
-        f"groups of {call.path('weight')}", "dense" if groups == 1 else way
-    )
+    ledger, groups, weight = call.ledger, call["groups"], call["weight"]
+    inputs_each = weight.shape[incoming] // (groups if incoming == 0 else 1)
+    outputs_each = weight.shape[outgoing] // (groups if outgoing == 0 else 1)
+    sources = None if inputs is None else inputs.reshape(groups, inputs_each)
+    whole = max(inputs_each, outputs_each) <= groups
+    name = "groups of {}".format(bound_arguments(call.node)["weight"])
+    if ledger.choose(name, "whole" if whole else "offset") == "whole":
+        return _whole_groups(call, sources, outputs_each)
+    offsets = None if sources is None else ledger.tie(sources, 0)
+    for factor in weight.along(incoming):
+        labels = ledger.confine(factor, incoming).reshape(-1, inputs_each)
+        call.claim(factor, "input")
+        if offsets is None:
+            call.freeze(factor, UNREAD)
+        else:
+            ledger.unite(offsets, labels)
+    made: list[Factor] = []
+    for factor in weight.along(outgoing):
+        labels = ledger.confine(factor, outgoing).reshape(-1, outputs_each)
+        call.claim(factor, "output")
+        tied = np.tile(ledger.tie(labels, 0).ravel(), groups)
+        made.append(Factor.lying(tied, len(call.shape), 1))
+    return Labels(call.shape, _biased(call, made))
 
 
-def _keep_groups_alike(call: Call, inputs: LabelArray | None, groups: int) -> None:
-    """Unite what the groups of a convolution lose together."""
-    ledger, weight = call.ledger, call["weight"]
-    out_each, in_each = weight.shape[0] // groups, weight.shape[1]
-    incoming = None if inputs is None else inputs.reshape(groups, in_each)
-    outputs = [item.labels.reshape(groups, out_each) for item in weight.along(0)]
-    if _way(call) == "offset":
-        offsets = None if incoming is None else ledger.tie(incoming, 0).ravel()
-        _contract(call, offsets, axis=1)
-        for labels in outputs:
-            ledger.tie(labels, 0)
-        return
+def _whole_groups(
+    call: Call, sources: LabelArray | None, outputs_each: int
+) -> Labels:
+    """The weight's axis 0 is cut into groups; its axis 1 lies inside one of them."""
+    ledger, groups, weight = call.ledger, call["groups"], call["weight"]
     for factor in weight.along(1):
         ledger.freeze(factor, SILENT)
-    for factor, labels in zip(weight.along(0), outputs, strict=True):
-        first = ledger.tie(labels, 1)
-        if incoming is None:
-            call.freeze(factor, "reads channels of fixed number, as of an input,")
+    made: list[Factor] = []
+    for factor in weight.along(0):
+        call.claim(factor, "output")
+        labels = ledger.tie(ledger.confine(factor, 0).reshape(groups, -1), 1)
+        if sources is None:
+            call.freeze(factor, UNREAD)
         else:
-            ledger.unite(ledger.tie(incoming, 1), first)
-
-
-def _ignore_kernel(call: Call, weight: Labels) -> None:
-    """Positions inside a kernel are no channels."""
-    for factor in weight.factors:
-        if factor.axes - {0, 1}:
-            call.ledger.freeze(factor, SILENT)
+            ledger.unite(ledger.tie(sources, 1), labels)
+        for size in call.given("groups"):
+            call.sized(Factor(labels, frozenset([0])), 0, size)
+        spread = np.repeat(labels.ravel(), outputs_each)
+        made.append(Factor.lying(spread, len(call.shape), 1))
+    return Labels(call.shape, _biased(call, made))

@@ -1,0 +1,271 @@
+"""Operators that join, cut, pick, repeat and pad positions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from edgeprune.graph.labels import SILENT, Factor, Labels, meet
+from edgeprune.graph.rules.call import Call, bound_arguments, with_length
+
+
+def concatenate(call: Call) -> Labels:
+    """Channels stand behind each other; other axes must agree."""
+    tensors = [item for item in call.tensors() if item.shape != (0,)]
+    axis = call.axis(tensors[0])
+    return _joined(call, tensors, axis)
+
+
+def stack(call: Call) -> Labels:
+    """A new axis, then concatenation along it."""
+    axis = call["dim"] % len(call.shape)
+    parts = [
+        Labels.of(
+            (*tensor.shape[:axis], 1, *tensor.shape[axis:]),
+            [
+                factor.relaid(
+                    np.expand_dims(factor.labels, axis),
+                    [other + (other >= axis) for other in factor.axes],
+                )
+                for factor in tensor.factors
+            ],
+        )
+        for tensor in call.tensors()
+    ]
+    return Labels(call.shape, meet(call.ledger, parts, call.where).factors)
+
+
+def _joined(call: Call, tensors: list[Labels], axis: int) -> Labels:
+    others = [
+        Labels.of(
+            with_length(tensor.shape, axis, 1),
+            [factor for factor in tensor.factors if axis not in factor.axes],
+        )
+        for tensor in tensors
+    ]
+    rest = meet(call.ledger, others, call.where).factors
+    if not any(tensor.along(axis) for tensor in tensors):
+        return Labels(call.shape, rest)
+    pieces = [_piece(call, tensor, axis) for tensor in tensors]
+    common = np.broadcast_shapes(
+        *(with_length(piece.labels.shape, axis, 1) for piece in pieces)
+    )
+    joined = np.concatenate(
+        [
+            np.broadcast_to(
+                piece.labels, with_length(common, axis, piece.labels.shape[axis])
+            )
+            for piece in pieces
+        ],
+        axis=axis,
+    )
+    axes = frozenset[int]().union(*(piece.axes for piece in pieces))
+    return Labels(call.shape, (Factor(joined, axes), *rest))
+
+
+def _piece(call: Call, tensor: Labels, axis: int) -> Factor:
+    """One operand's channels along the axis that is joined; fixed where none."""
+    found = tensor.along(axis)
+    if len(found) == 1:
+        return found[0]
+    for factor in found:
+        call.freeze(factor, "channels are tangled")
+    return fixed(call, tensor.shape[axis], len(tensor.shape), axis)
+
+
+def fixed(call: Call, count: int, ndim: int, axis: int) -> Factor:
+    """Labels for positions that the user's code creates in a fixed number."""
+    made = Factor.lying(call.ledger.fresh(count), ndim, axis)
+    call.freeze(made, "positions of fixed number")
+    return made
+
+
+def chunk(call: Call) -> tuple[Labels, ...]:
+    """Cut into parts; each part must keep as many channels as the others."""
+    tensor = call.tensor
+    axis = call.axis(tensor)
+    sizes = [part.shape[axis] for part in call.node.meta["val"]]
+    bounds = np.cumsum([0, *sizes]).tolist()
+    return tuple(_cut(call, tensor, axis, *span) for span in pairwise(bounds))
+
+
+def glu(call: Call) -> Labels:
+    """One half of an axis times the sigmoid of the other."""
+    tensor = call.tensor
+    axis = call.axis(tensor)
+    half = tensor.shape[axis] // 2
+    halves = [_cut(call, tensor, axis, start, start + half) for start in (0, half)]
+    return meet(call.ledger, halves, call.where)
+
+
+def slice_axis(call: Call) -> Labels:
+    """A range of positions: free without channels, else one of several equal parts."""
+    tensor = call.tensor
+    axis = call.axis(tensor)
+    size, step = tensor.shape[axis], call["step"]
+    start, end = (_clamp(call[name], size, name) for name in ("start", "end"))
+    if (start, end, step) == (0, size, 1) or not tensor.along(axis):
+        return Labels(call.shape, tensor.factors)
+    if step != 1:
+        return call.refuse()
+    return _cut(call, tensor, axis, start, end)
+
+
+def narrow(call: Call) -> Labels:
+    """A range of positions by its start and length."""
+    tensor = call.tensor
+    start = call["start"]
+    return _cut(call, tensor, call.axis(tensor), start, start + call["length"])
+
+
+def _clamp(value: int | None, size: int, name: str) -> int:
+    if value is None:
+        return 0 if name == "start" else size
+    return min(max(value + size if value < 0 else value, 0), size)
+
+
+def _cut(call: Call, tensor: Labels, axis: int, start: int, end: int) -> Labels:
+    """Positions start to end; parts of equal length lose the same offsets."""
+    size, length = tensor.shape[axis], end - start
+    equal = length > 0 and size % length == 0 and start % length == 0
+    factors: list[Factor | None] = []
+    for factor in tensor.factors:
+        if axis not in factor.axes:
+            factors.append(factor)
+        elif equal:
+            shape = factor.labels.shape
+            parts = factor.labels.reshape(*shape[:axis], -1, length, *shape[axis + 1 :])
+            call.ledger.tie(parts, axis)
+            cut = factor.labels.take(range(start, end), axis=axis)
+            factors.append(factor.relaid(cut, factor.axes))
+        else:
+            call.freeze(factor, "cut into unequal parts")
+    return Labels.of(with_length(tensor.shape, axis, length), factors)
+
+
+def select(call: Call) -> Labels:
+    """One position of an axis; one axis of a cut loses no positions of its own."""
+    tensor = call.tensor
+    axis = call.axis(tensor)
+    factors: list[Factor | None] = []
+    for factor in tensor.factors:
+        labels = factor.labels
+        if factor.axes == {axis}:
+            call.freeze(factor, "indexed by number")
+        elif axis in factor.axes:
+            labels = call.ledger.tie(labels, axis)
+        moved = [other - (other > axis) for other in factor.axes - {axis}]
+        factors.append(factor.relaid(labels.take(0, axis), moved))
+    return Labels.of(call.shape, factors)
+
+
+def unbind(call: Call) -> tuple[Labels, ...]:
+    """Every position of an axis by itself."""
+    tensor = call.tensor
+    return (select(call),) * tensor.shape[call.axis(tensor)]
+
+
+def index(call: Call) -> Labels:
+    """Positions picked by tensors of numbers; other axes keep their channels."""
+    tensor: Labels = call["self"]
+    picked: dict[int, Labels] = {}
+    axis = 0
+    bound = bound_arguments(call.node)["indices"]
+    for item, node in zip(call["indices"], bound, strict=True):
+        if item is None:
+            axis += 1
+            continue
+        mask = node.meta["val"].dtype in (torch.bool, torch.uint8)
+        for _ in range(len(item.shape) if mask else 1):
+            picked[axis] = item
+            axis += 1
+    for item in picked.values():
+        call.ledger.freeze_all(item, SILENT)
+    together = list(picked) == list(range(min(picked), max(picked) + 1))
+    made = len(call.shape) - (len(tensor.shape) - len(picked))
+    start = min(picked) if together else 0
+    rest = [axis for axis in range(len(tensor.shape)) if axis not in picked]
+    places = {axis: at + (made if at >= start else 0) for at, axis in enumerate(rest)}
+    factors: list[Factor | None] = []
+    for factor in tensor.factors:
+        labels = factor.labels
+        if factor.axes <= picked.keys():
+            call.freeze(factor, "indexed by number")
+            continue
+        for axis in factor.axes & picked.keys():
+            labels = call.ledger.tie(labels, axis)
+        shape = [1] * len(call.shape)
+        for axis, place in places.items():
+            shape[place] = labels.shape[axis]
+        kept = [places[axis] for axis in factor.axes - picked.keys()]
+        factors.append(factor.relaid(labels.reshape(shape), kept))
+    return Labels.of(call.shape, factors)
+
+
+def index_select(call: Call) -> Labels:
+    """Positions of one axis picked by numbers; other axes keep their channels."""
+    tensor, axis = call.tensor, call.axis(call.tensor)
+    if tensor.along(axis):
+        return call.refuse()
+    return Labels(call.shape, tensor.factors)
+
+
+def repeat(call: Call) -> Labels:
+    """The whole tensor several times over, along some axes."""
+    tensor, times = call.tensor, list(call.get("repeats") or call.get("dims"))
+    missing = len(call.shape) - len(tensor.shape)
+    times = [1] * (len(call.shape) - len(times)) + times
+    factors: list[Factor | None] = []
+    for factor in tensor.factors:
+        labels = factor.labels.reshape((1,) * missing + factor.labels.shape)
+        axes = [axis + missing for axis in factor.axes]
+        labels = np.tile(labels, [times[a] if a in axes else 1 for a in range(len(times))])
+        factors.append(factor.relaid(labels, axes))
+    return Labels.of(call.shape, factors)
+
+
+def repeat_each(call: Call) -> Labels:
+    """Every position of an axis several times in a row."""
+    tensor = call.tensor
+    if not isinstance(call["repeats"], int) or call["dim"] is None:
+        return call.refuse()
+    axis = call.axis(tensor)
+    factors = [
+        factor.relaid(np.repeat(factor.labels, call["repeats"], axis), factor.axes)
+        if axis in factor.axes
+        else factor
+        for factor in tensor.factors
+    ]
+    return Labels.of(call.shape, factors)
+
+
+def pad(call: Call) -> Labels:
+    """Positions added at the ends of an axis are fixed; the rest keeps its labels."""
+    tensor, widths = call.tensor, list(call["pad"])
+    factors = list(tensor.factors)
+    for pair in range(len(widths) // 2):
+        axis = len(tensor.shape) - 1 - pair
+        before, after = widths[2 * pair : 2 * pair + 2]
+        if (before, after) == (0, 0) or not tensor.along(axis):
+            continue
+        if min(before, after) < 0 or call.get("mode", "constant") != "constant":
+            return call.refuse()
+        factors = [
+            _padded(call, item, axis, (before, after)) if axis in item.axes else item
+            for item in factors
+        ]
+    return Labels(call.shape, tuple(factors))
+
+
+def _padded(call: Call, factor: Factor, axis: int, counts: tuple[int, int]) -> Factor:
+    shape = factor.labels.shape
+    before, after = (
+        np.broadcast_to(
+            fixed(call, count, len(shape), axis).labels, with_length(shape, axis, count)
+        )
+        for count in counts
+    )
+    labels = np.concatenate([before, factor.labels, after], axis=axis)
+    return Factor(labels, factor.axes)

@@ -1,0 +1,147 @@
+"""Sizes that remember where they came from.
+
+`forward` computes with sizes: `x.view(b, self.heads, -1)`. Once traced they are plain
+numbers. Here an int carries its origin while the user's code runs, so that a rule can
+tell a size that follows the network from one that somebody wrote down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import fx, nn
+
+Path = tuple[str, str, int | None]  # module, attribute, position inside a tuple
+
+
+@dataclass(frozen=True, slots=True)
+class AxisSize:
+    """The length of a tensor's axis, read by the user's code."""
+
+    node: fx.Node
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSize:
+    """A number that a module holds: `self.num_heads`, `normalized_shape[0]`."""
+
+    path: Path
+
+
+Origin = AxisSize | AttributeSize
+
+
+@dataclass
+class Comparisons:
+    """Pairs of sizes that the user's code found to be equal."""
+
+    equal: list[tuple[Origin, Origin]] = field(
+        default_factory=list[tuple[Origin, Origin]]
+    )
+
+
+class Size(int):
+    """An int with an origin; None where several sizes were reckoned together."""
+
+    origin: Origin | None
+    comparisons: Comparisons
+
+    def __new__(
+        cls, value: int, origin: Origin | None, comparisons: Comparisons
+    ) -> Size:
+        made = super().__new__(cls, value)
+        made.origin = origin
+        made.comparisons = comparisons
+        return made
+
+    def _reckoned(self, value: Any) -> Any:
+        if type(value) is int:
+            return Size(value, None, self.comparisons)
+        return value
+
+    def __add__(self, other: int) -> Any:
+        return self._reckoned(super().__add__(other))
+
+    def __sub__(self, other: int) -> Any:
+        return self._reckoned(super().__sub__(other))
+
+    def __mul__(self, other: int) -> Any:
+        return self._reckoned(super().__mul__(other))
+
+    def __floordiv__(self, other: int) -> Any:
+        return self._reckoned(super().__floordiv__(other))
+
+    def __radd__(self, other: int) -> Any:
+        return self._reckoned(super().__radd__(other))
+
+    def __rsub__(self, other: int) -> Any:
+        return self._reckoned(super().__rsub__(other))
+
+    def __rmul__(self, other: int) -> Any:
+        return self._reckoned(super().__rmul__(other))
+
+    def __rfloordiv__(self, other: int) -> Any:
+        return self._reckoned(super().__rfloordiv__(other))
+
+    def __neg__(self) -> Any:
+        return self._reckoned(super().__neg__())
+
+    def __eq__(self, other: object) -> bool:
+        equal = super().__eq__(other)
+        if equal is True and isinstance(other, Size) and self.origin and other.origin:
+            self.comparisons.equal.append((self.origin, other.origin))
+        return equal
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+
+def held_numbers(model: nn.Module) -> dict[Path, int]:
+    """Every whole number that a module of a model holds by itself or in a tuple."""
+    found: dict[Path, int] = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_"):
+                continue
+            items = value if isinstance(value, tuple | list) else (value,)
+            for position, item in enumerate(items):  # pyright: ignore
+                if type(item) is int:
+                    inside = position if items is value else None
+                    found[path, name, inside] = item
+    return found
+
+
+def write_numbers_(model: nn.Module, numbers: Mapping[Path, int]) -> None:
+    """Set numbers that modules hold."""
+    modules = dict(model.named_modules())
+    for (path, name, position), value in numbers.items():
+        module = modules[path]
+        if position is None:
+            vars(module)[name] = value
+        else:
+            items = list(vars(module)[name])
+            items[position] = value
+            vars(module)[name] = type(vars(module)[name])(items)
+
+
+@contextmanager
+def holding(model: nn.Module, numbers: Mapping[Path, int]) -> Iterator[None]:
+    """Other numbers inside; the model's own ones again afterwards."""
+    before = {
+        (path, name): vars(module)[name]
+        for path, module in model.named_modules()
+        for name in {path_name[1] for path_name in numbers if path_name[0] == path}
+    }
+    modules = dict(model.named_modules())
+    write_numbers_(model, numbers)
+    try:
+        yield
+    finally:
+        for (path, name), value in before.items():
+            vars(modules[path])[name] = value

@@ -1,0 +1,93 @@
+"""Which groups can really shrink: every one is tried on the user's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
+from edgeprune.graph.sizes import holding
+from edgeprune.graph.surgery import bypassing, plan_surgery
+from edgeprune.graph.trace import Cuts, Inputs, Trace, retrace
+from edgeprune.graph.verify import verify
+from edgeprune.records import Plan
+
+
+def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
+    """Groups and blocks that can really go.
+
+    A size written into `forward` does not show in labels. About half of each group is
+    taken away and the model traced again without copying a weight; groups that break
+    are found by bisection and frozen, with the line that broke as the reason.
+
+    Raises:
+        TraceError: the model cannot be traced.
+    """
+    graph = analyse(model, inputs)
+    reasons = _culprits(model, graph, list(graph.groups))
+    graph = refuse_groups(graph, reasons) if reasons else graph
+    return replace(graph, blocks=tuple(_passable(model, graph, graph.blocks)))
+
+
+def _trial(groups: Sequence[Group]) -> Plan:
+    """About half of each group, and not the same share of all.
+
+    Equal shares would hide that the code wants two groups to be equally wide.
+    """
+    kept: dict[str, tuple[int, ...]] = {}
+    for index, group in enumerate(groups):
+        width = max(1, group.size // 2 - index % 5 * (group.size // 16))
+        kept[group.name] = tuple(range(group.size - width, group.size))
+    return Plan(kept)
+
+
+def _culprits(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]
+) -> dict[str, str]:
+    """Names of groups that break the model when they shrink, with the reason."""
+    if not groups:
+        return {}
+    try:
+        surgery = plan_surgery(model, graph, _trial(groups))
+        with holding(model, surgery.numbers):
+            traced = _again(model, graph, surgery.kept)
+        verify(traced, graph, surgery.kept)
+    except (PlanError, TraceError) as error:
+        if len(groups) == 1:
+            return {groups[0].name: str(error)}
+        middle = len(groups) // 2
+        halves = groups[:middle], groups[middle:]
+        found: dict[str, str] = {}
+        for half in halves:
+            found |= _culprits(model, graph, half)
+        return found or {group.name: str(error) for group in groups}
+    return {}
+
+
+def _passable(
+    model: nn.Module, graph: ChannelGraph, blocks: Sequence[str]
+) -> list[str]:
+    """The blocks without which the model still runs, tried together, then by halves."""
+    if not blocks:
+        return []
+    outer = [
+        block
+        for block in blocks
+        if not any(block.startswith(f"{other}.") for other in blocks)
+    ]
+    try:
+        with bypassing(model, outer):
+            _again(model, graph, {})
+    except TraceError:
+        middle = len(blocks) // 2
+        halves = [blocks[:middle], blocks[middle:]] if middle else []
+        return [item for half in halves for item in _passable(model, graph, half)]
+    inner = [block for block in blocks if block not in outer]
+    return [*outer, *_passable(model, graph, inner)]
+
+
+def _again(model: nn.Module, graph: ChannelGraph, cuts: Cuts) -> Trace:
+    return retrace(model, graph.inputs, cuts, by_value=graph.traced.by_value)

@@ -1,0 +1,232 @@
+"""What can be seen only while the user's Python code runs, written onto the graph.
+
+The line of code behind an operator, the origin of the sizes that were given to it, and
+where each module was entered and left.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from edgeprune.graph.sizes import (
+    AttributeSize,
+    AxisSize,
+    Comparisons,
+    Size,
+    held_numbers,
+    holding,
+)
+
+SIZES, SOURCE = "sizes", "source"  # keys of a node's meta
+
+TORCH = f"{Path(torch.__file__).parent}/"
+HERE = f"{Path(__file__).parent}/"
+# A function of torch that is written in Python asks these whether to hand itself over
+# as a whole. It must not: the operators inside it are what is watched.
+ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One call of a module.
+
+    Attributes:
+        entered: the node of its only argument.
+        left: the node of its result; None where result and argument are not two
+            tensors of one shape, or the argument is changed in place.
+    """
+
+    entered: fx.Node | None
+    left: fx.Node | None
+
+
+class Watch(TorchFunctionMode):
+    """Watches one run of a model under a tracer.
+
+    Attributes:
+        visits: the calls of every module that has parameters, by its path.
+        comparisons: which sizes the code found to be equal.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.visits: dict[str, list[Visit]] = {}
+        self.comparisons = Comparisons()
+        self._model = model
+        self._paths = {
+            module: path
+            for path, module in model.named_modules()
+            if path and next(module.parameters(), None) is not None
+        }
+        self._entered: list[fx.Node | None] = []
+        self._inside = ExitStack()
+
+    def __enter__(self) -> Watch:
+        numbers = {
+            path: Size(value, AttributeSize(path), self.comparisons)
+            for path, value in held_numbers(self._model).items()
+        }
+        never = patch.multiple(
+            torch.nn.functional, **dict.fromkeys(ASKED, lambda *_: False)
+        )
+        with ExitStack() as stack:
+            stack.enter_context(holding(self._model, numbers))
+            stack.enter_context(never)
+            for handle in (
+                register_module_forward_pre_hook(self._enter),
+                register_module_forward_hook(self._leave),
+            ):
+                stack.callback(handle.remove)
+            self._inside = stack.pop_all()
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._inside.close()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in SIZE_READERS:
+            return self._sizes(func, args, kwargs)
+        graph = _graph()
+        last = _last(graph)
+        result = func(*args, **kwargs)
+        made = list(_since(graph, last))
+        if made:
+            source = _user_frame(sys._getframe(1))
+            given = whole_numbers((args, kwargs))
+            for node in made:
+                node.meta.setdefault(SOURCE, source)
+                node.meta.setdefault(SIZES, _matched(node, given))
+        return result
+
+    def _sizes(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Lengths that remember the axis they were read from."""
+        result, node = func(*args, **kwargs), _node(args[0])
+        if node is None:
+            return result
+        if isinstance(result, int):
+            axis = int(args[1] if len(args) > 1 else kwargs["dim"])
+            origin = AxisSize(node, axis % args[0].ndim)
+            return Size(result, origin, self.comparisons)
+        return torch.Size(
+            Size(length, AxisSize(node, axis), self.comparisons)
+            for axis, length in enumerate(result)
+        )
+
+    def _enter(self, module: nn.Module, arguments: Any) -> None:
+        if module in self._paths:
+            sole = arguments[0] if len(arguments) == 1 else None
+            self._entered.append(_node(sole))
+
+    def _leave(self, module: nn.Module, arguments: Any, result: Any) -> None:
+        if module not in self._paths:
+            return
+        entered = self._entered.pop()
+        sole = arguments[0] if len(arguments) == 1 else None
+        alike = (
+            isinstance(sole, Tensor)
+            and isinstance(result, Tensor)
+            and sole.shape == result.shape
+            and sole.dtype == result.dtype
+            and _node(sole) is entered
+        )
+        visit = Visit(entered, _node(result) if alike else None)
+        self.visits.setdefault(self._paths[module], []).append(visit)
+
+
+SIZE_READERS = {torch.Tensor.size, torch.Tensor.shape.__get__}  # type: ignore[attr-defined]
+
+
+def _graph() -> fx.Graph | None:
+    mode = get_proxy_mode()
+    return None if mode is None else mode.tracer.graph
+
+
+def _node(value: Any) -> fx.Node | None:
+    """The node that a tensor is the result of."""
+    mode = get_proxy_mode()
+    if mode is None or not isinstance(value, Tensor):
+        return None
+    slot = get_proxy_slot(value, mode.tracer, None)
+    return None if slot is None else slot.proxy.node
+
+
+def _last(graph: fx.Graph | None) -> fx.Node | None:
+    return None if graph is None else graph._root._prev  # pyright: ignore
+
+
+def _since(graph: fx.Graph | None, last: fx.Node | None) -> Iterator[fx.Node]:
+    """Nodes made after the one that was the last."""
+    node = _last(graph)
+    while node is not None and node is not last:
+        yield node
+        node = node._prev  # pyright: ignore
+
+
+def is_torch(filename: str) -> bool:
+    """Whether a file belongs to torch itself."""
+    return filename.startswith((TORCH, "<"))
+
+
+def _user_frame(frame: FrameType | None) -> traceback.FrameSummary | None:
+    """The innermost line outside torch and outside this package."""
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not is_torch(filename) and not filename.startswith(HERE):
+            name = frame.f_code.co_name
+            return traceback.FrameSummary(filename, frame.f_lineno, name)
+        frame = frame.f_back
+    return None
+
+
+def whole_numbers(arguments: Any) -> list[int]:
+    """The whole numbers inside nested arguments, in order."""
+    return [
+        item
+        for item in pytree.tree_leaves(arguments)
+        if isinstance(item, int) and not isinstance(item, bool)
+    ]
+
+
+def _matched(node: fx.Node, given: list[int]) -> dict[int, int]:
+    """What the user's code gave, by the place of each whole number of a node."""
+    own = whole_numbers((node.args, node.kwargs))
+    matched: dict[int, int] = {}
+    position = 0
+    for item in given:
+        found = next((at for at in range(position, len(own)) if own[at] == item), None)
+        if found is not None:
+            matched[found] = item
+            position = found + 1
+    return matched
