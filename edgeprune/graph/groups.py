@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgeprune.graph.rules import Call, operator_name, result_shape, rule_for
 from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.sizes import AttributeSize, AxisSize, Path
 from edgeprune.graph.trace import Inputs, Trace, trace
+from edgeprune.graph.watch import Visit
 from edgeprune.records import RefusedGroup
 
 Axis = tuple[str, int]  # dotted parameter path, axis
@@ -196,7 +197,9 @@ def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
 
 def _call(run: Labelling, node: fx.Node) -> Any:
     if node.target is operator.getitem:
-        return run.values[node.args[0]][node.args[1]]  # type: ignore[index]
+        several = run.values[node.args[0]]  # type: ignore[index]
+        refused = isinstance(several, Labels)  # more results than the rule knows of
+        return Labels(result_shape(node)) if refused else several[node.args[1]]
     arguments = {
         name: fx.map_arg(value, lambda item: run.values[item])
         for name, value in bound_arguments(node).items()
@@ -287,21 +290,38 @@ def _by_channel(remarks: Remarks, classes: LabelArray) -> dict[int, str]:
 
 
 def _blocks(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
-    """Modules with a weight of two axes or more that could be an identity."""
-    weights = [
-        traced.owners[node.name]
-        for node in traced.nodes
-        if node.name in traced.owners
-        and traced.owners[node.name] in traced.parameters
-        and len(result_shape(node)) > 1
-    ]
-    return tuple(
-        module
-        for module, visits in traced.visits.items()
-        if module not in bypassed
-        and all(visit.left is not None for visit in visits)
-        and any(path.startswith(f"{module}.") for path in weights)
-    )
+    """Modules with a weight of two axes or more that could be an identity.
+
+    Their parameters are read nowhere else: the code does without the module.
+    """
+    order = {node: index for index, node in enumerate(traced.nodes)}
+    read_at: dict[str, list[int]] = {}
+    weights: list[str] = []
+    for node in traced.graph.find_nodes(op="placeholder"):
+        path = traced.owners.get(node.name)
+        if path in traced.parameters:
+            read_at[path] = [order[user] for user in node.users]
+            weights += [path] if len(result_shape(node)) > 1 else []
+
+    def inside(index: int, visits: Sequence[Visit]) -> bool:
+        return any(
+            visit.entered is not None
+            and visit.left is not None
+            and order[visit.entered] < index <= order[visit.left]
+            for visit in visits
+        )
+
+    found: list[str] = []
+    for module, visits in traced.visits.items():
+        own = [path for path in read_at if path.startswith(f"{module}.")]
+        if (
+            module not in bypassed
+            and all(visit.left is not None for visit in visits)
+            and any(path.startswith(f"{module}.") for path in weights)
+            and all(inside(at, visits) for path in own for at in read_at[path])
+        ):
+            found.append(module)
+    return tuple(found)
 
 
 def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGraph:
@@ -355,6 +375,7 @@ def _groups(
     approximate: Mapping[int, str],
 ) -> tuple[Group, ...]:
     groups: list[Group] = []
+    number = np.full(1 + max(map(max, axes.values()), default=0), -1)
     taken: defaultdict[str, int] = defaultdict(int)
     for home, found in homes.items():
         channels = [channel for channel in found if channel not in reasons]
@@ -362,18 +383,17 @@ def _groups(
             continue
         name = _name(home, roles)
         taken[name] += 1
-        number = {channel: index for index, channel in enumerate(channels)}
+        number[channels] = np.arange(len(channels))
         members = tuple(
             Member(
                 parameter=axis[0],
                 axis=axis[1],
                 role=roles.get(axis),
-                channel_of=np.array(
-                    [number.get(channel, -1) for channel in axes[axis].tolist()]
-                ),
+                channel_of=number[axes[axis]],
             )
             for axis in home
         )
+        number[channels] = -1
         suffix = f"#{taken[name]}" if taken[name] > 1 else ""
         why = next((approximate[item] for item in channels if item in approximate), "")
         groups.append(Group(name + suffix, len(channels), members, why))

@@ -103,7 +103,6 @@ class Ledger:
         claims: what the labels of a weight's axis are for.
         follows: labels along axes whose length a module holds as a number, one row
             for each position.
-        loose: labels of tensors that the code makes as long as others are.
     """
 
     choices: dict[str, str] = field(default_factory=dict[str, str])
@@ -122,7 +121,6 @@ class Ledger:
     follows: list[tuple[Path, LabelArray]] = field(
         default_factory=list[tuple[Path, LabelArray]]
     )
-    loose: list[LabelArray] = field(default_factory=list[LabelArray])
 
     def fresh(self, count: int) -> LabelArray:
         """New labels, shape (count,)."""
@@ -167,9 +165,17 @@ class Ledger:
         return labels.ravel()
 
     def follow(self, path: Path, factor: Factor, axis: int) -> None:
-        """A module holds the length of this axis as a number."""
+        """A module holds the length of this axis as a number.
+
+        Axes whose length is the same number lose channels of the same places.
+        """
         rows = np.moveaxis(factor.labels, axis, 0)
-        self.follows.append((path, rows.reshape(len(rows), -1)))
+        rows = rows.reshape(len(rows), -1)
+        for other_path, other in self.follows:
+            if other_path == path and other.shape == rows.shape:
+                self.unite(other, rows)
+                break
+        self.follows.append((path, rows))
 
     def classes(self) -> LabelArray:
         """The channel of each label, shape (size,): equal numbers are one channel."""

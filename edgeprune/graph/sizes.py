@@ -133,12 +133,8 @@ def write_numbers_(model: nn.Module, numbers: Mapping[Path, int]) -> None:
 @contextmanager
 def holding(model: nn.Module, numbers: Mapping[Path, int]) -> Iterator[None]:
     """Other numbers inside; the model's own ones again afterwards."""
-    before = {
-        (path, name): vars(module)[name]
-        for path, module in model.named_modules()
-        for name in {path_name[1] for path_name in numbers if path_name[0] == path}
-    }
     modules = dict(model.named_modules())
+    before = {(path, name): vars(modules[path])[name] for path, name, _ in numbers}
     write_numbers_(model, numbers)
     try:
         yield

@@ -8,8 +8,7 @@ the plan holds.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,20 +118,6 @@ def bypass_(model: nn.Module, modules: Collection[str]) -> None:
         setattr(holder, name, nn.Identity())
 
 
-@contextmanager
-def bypassing(model: nn.Module, modules: Collection[str]) -> Iterator[None]:
-    """Identities in the place of modules inside; the modules again afterwards."""
-    before = [
-        (holder, name, getattr(holder, name)) for holder, name in _places(model, modules)
-    ]
-    bypass_(model, modules)
-    try:
-        yield
-    finally:
-        for holder, name, module in before:
-            setattr(holder, name, module)
-
-
 def _places(model: nn.Module, modules: Collection[str]) -> list[tuple[nn.Module, str]]:
     """Every (module, attribute) that holds one of the modules."""
     wanted = {model.get_submodule(path) for path in modules}
@@ -173,11 +158,12 @@ def kept_indices(graph: ChannelGraph, plan: Plan) -> dict[Axis, LabelArray]:
     masks: dict[Axis, LabelArray] = {}
     for name, channels in plan.kept.items():
         group = graph.group(name)
-        gone = np.setdiff1d(np.arange(group.size), channels)
+        stays = np.zeros(group.size + 1, dtype=bool)
+        stays[[*channels, -1]] = True  # the last one is for no channel of the group
         for member in group.members:
             axis = (member.parameter, member.axis)
             mask = masks.setdefault(axis, np.ones(len(member.channel_of), dtype=bool))
-            mask[np.isin(member.channel_of, gone)] = False
+            mask &= stays[member.channel_of]
     return {
         axis: np.flatnonzero(mask) for axis, mask in masks.items() if not mask.all()
     }

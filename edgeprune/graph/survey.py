@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from torch import nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
 from edgeprune.graph.sizes import holding
-from edgeprune.graph.surgery import bypassing, plan_surgery
-from edgeprune.graph.trace import Cuts, Inputs, Trace, retrace
+from edgeprune.graph.surgery import plan_surgery
+from edgeprune.graph.trace import Inputs, retrace
 from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
 
 
 def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
-    """Groups and blocks that can really go.
+    """Groups that can really shrink.
 
     A size written into `forward` does not show in labels. About half of each group is
     taken away and the model traced again without copying a weight; groups that break
@@ -28,8 +27,7 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """
     graph = analyse(model, inputs)
     reasons = _culprits(model, graph, list(graph.groups))
-    graph = refuse_groups(graph, reasons) if reasons else graph
-    return replace(graph, blocks=tuple(_passable(model, graph, graph.blocks)))
+    return refuse_groups(graph, reasons) if reasons else graph
 
 
 def _trial(groups: Sequence[Group]) -> Plan:
@@ -53,7 +51,9 @@ def _culprits(
     try:
         surgery = plan_surgery(model, graph, _trial(groups))
         with holding(model, surgery.numbers):
-            traced = _again(model, graph, surgery.kept)
+            traced = retrace(
+                model, graph.inputs, surgery.kept, by_value=graph.traced.by_value
+            )
         verify(traced, graph, surgery.kept)
     except (PlanError, TraceError) as error:
         if len(groups) == 1:
@@ -65,29 +65,3 @@ def _culprits(
             found |= _culprits(model, graph, half)
         return found or {group.name: str(error) for group in groups}
     return {}
-
-
-def _passable(
-    model: nn.Module, graph: ChannelGraph, blocks: Sequence[str]
-) -> list[str]:
-    """The blocks without which the model still runs, tried together, then by halves."""
-    if not blocks:
-        return []
-    outer = [
-        block
-        for block in blocks
-        if not any(block.startswith(f"{other}.") for other in blocks)
-    ]
-    try:
-        with bypassing(model, outer):
-            _again(model, graph, {})
-    except TraceError:
-        middle = len(blocks) // 2
-        halves = [blocks[:middle], blocks[middle:]] if middle else []
-        return [item for half in halves for item in _passable(model, graph, half)]
-    inner = [block for block in blocks if block not in outer]
-    return [*outer, *_passable(model, graph, inner)]
-
-
-def _again(model: nn.Module, graph: ChannelGraph, cuts: Cuts) -> Trace:
-    return retrace(model, graph.inputs, cuts, by_value=graph.traced.by_value)

@@ -124,19 +124,24 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
 
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
     with evaluating(model), quiet(), torch.no_grad(), fakes or nullcontext():
-        flat = [*state.values(), *leaves]
+        weights = [
+            sliced(tensor, cuts.get(path, {}))
+            if fakes is None
+            else _without_data(tensor, cuts.get(path, {}))
+            for path, tensor in state.items()
+        ]
+        flat = [*weights, *leaves]
         if fakes is not None:
-            flat = [
+            flat[len(state) :] = [
                 fakes.from_tensor(item) if isinstance(item, Tensor) else item
-                for item in flat
+                for item in leaves
             ]
-        for position, path in enumerate(state):
-            flat[position] = sliced(flat[position], cuts.get(path, {}))
         module = make_fx(
             forward,
             pre_dispatch=True,
             _allow_non_fake_inputs=True,
             _error_on_data_dependent_ops=False,
+            _disable_torch_fn_metadata_mode=True,
         )(*flat)
     placeholders = module.graph.find_nodes(op="placeholder")
     return Trace(
@@ -147,6 +152,14 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
         comparisons=watch.comparisons,
         by_value=by_value,
     )
+
+
+def _without_data(tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]]) -> Tensor:
+    """A tensor like the kept part of another, under a mode that gives it no data."""
+    shape = list(tensor.shape)
+    for axis, indices in cuts.items():
+        shape[axis] = len(indices)
+    return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

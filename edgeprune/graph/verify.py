@@ -12,7 +12,6 @@ from edgeprune.graph.labels import LabelArray, Ledger
 from edgeprune.graph.trace import Trace, first_line
 
 MADE = -1  # a position that the user's code makes, so a channel of no parameter
-LOOSE = -2  # one that it makes as long as an axis of channels is
 
 
 def verify(
@@ -31,8 +30,6 @@ def verify(
         message = f"The pruned model has another structure: {first_line(error)}."
         raise PlanError(message) from error
     channel_of = np.full(ledger.size, MADE)
-    for loose in ledger.loose:
-        channel_of[loose] = LOOSE
     for (path, axis), labels in run.axes.items():
         channels = graph.axes[path, axis]
         cuts = kept.get(path, {})
@@ -42,7 +39,7 @@ def verify(
 
 
 def _check_frozen(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
-    allowed = graph.frozen | {MADE, LOOSE}
+    allowed = graph.frozen | {MADE}
     for labels, frozen in ledger.frozen:
         if not set(channel_of[labels].tolist()) <= allowed:
             message = f"Removing channels would change what is fixed: {frozen.text}."
@@ -50,13 +47,12 @@ def _check_frozen(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -
 
 
 def _check_edges(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
-    fixed = np.zeros(graph.channels + 2, dtype=bool)
+    fixed = np.zeros(graph.channels + 1, dtype=bool)  # the last one is MADE
     fixed[[*graph.frozen, MADE]] = True
     for edge in ledger.edges:
         first, second = channel_of[edge[0]], channel_of[edge[1]]
         made = (first == MADE) | (second == MADE)
-        loose = (first == LOOSE) | (second == LOOSE)
-        fine = (first == second) | loose | (made & fixed[first] & fixed[second])
+        fine = (first == second) | (made & fixed[first] & fixed[second])
         if not fine.all():
             at = int(np.flatnonzero(~fine)[0])
             message = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from edgeprune.graph.sizes import (
     AttributeSize,
@@ -118,6 +117,8 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in SIZE_READERS:
             return self._sizes(func, args, kwargs)
+        if func.__name__ == "__get__":
+            return func(*args, **kwargs)  # an attribute, no operator
         graph = _graph()
         last = _last(graph)
         result = func(*args, **kwargs)
@@ -212,11 +213,15 @@ def _user_frame(frame: FrameType | None) -> traceback.FrameSummary | None:
 
 def whole_numbers(arguments: Any) -> list[int]:
     """The whole numbers inside nested arguments, in order."""
-    return [
-        item
-        for item in pytree.tree_leaves(arguments)
-        if isinstance(item, int) and not isinstance(item, bool)
-    ]
+    if isinstance(arguments, int) and not isinstance(arguments, bool):
+        return [arguments]
+    if isinstance(arguments, slice):
+        return whole_numbers((arguments.start, arguments.stop, arguments.step))
+    if isinstance(arguments, Mapping):
+        arguments = arguments.values()
+    elif not isinstance(arguments, tuple | list):
+        return []
+    return [number for item in arguments for number in whole_numbers(item)]
 
 
 def _matched(node: fx.Node, given: list[int]) -> dict[int, int]:

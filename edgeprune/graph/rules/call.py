@@ -123,12 +123,10 @@ class Call:
                 labels = other.labels.ravel()
                 if len(labels) == self.shape[axis]:
                     return Factor.lying(labels, len(self.shape), axis)
-        if isinstance(origin, AttributeSize) and self.shape[axis] > 1:
-            made = self.ledger.fresh(self.shape[axis])
-            self.ledger.loose.append(made)
-            factor = Factor.lying(made, len(self.shape), axis)
-            self.ledger.follow(origin.path, factor, axis)
-            return factor
+        if isinstance(origin, AttributeSize):
+            for path, rows in self.ledger.follows:
+                if path == origin.path and rows.size == self.shape[axis]:
+                    return Factor.lying(rows.ravel(), len(self.shape), axis)
         return None
 
     def _read(self, origin: AxisSize) -> list[Factor]:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from edgeprune.graph.labels import SILENT, Factor, Labels, meet
+from edgeprune.graph.labels import SILENT, Factor, Labels, Shape, meet
 from edgeprune.graph.rules.call import Call, bound_arguments, with_length
+from edgeprune.graph.sizes import Size
 
 
 def concatenate(call: Call) -> Labels:
@@ -83,12 +84,18 @@ def fixed(call: Call, count: int, ndim: int, axis: int) -> Factor:
 
 
 def chunk(call: Call) -> tuple[Labels, ...]:
-    """Cut into parts; each part must keep as many channels as the others."""
+    """Cut into parts: of equal number, or of the lengths that the code states."""
     tensor = call.tensor
     axis = call.axis(tensor)
-    sizes = [part.shape[axis] for part in call.node.meta["val"]]
-    bounds = np.cumsum([0, *sizes]).tolist()
-    return tuple(_cut(call, tensor, axis, *span) for span in pairwise(bounds))
+    lengths = [part.shape[axis] for part in call.node.meta["val"]]
+    stated = call.given("split_sizes")
+    if len(stated) != len(lengths):
+        stated = [None] * len(lengths)
+    bounds = np.cumsum([0, *lengths]).tolist()
+    return tuple(
+        _cut(call, tensor, axis, span, size)
+        for span, size in zip(pairwise(bounds), stated, strict=True)
+    )
 
 
 def glu(call: Call) -> Labels:
@@ -96,12 +103,13 @@ def glu(call: Call) -> Labels:
     tensor = call.tensor
     axis = call.axis(tensor)
     half = tensor.shape[axis] // 2
-    halves = [_cut(call, tensor, axis, start, start + half) for start in (0, half)]
+    spans = (0, half), (half, 2 * half)
+    halves = [_cut(call, tensor, axis, span, None) for span in spans]
     return meet(call.ledger, halves, call.where)
 
 
 def slice_axis(call: Call) -> Labels:
-    """A range of positions: free without channels, else one of several equal parts."""
+    """A range of positions: free without channels, else one of several parts."""
     tensor = call.tensor
     axis = call.axis(tensor)
     size, step = tensor.shape[axis], call["step"]
@@ -110,14 +118,27 @@ def slice_axis(call: Call) -> Labels:
         return Labels(call.shape, tensor.factors)
     if step != 1:
         return call.refuse()
-    return _cut(call, tensor, axis, start, end)
+    stated = _stated_length(call, axis, (start, end))
+    return _cut(call, tensor, axis, (start, end), stated)
+
+
+def _stated_length(call: Call, axis: int, span: tuple[int, int]) -> int | None:
+    """The number that the code gave to cut an axis once, if it did so."""
+    name = "end" if span[0] == 0 else "start"
+    given = call.given(name)
+    if not given or not isinstance(given[0], Size) or given[0].origin is None:
+        return None
+    if name == "start" and span[1] == call.tensor.shape[axis]:
+        _state(call, call.tensor, axis, (0, span[0]), given[0])
+    return given[0]
 
 
 def narrow(call: Call) -> Labels:
     """A range of positions by its start and length."""
     tensor = call.tensor
     start = call["start"]
-    return _cut(call, tensor, call.axis(tensor), start, start + call["length"])
+    span = start, start + call["length"]
+    return _cut(call, tensor, call.axis(tensor), span, None)
 
 
 def _clamp(value: int | None, size: int, name: str) -> int:
@@ -126,23 +147,49 @@ def _clamp(value: int | None, size: int, name: str) -> int:
     return min(max(value + size if value < 0 else value, 0), size)
 
 
-def _cut(call: Call, tensor: Labels, axis: int, start: int, end: int) -> Labels:
-    """Positions start to end; parts of equal length lose the same offsets."""
-    size, length = tensor.shape[axis], end - start
+def _cut(
+    call: Call, tensor: Labels, axis: int, span: tuple[int, int], stated: int | None
+) -> Labels:
+    """Positions of a span. Parts of equal length lose the same offsets.
+
+    Args:
+        stated: where the cut is, as the code gave it: a length that a module holds or
+            that was read from a tensor follows the channels, and so do others that
+            are reckoned from it.
+    """
+    (start, end), size = span, tensor.shape[axis]
+    length = end - start
     equal = length > 0 and size % length == 0 and start % length == 0
+    follows = isinstance(stated, Size)
+    if follows and length == stated:
+        _state(call, tensor, axis, span, stated)
     factors: list[Factor | None] = []
     for factor in tensor.factors:
         if axis not in factor.axes:
             factors.append(factor)
-        elif equal:
-            shape = factor.labels.shape
-            parts = factor.labels.reshape(*shape[:axis], -1, length, *shape[axis + 1 :])
-            call.ledger.tie(parts, axis)
+        elif follows or equal:
+            if not follows:
+                _tie_parts(call, factor, axis, length)
             cut = factor.labels.take(range(start, end), axis=axis)
             factors.append(factor.relaid(cut, factor.axes))
         else:
             call.freeze(factor, "cut into unequal parts")
     return Labels.of(with_length(tensor.shape, axis, length), factors)
+
+
+def _state(
+    call: Call, tensor: Labels, axis: int, span: tuple[int, int], size: int | None
+) -> None:
+    """Say that the code states the length of a part of an axis."""
+    for factor in tensor.along(axis):
+        labels = factor.labels.take(range(*span), axis=axis)
+        call.sized(Factor(labels, factor.axes), axis, size)
+
+
+def _tie_parts(call: Call, factor: Factor, axis: int, length: int) -> None:
+    shape = factor.labels.shape
+    parts = factor.labels.reshape(*shape[:axis], -1, length, *shape[axis + 1 :])
+    call.ledger.tie(parts, axis)
 
 
 def select(call: Call) -> Labels:
@@ -184,9 +231,10 @@ def index(call: Call) -> Labels:
     for item in picked.values():
         call.ledger.freeze_all(item, SILENT)
     together = list(picked) == list(range(min(picked), max(picked) + 1))
-    made = len(call.shape) - (len(tensor.shape) - len(picked))
-    start = min(picked) if together else 0
+    numbers = np.broadcast_shapes(*_index_shapes(call))
     rest = [axis for axis in range(len(tensor.shape)) if axis not in picked]
+    made, ndim = len(numbers), len(numbers) + len(rest)
+    start = min(picked) if together else 0
     places = {axis: at + (made if at >= start else 0) for at, axis in enumerate(rest)}
     factors: list[Factor | None] = []
     for factor in tensor.factors:
@@ -196,12 +244,33 @@ def index(call: Call) -> Labels:
             continue
         for axis in factor.axes & picked.keys():
             labels = call.ledger.tie(labels, axis)
-        shape = [1] * len(call.shape)
+        shape = [1] * ndim
         for axis, place in places.items():
             shape[place] = labels.shape[axis]
         kept = [places[axis] for axis in factor.axes - picked.keys()]
         factors.append(factor.relaid(labels.reshape(shape), kept))
-    return Labels.of(call.shape, factors)
+    lengths = [1] * ndim
+    for axis, place in places.items():
+        lengths[place] = tensor.shape[axis]
+    lengths[start : start + made] = numbers
+    return Labels.of(tuple(lengths), factors)
+
+
+def _index_shapes(call: Call) -> list[Shape]:
+    """The shapes of the tensors of numbers; a mask counts as what it picks."""
+    shapes: list[Shape] = []
+    for node in bound_arguments(call.node)["indices"]:
+        if node is not None:
+            value = node.meta["val"]
+            mask = value.dtype in (torch.bool, torch.uint8)
+            shapes.append((1,) if mask else tuple(value.shape))
+    return shapes
+
+
+def index_put(call: Call) -> Labels:
+    """Values put at positions that tensors of numbers pick."""
+    meet(call.ledger, [index(call), call["values"]], call.where)
+    return call["self"]
 
 
 def index_select(call: Call) -> Labels:

@@ -67,10 +67,12 @@ def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
     return Labels.of(tensor.shape, factors)
 
 
-def running(call: Call) -> Labels:
+def running(call: Call) -> Labels | tuple[Labels, ...]:
     """Each value depends on those before it: free along axes without channels."""
     tensor, axis = call.tensor, call.axis(call.tensor)
-    return call.refuse() if tensor.along(axis) else Labels(call.shape, tensor.factors)
+    if tensor.along(axis):
+        return call.refuse()
+    return _as_many(call, Labels(call.shape, tensor.factors))
 
 
 def moved(call: Call) -> Labels:
@@ -120,8 +122,10 @@ def reduction(call: Call) -> Labels | tuple[Labels, ...]:
             labels = labels.squeeze(tuple(sorted(reduced)))
             axes = {axis - sum(gone < axis for gone in reduced) for axis in axes}
         kept.append(factor.relaid(labels, axes))
-    result = Labels.of(call.shape, kept)
-    several = call.node.meta.get("val")
-    if isinstance(several, list | tuple):
-        return (result,) * len(several)  # pyright: ignore
-    return result
+    return _as_many(call, Labels.of(call.shape, kept))
+
+
+def _as_many(call: Call, result: Labels) -> Labels | tuple[Labels, ...]:
+    """The same labels for each result of an operator that has several."""
+    values = call.node.meta["val"]
+    return (result,) * len(values) if isinstance(values, list | tuple) else result

@@ -94,6 +94,7 @@ RULES: dict[str, Rule] = {
     "select": parts.select,
     "unbind": parts.unbind,
     "index": parts.index,
+    "index_put": parts.index_put,
     "index_select": parts.index_select,
     **_all("repeat tile", parts.repeat),
     "repeat_interleave": parts.repeat_each,

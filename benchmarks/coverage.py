@@ -1,0 +1,413 @@
+"""What the graph core can prune in every network of torchvision and timm.
+
+    pip install -e '.[test,benchmark]'
+    python -m benchmarks.coverage                    # all of torchvision
+    python -m benchmarks.coverage 'timm/*' resnet50  # by pattern
+
+One row each, beside Torch-Pruning in the same process, the two timed in turns. A row
+that is there is not measured again; `--again` does. The table is written to
+`coverage.md`, the rows to `coverage.json`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import torch
+import torchvision
+import typer
+from torch import nn
+
+from edgeprune.graph.cost import count
+from edgeprune.graph.groups import ChannelGraph, analyse
+from edgeprune.graph.surgery import apply, operate_, plan_surgery
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs, quiet, tensors_in, trace
+from edgeprune.records import Plan
+from tests.reference import relative_difference, zero_consumers
+from tests.strategies import disturb_
+
+HERE = Path(__file__).parent
+ROWS, TABLE = HERE / "coverage.json", HERE / "coverage.md"
+ROUNDS = 3
+LIMIT_S, PEER_LIMIT_S = 900, 120
+MEMORY_GIB = 18
+EXACT, EXPORTED = 1e-9, 1e-4
+Row = dict[str, Any]
+
+
+def names() -> list[str]:
+    """Every network that torchvision can build, and the families of timm."""
+    found = torchvision.models.list_models()
+    try:
+        import timm
+    except ImportError:
+        return found
+    by_family: dict[str, str] = {}
+    for name in timm.list_models():
+        if timm.models.is_model(name):
+            by_family.setdefault(timm.models.model_entrypoint(name).__module__, name)
+    return [*found, *(f"timm/{name}" for name in sorted(by_family.values()))]
+
+
+def task_of(name: str) -> str:
+    """What a network is for, after the package that it is in."""
+    if name.startswith("timm/"):
+        return "timm"
+    module = torchvision.models.get_model_builder(name).__module__
+    parts = module.removeprefix("torchvision.models.").split(".")
+    return parts[0] if len(parts) > 1 else "classification"
+
+
+def build(name: str) -> nn.Module:
+    """A network with random weights and statistics in evaluation mode."""
+    torch.manual_seed(0)
+    if name.startswith("timm/"):
+        import timm
+
+        return timm.create_model(name.removeprefix("timm/"), pretrained=False).eval()
+    accepted = inspect.signature(torchvision.models.get_model_builder(name)).parameters
+    options: dict[str, Any] = {"weights": None}
+    options |= {"weights_backbone": None} if "weights_backbone" in accepted else {}
+    if "GoogLeNet" in str(accepted) or "Inception" in str(accepted):
+        options |= {"init_weights": False}  # slow, and disturbed afterwards anyway
+    return torchvision.models.get_model(name, **options).eval()
+
+
+def inputs_for(name: str, model: nn.Module, dtype: torch.dtype) -> Inputs:
+    """The first of the usual inputs of its task that a network runs on."""
+    task = task_of(name)
+    torch.manual_seed(1)
+    if task == "detection":
+        return ([torch.rand(3, 320, 320, dtype=dtype)],)
+    if task == "optical_flow":
+        return (torch.rand(1, 3, 128, 128, dtype=dtype),) * 2
+    shapes = [(1, 3, 224, 224), (1, 3, 256, 256)]
+    if task == "video":
+        shapes = [(1, 3, 16, 112, 112), (1, 3, 16, 224, 224)]
+    if task == "timm":
+        size = model.pretrained_cfg.get("input_size", (3, 224, 224))
+        shapes = [(1, *size)]
+    for shape in shapes:
+        x = torch.rand(shape, dtype=dtype)
+        try:
+            with torch.no_grad():
+                model(x)
+        except Exception:  # noqa: BLE001, S112  a network says so in its own way
+            continue
+        return (x,)
+    raise ValueError(f"{name} runs on none of {shapes}")
+
+
+def random_plan(graph: ChannelGraph, low: float, high: float, *, exact: bool) -> Plan:
+    """A random share of the channels of every group goes."""
+    rng = np.random.default_rng(0)
+    kept: dict[str, tuple[int, ...]] = {}
+    for group in graph.groups:
+        if exact and group.approximate:
+            continue
+        width = max(1, round(group.size * (1 - rng.uniform(low, high))))
+        kept[group.name] = tuple(
+            sorted(rng.choice(group.size, width, replace=False).tolist())
+        )
+    return Plan(kept)
+
+
+def outputs(model: nn.Module, inputs: Inputs) -> torch.Tensor:
+    """All that a network returns, in one vector."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        found = [item.double().ravel() for item in tensors_in(model(*inputs))]
+    return torch.cat(found)
+
+
+def what_goes(name: str) -> Row:
+    """Groups, shares, reasons; and all of it pruned by 30 to 50 %."""
+    model = build(name)
+    inputs = inputs_for(name, model, torch.float32)
+    graph = survey(model, inputs)
+    before = count(graph.traced)
+    plan = random_plan(graph, 0.3, 0.5, exact=False)
+    after = count(trace(apply(model, graph, plan), inputs))
+    produced = sum(
+        layer.output_shape[-1 if layer.kind == "linear" else 1]
+        for layer in {layer.name: layer for layer in before.layers}.values()
+    )
+    return {
+        "groups": len(graph.groups),
+        "approximate": sum(bool(group.approximate) for group in graph.groups),
+        "channels": sum(group.positions for group in graph.groups),
+        "blocks": len(graph.blocks),
+        "produced": produced,
+        "macs_left": after.macs / max(before.macs, 1),
+        "by_value": graph.traced.by_value,
+        "reasons": sorted({item.reason for item in graph.refusals}),
+    }
+
+
+def exactness(name: str) -> Row:
+    """Every exact group pruned by half, against consumers at zero, in float64."""
+    model = disturb_(build(name).double())
+    inputs = inputs_for(name, model, torch.float64)
+    graph = survey(model, inputs)
+    plan = random_plan(graph, 0.5, 0.5, exact=True)
+    pruned = apply(model, graph, plan)
+    found = outputs(pruned, inputs)
+    original = outputs(model, inputs)
+    silenced = outputs(zero_consumers(model, graph, plan), inputs)
+    if found.shape != silenced.shape:  # as many boxes as the values call for
+        return {"difference": None, "unpruned_difference": None}
+    return {
+        "difference": relative_difference(found, silenced),
+        "unpruned_difference": relative_difference(found, original),
+    }
+
+
+def exported(name: str) -> Row:
+    """The same pruned network in float32, in PyTorch and in ONNX Runtime."""
+    import onnxruntime
+
+    from edgeprune.measure.onnx_file import write_onnx
+
+    model = disturb_(build(name))
+    inputs = inputs_for(name, model, torch.float32)
+    graph = survey(model, inputs)
+    pruned = apply(model, graph, random_plan(graph, 0.5, 0.5, exact=True))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(pruned, inputs, path)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        given = [item.name for item in session.get_inputs()]
+        arrays = [item.numpy() for item in tensors_in(inputs)]
+        results = session.run(None, dict(zip(given, arrays, strict=True)))
+    found = torch.cat([torch.from_numpy(item).double().ravel() for item in results])
+    expected = outputs(pruned, inputs)[: len(found)]
+    return {"exported_difference": relative_difference(found, expected)}
+
+
+def ours_by_half(model: nn.Module, inputs: Inputs) -> dict[str, float]:
+    """Seconds to find the groups, to try them, and to prune every one by half."""
+    begin = time.perf_counter()
+    graph = analyse(model, inputs)
+    found = time.perf_counter()
+    plan = Plan({group.name: tuple(range(0, group.size, 2)) for group in graph.groups})
+    operate_(model, plan_surgery(model, graph, plan))
+    return {"groups_s": found - begin, "prune_s": time.perf_counter() - found}
+
+
+def peer_by_half(name: str, model: nn.Module, inputs: Inputs) -> Row:
+    """The same with Torch-Pruning, which is told what must stay."""
+    import torch_pruning as tp
+
+    graph = analyse(model, inputs)
+    last = {
+        item.name for item in graph.refusals if item.reason == "output of the network"
+    }
+    modules = dict(model.named_modules())
+    ignored = [modules[path] for path in last if path in modules]
+    heads = {
+        module: module.num_heads
+        for module in model.modules()
+        if isinstance(module, nn.MultiheadAttention)
+    }
+    begin = time.perf_counter()
+    with quiet():
+        pruner = tp.pruner.BasePruner(
+            model,
+            inputs if len(inputs) > 1 or task_of(name) == "detection" else inputs[0],
+            importance=tp.importance.RandomImportance(),
+            pruning_ratio=0.5,
+            ignored_layers=ignored,
+            num_heads=heads,
+            output_transform=lambda out: sum(item.sum() for item in tensors_in(out)),
+        )
+        graph_of = pruner.DG
+        groups = list(
+            graph_of.get_all_groups(
+                ignored_layers=ignored, root_module_types=pruner.root_module_types
+            )
+        )
+        channels = sum(len(group[0].idxs) for group in groups)
+        found = time.perf_counter()
+        pruner.step()
+    end = time.perf_counter()
+    outputs(model, inputs)  # it runs
+    return {
+        "channels": channels,
+        "groups_s": found - begin,
+        "prune_s": end - found,
+    }
+
+
+def _out_of_time(*_: Any) -> None:
+    raise TimeoutError(f"more than {PEER_LIMIT_S} s")
+
+
+def side_by_side(name: str) -> Row:
+    """Both engines in turns, from a fresh model every time."""
+    inputs = inputs_for(name, build(name), torch.float32)
+    analyse(torchvision.models.resnet18().eval(), (torch.rand(1, 3, 64, 64),))
+    signal.signal(signal.SIGALRM, _out_of_time)
+    ours: list[float] = []
+    theirs: list[Row] = []
+    problem = ""
+    for _ in range(ROUNDS):
+        seconds = ours_by_half(build(name), inputs)
+        ours.append(sum(seconds.values()))
+        try:
+            signal.alarm(PEER_LIMIT_S)
+            theirs += [] if problem else [peer_by_half(name, build(name), inputs)]
+            signal.alarm(0)
+        except BaseException as error:  # noqa: BLE001  it fails in many ways
+            problem = f"{type(error).__name__}: {str(error).splitlines()[:1]}"[:120]
+    row: Row = {"seconds": statistics.median(ours), "spread_s": max(ours) - min(ours)}
+    if problem:
+        return row | {"peer_problem": problem}
+    times = [item["groups_s"] + item["prune_s"] for item in theirs]
+    return row | {
+        "peer_channels": theirs[0]["channels"],
+        "peer_seconds": statistics.median(times),
+        "peer_spread_s": max(times) - min(times),
+    }
+
+
+PARTS = {
+    "what_goes": what_goes,
+    "exactness": exactness,
+    "exported": exported,
+    "side_by_side": side_by_side,
+}
+
+
+def _at_most(gib: int) -> None:
+    """Let this process fail where it would take all of the machine's memory."""
+    resource.setrlimit(resource.RLIMIT_DATA, (gib << 30, gib << 30))
+
+
+def measured(name: str, part: str) -> Row:
+    """One part of a row, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.coverage", "--child", part, name]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {f"{part}_problem": f"more than {LIMIT_S} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        return {f"{part}_problem": said[:300]}
+    return json.loads(lines[-1])
+
+
+def parts_for(name: str) -> list[str]:
+    """What can be asked of a network: ONNX only of those with one plain input."""
+    plain = task_of(name) in {"classification", "quantization"}
+    skip = {"exported"} if not plain else set[str]()
+    if name.startswith("timm/"):
+        skip |= {"exported"}
+    return [part for part in PARTS if part not in skip]
+
+
+def write(rows: dict[str, Row]) -> None:
+    """The rows as JSON and as a table."""
+    ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    head = (
+        "| network | task | groups | approximate | blocks | channels | MACs left "
+        "| exact | unpruned | ONNX | s | peer channels | peer s |"
+    )
+    lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
+    for name, row in sorted(rows.items(), key=lambda item: (item[1]["task"], item[0])):
+        cells = [
+            name,
+            row["task"],
+            *(_cell(row.get(key), "d") for key in ("groups", "approximate", "blocks")),
+            _cell(row.get("channels"), "d"),
+            _cell(row.get("macs_left"), ".0%"),
+            _cell(row.get("difference"), ".0e"),
+            _cell(row.get("unpruned_difference"), ".0e"),
+            _cell(row.get("exported_difference"), ".0e"),
+            _cell(row.get("seconds"), ".2f"),
+            _cell(row.get("peer_channels"), "d", "fails"),
+            _cell(row.get("peer_seconds"), ".2f"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    TABLE.write_text("\n".join([*summary(rows), "", *lines]) + "\n")
+
+
+def _cell(value: Any, form: str, none: str = "-") -> str:
+    return none if value is None else format(value, form)
+
+
+def summary(rows: dict[str, Row]) -> list[str]:
+    """What the table says, in a few lines."""
+    lines = ["# Coverage of the graph core", "", *inspect.getdoc(sys.modules[__name__]).splitlines()[2:5], ""]  # type: ignore[union-attr]
+    for task in sorted({row["task"] for row in rows.values()}):
+        of_task = [row for row in rows.values() if row["task"] == task]
+        pruned = sum(row.get("channels", 0) > 0 for row in of_task)
+        exact = [row["difference"] for row in of_task if row.get("difference") is not None]
+        lines.append(
+            f"- {task}: {pruned} of {len(of_task)} pruned; largest difference "
+            f"{max(exact, default=0):.0e}, exact to {EXACT:.0e} in "
+            f"{sum(item < EXACT for item in exact)} of {len(exact)}"
+        )
+    both = [row for row in rows.values() if "peer_channels" in row and "channels" in row]
+    if both:
+        ours = sum(row["seconds"] for row in both)
+        theirs = sum(row["peer_seconds"] for row in both)
+        fewer = sum(row["channels"] < row["peer_channels"] for row in both)
+        lines += [
+            f"- Torch-Pruning prunes {len(both)} of {len(rows)}; on these it takes "
+            f"{theirs:.0f} s, edgeprune {ours:.0f} s ({ours / theirs:.2f} times)",
+            f"- networks on which edgeprune prunes fewer channels: {fewer}",
+        ]
+    return lines
+
+
+def main(
+    patterns: Annotated[list[str] | None, typer.Argument()] = None,
+    again: Annotated[bool, typer.Option(help="Measure rows that are there.")] = False,
+    child: Annotated[str, typer.Option(hidden=True)] = "",
+    part: Annotated[list[str] | None, typer.Option(help="Only these parts.")] = None,
+) -> None:
+    """Measure the rows that are missing."""
+    if child:
+        _at_most(MEMORY_GIB)
+        print(json.dumps(PARTS[child]((patterns or [""])[0])))
+        return
+    rows: dict[str, Row] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    wanted = [
+        name
+        for name in names()
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns or ["[!t]*", "t[!i]*"])
+    ]
+    for name in wanted:
+        row = rows.setdefault(name, {"task": task_of(name), "done": []})
+        for item in part or parts_for(name):
+            if item in row["done"] and not again:
+                continue
+            row.pop(f"{item}_problem", None)
+            found = measured(name, item)
+            row.update(found)
+            row["done"] = sorted({*row["done"], item})
+            print(name, item, {k: v for k, v in found.items() if k != "reasons"}, flush=True)
+            write(rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)
