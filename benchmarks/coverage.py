@@ -22,22 +22,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
+import onnxruntime
 import torch
 import torchvision
 import typer
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.groups import ChannelGraph, analyse
 from edgeprune.graph.surgery import apply, operate_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, quiet, tensors_in, trace
+from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.records import Plan
 from tests.reference import relative_difference, zero_consumers
 from tests.strategies import disturb_
@@ -48,6 +52,8 @@ ROUNDS = 3
 LIMIT_S, PEER_LIMIT_S = 900, 120
 MEMORY_GIB = 18
 EXACT, EXPORTED = 1e-9, 1e-4
+EXPORTED_TASKS = {"classification", "quantization", "segmentation"}
+SMALL, USUAL = (64, 96, 128, 224), (224, 112)
 Row = dict[str, Any]
 
 
@@ -89,22 +95,21 @@ def build(name: str) -> nn.Module:
     return torchvision.models.get_model(name, **options).eval()
 
 
-def inputs_for(name: str, model: nn.Module, dtype: torch.dtype) -> Inputs:
-    """The first of the usual inputs of its task that a network runs on."""
+def inputs_for(name: str, model: nn.Module, sizes: tuple[int, ...]) -> Inputs:
+    """The first of some input sizes that a network runs on."""
     task = task_of(name)
     torch.manual_seed(1)
     if task == "detection":
-        return ([torch.rand(3, 320, 320, dtype=dtype)],)
+        return ([torch.rand(3, 320, 320)],)
     if task == "optical_flow":
-        return (torch.rand(1, 3, 128, 128, dtype=dtype),) * 2
-    shapes = [(1, 3, 224, 224), (1, 3, 256, 256)]
-    if task == "video":
-        shapes = [(1, 3, 16, 112, 112), (1, 3, 16, 224, 224)]
+        return (torch.rand(1, 3, 128, 128),) * 2
+    frames = (16,) if task == "video" else ()
+    shapes = [(1, 3, *frames, size, size) for size in sizes]
     if task == "timm":
-        size = model.pretrained_cfg.get("input_size", (3, 224, 224))
-        shapes = [(1, *size)]
+        own = model.pretrained_cfg.get("input_size", (3, 224, 224))
+        shapes = [(1, *own)]
     for shape in shapes:
-        x = torch.rand(shape, dtype=dtype)
+        x = torch.rand(shape)
         try:
             with torch.no_grad():
                 model(x)
@@ -137,57 +142,50 @@ def outputs(model: nn.Module, inputs: Inputs) -> torch.Tensor:
 
 
 def what_goes(name: str) -> Row:
-    """Groups, shares, reasons; and all of it pruned by 30 to 50 %."""
-    model = build(name)
-    inputs = inputs_for(name, model, torch.float32)
+    """Groups, shares and reasons; pruned by 30 to 50 %, and by half and compared."""
+    model = disturb_(build(name))
+    inputs = inputs_for(name, model, SMALL)
     graph = survey(model, inputs)
-    before = count(graph.traced)
     plan = random_plan(graph, 0.3, 0.5, exact=False)
-    after = count(trace(apply(model, graph, plan), inputs))
-    produced = sum(
-        layer.output_shape[-1 if layer.kind == "linear" else 1]
-        for layer in {layer.name: layer for layer in before.layers}.values()
-    )
-    return {
+    pruned = apply(model, graph, plan)
+    before, after = count(graph.traced), count(trace(pruned, inputs))
+    produced = {
+        layer.name: layer.output_shape[-1 if layer.kind == "linear" else 1]
+        for layer in before.layers
+    }
+    row: Row = {
         "groups": len(graph.groups),
         "approximate": sum(bool(group.approximate) for group in graph.groups),
         "channels": sum(group.positions for group in graph.groups),
         "blocks": len(graph.blocks),
-        "produced": produced,
+        "produced": sum(produced.values()),
         "macs_left": after.macs / max(before.macs, 1),
         "by_value": graph.traced.by_value,
         "reasons": sorted({item.reason for item in graph.refusals}),
     }
+    half = random_plan(graph, 0.5, 0.5, exact=True)
+    if task_of(name) in EXPORTED_TASKS:
+        row |= exported(apply(model, graph, half), inputs)
+    return row | exactness(model, graph, half)
 
 
-def exactness(name: str) -> Row:
-    """Every exact group pruned by half, against consumers at zero, in float64."""
-    model = disturb_(build(name).double())
-    inputs = inputs_for(name, model, torch.float64)
-    graph = survey(model, inputs)
-    plan = random_plan(graph, 0.5, 0.5, exact=True)
-    pruned = apply(model, graph, plan)
-    found = outputs(pruned, inputs)
+def exactness(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Row:
+    """The pruned network against the original with consumers at zero, in float64."""
+    model = model.double()
+    inputs = pytree.tree_map(lambda item: item.double(), graph.inputs)
+    pruned = outputs(apply(model, replace(graph, inputs=inputs), plan), inputs)
     original = outputs(model, inputs)
     silenced = outputs(zero_consumers(model, graph, plan), inputs)
-    if found.shape != silenced.shape:  # as many boxes as the values call for
+    if pruned.shape != silenced.shape:  # as many boxes as the values call for
         return {"difference": None, "unpruned_difference": None}
     return {
-        "difference": relative_difference(found, silenced),
-        "unpruned_difference": relative_difference(found, original),
+        "difference": relative_difference(pruned, silenced),
+        "unpruned_difference": relative_difference(pruned, original),
     }
 
 
-def exported(name: str) -> Row:
-    """The same pruned network in float32, in PyTorch and in ONNX Runtime."""
-    import onnxruntime
-
-    from edgeprune.measure.onnx_file import write_onnx
-
-    model = disturb_(build(name))
-    inputs = inputs_for(name, model, torch.float32)
-    graph = survey(model, inputs)
-    pruned = apply(model, graph, random_plan(graph, 0.5, 0.5, exact=True))
+def exported(pruned: nn.Module, inputs: Inputs) -> Row:
+    """A pruned network in float32, in PyTorch and in ONNX Runtime."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(pruned, inputs, path)
@@ -200,14 +198,13 @@ def exported(name: str) -> Row:
     return {"exported_difference": relative_difference(found, expected)}
 
 
-def ours_by_half(model: nn.Module, inputs: Inputs) -> dict[str, float]:
-    """Seconds to find the groups, to try them, and to prune every one by half."""
+def ours_by_half(model: nn.Module, inputs: Inputs) -> float:
+    """Seconds to find the groups and to prune every one by half."""
     begin = time.perf_counter()
     graph = analyse(model, inputs)
-    found = time.perf_counter()
     plan = Plan({group.name: tuple(range(0, group.size, 2)) for group in graph.groups})
     operate_(model, plan_surgery(model, graph, plan))
-    return {"groups_s": found - begin, "prune_s": time.perf_counter() - found}
+    return time.perf_counter() - begin
 
 
 def peer_by_half(name: str, model: nn.Module, inputs: Inputs) -> Row:
@@ -243,15 +240,10 @@ def peer_by_half(name: str, model: nn.Module, inputs: Inputs) -> Row:
             )
         )
         channels = sum(len(group[0].idxs) for group in groups)
-        found = time.perf_counter()
         pruner.step()
-    end = time.perf_counter()
+    seconds = time.perf_counter() - begin
     outputs(model, inputs)  # it runs
-    return {
-        "channels": channels,
-        "groups_s": found - begin,
-        "prune_s": end - found,
-    }
+    return {"channels": channels, "seconds": seconds}
 
 
 def _out_of_time(*_: Any) -> None:
@@ -260,15 +252,14 @@ def _out_of_time(*_: Any) -> None:
 
 def side_by_side(name: str) -> Row:
     """Both engines in turns, from a fresh model every time."""
-    inputs = inputs_for(name, build(name), torch.float32)
+    inputs = inputs_for(name, build(name), USUAL)
     analyse(torchvision.models.resnet18().eval(), (torch.rand(1, 3, 64, 64),))
     signal.signal(signal.SIGALRM, _out_of_time)
     ours: list[float] = []
     theirs: list[Row] = []
     problem = ""
     for _ in range(ROUNDS):
-        seconds = ours_by_half(build(name), inputs)
-        ours.append(sum(seconds.values()))
+        ours.append(ours_by_half(build(name), inputs))
         try:
             signal.alarm(PEER_LIMIT_S)
             theirs += [] if problem else [peer_by_half(name, build(name), inputs)]
@@ -278,7 +269,7 @@ def side_by_side(name: str) -> Row:
     row: Row = {"seconds": statistics.median(ours), "spread_s": max(ours) - min(ours)}
     if problem:
         return row | {"peer_problem": problem}
-    times = [item["groups_s"] + item["prune_s"] for item in theirs]
+    times = [item["seconds"] for item in theirs]
     return row | {
         "peer_channels": theirs[0]["channels"],
         "peer_seconds": statistics.median(times),
@@ -286,12 +277,7 @@ def side_by_side(name: str) -> Row:
     }
 
 
-PARTS = {
-    "what_goes": what_goes,
-    "exactness": exactness,
-    "exported": exported,
-    "side_by_side": side_by_side,
-}
+PARTS = {"what_goes": what_goes, "side_by_side": side_by_side}
 
 
 def _at_most(gib: int) -> None:
@@ -313,15 +299,6 @@ def measured(name: str, part: str) -> Row:
         said = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
         return {f"{part}_problem": said[:300]}
     return json.loads(lines[-1])
-
-
-def parts_for(name: str) -> list[str]:
-    """What can be asked of a network: ONNX only of those with one plain input."""
-    plain = task_of(name) in {"classification", "quantization"}
-    skip = {"exported"} if not plain else set[str]()
-    if name.startswith("timm/"):
-        skip |= {"exported"}
-    return [part for part in PARTS if part not in skip]
 
 
 def write(rows: dict[str, Row]) -> None:
@@ -398,7 +375,7 @@ def main(
     ]
     for name in wanted:
         row = rows.setdefault(name, {"task": task_of(name), "done": []})
-        for item in part or parts_for(name):
+        for item in part or PARTS:
             if item in row["done"] and not again:
                 continue
             row.pop(f"{item}_problem", None)

@@ -22,15 +22,18 @@ def random_plan(graph, seed, share=0.5):
 
 
 def zero_consumers(model, graph, plan):
-    """The original with the removed channels' slices of their consumers at zero."""
+    """The original with the removed channels' slices of their consumers at zero.
+
+    Channels that only other channels are multiplied with have no consumer with a
+    weight: what makes them is zero instead.
+    """
     zeroed = copy.deepcopy(model)
     tensors = dict(zeroed.named_parameters(remove_duplicate=False))
     for name, kept in plan.kept.items():
         group = graph.group(name)
         gone = set(range(group.size)) - set(kept)
-        for member in group.members:
-            if member.role != "input":
-                continue
+        inputs = [member for member in group.members if member.role == "input"]
+        for member in inputs or group.members:
             for index, channel in enumerate(member.channel_of.tolist()):
                 if channel in gone:
                     with torch.no_grad():

@@ -100,6 +100,8 @@ class Ledger:
         approximate: labels that others are normalised or averaged with.
         splits: labels of an axis that was cut in several; along one of these axes
             all positions must go together, and no operator has said which.
+        alike: labels of two axes of which the code takes the length of one for the
+            other.
         claims: what the labels of a weight's axis are for.
         follows: labels along axes whose length a module holds as a number, one row
             for each position.
@@ -114,6 +116,9 @@ class Ledger:
     approximate: Remarks = field(default_factory=Remarks)
     splits: list[tuple[LabelArray, tuple[int, ...]]] = field(
         default_factory=list[tuple[LabelArray, tuple[int, ...]]]
+    )
+    alike: list[tuple[LabelArray, LabelArray]] = field(
+        default_factory=list[tuple[LabelArray, LabelArray]]
     )
     claims: list[tuple[LabelArray, Role]] = field(
         default_factory=list[tuple[LabelArray, Role]]
@@ -180,6 +185,12 @@ class Ledger:
     def classes(self) -> LabelArray:
         """The channel of each label, shape (size,): equal numbers are one channel."""
         classes = self._connected()
+        settled = len(self.edges)
+        for first, second in self.alike:
+            channels = np.sort(classes[first]), np.sort(classes[second])
+            if not np.array_equal(*channels):  # else they are as long by themselves
+                self.unite(first, second)
+        classes = classes if len(self.edges) == settled else self._connected()
         settled = len(self.edges)
         for labels, axes in self.splits:
             channels = classes[labels]

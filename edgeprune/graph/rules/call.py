@@ -113,7 +113,8 @@ class Call:
         elif isinstance(origin, AxisSize) and factor.axes == {axis}:
             for other in self._read(origin):
                 if other.labels.size == factor.labels.size:
-                    self.ledger.unite(other.labels.ravel(), factor.labels.ravel())
+                    pair = other.labels.ravel(), factor.labels.ravel()
+                    self.ledger.alike.append(pair)
 
     def as_long_as(self, axis: int, size: int | None) -> Factor | None:
         """Labels for an axis that the user's code makes as long as it states."""

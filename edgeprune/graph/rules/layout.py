@@ -95,29 +95,39 @@ def _refold(
     labels = np.broadcast_to(factor.labels, full).reshape(folded)
     axes: set[int] = set()
     for after in touched:
-        varying = _varying(labels, after)
-        for axis in set(after) - set(varying):
-            labels = labels.take([0], axis=axis)
-        written = [axis for axis in varying if _is_written(sizes[axis])]
-        written = varying[:-1] if written == varying else written
-        for axis in written:
+        free = _free_axes(call, factor, labels, after, sizes)
+        for axis in set(after) - set(free):
             labels = call.ledger.tie(labels, axis)
-        free = [axis for axis in varying if axis not in written]
         if len(free) > 1:
             call.ledger.splits.append((labels, tuple(free)))
         axes.update(free)
     return factor.relaid(labels, axes)
 
 
+def _free_axes(
+    call: Call,
+    factor: Factor,
+    labels: LabelArray,
+    after: range,
+    sizes: list[int | None],
+) -> list[int]:
+    """The axes of a segment that channels lie along, each with a length of its own.
+
+    What was found for the original holds for a pruned network, which may have one
+    channel left along an axis.
+    """
+    varying = [axis for axis in after if (labels != labels.take([0], axis=axis)).any()]
+    written = [axis for axis in varying if _is_written(sizes[axis])]
+    written = varying[:-1] if written == varying else written
+    free = [axis for axis in varying if axis not in written] or list(after[:1])
+    name = f"axes of {call.node.name} {sorted(factor.axes)} {after.start}"
+    chosen = call.ledger.choose(name, " ".join(str(axis) for axis in free))
+    return [int(axis) for axis in chosen.split()]
+
+
 def _is_written(size: int | None) -> bool:
     """Whether a length is a number that stands in the user's code."""
     return size is not None and not isinstance(size, Size) and size >= 0
-
-
-def _varying(labels: LabelArray, axes: range) -> list[int]:
-    """The axes along which labels differ; the first one where they are all equal."""
-    found = [axis for axis in axes if (labels != labels.take([0], axis=axis)).any()]
-    return found or list(axes[:1])
 
 
 def permute(call: Call) -> Labels:

@@ -75,10 +75,18 @@ def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
     for factor in call["weight"].factors:
         if factor.axes - {0, 1}:
             call.ledger.freeze(factor, SILENT)  # positions inside a kernel
-    if call.get("groups", 1) == 1:
-        _contract(call, inputs, incoming)
-        return Labels(call.shape, _produced(call, outgoing, onto=1))
-    return _in_groups(call, inputs, incoming, outgoing)
+    groups, weight = call.get("groups", 1), call["weight"]
+    each = (weight.shape[0] // groups, weight.shape[1])
+    way = "dense" if groups == 1 else "whole" if max(each) <= groups else "offset"
+    name = f"groups of {bound_arguments(call.node)['weight']}"
+    match call.ledger.choose(name, way):
+        case "dense":
+            _contract(call, inputs, incoming)
+            return Labels(call.shape, _produced(call, outgoing, onto=1))
+        case "whole":
+            return _whole_groups(call, inputs, weight.shape[1] if outgoing else each[0])
+        case _:
+            return _same_offsets(call, inputs, incoming, outgoing)
 
 
 def _slid_over(call: Call, tensor: Labels) -> LabelArray | None:
@@ -126,21 +134,14 @@ def _biased(call: Call, made: list[Factor]) -> tuple[Factor, ...]:
     return tuple(made)
 
 
-def _in_groups(
+def _same_offsets(
     call: Call, inputs: LabelArray | None, incoming: int, outgoing: int
 ) -> Labels:
-    """Either every group loses the channels at the same offsets, or whole groups go.
-
-    Depthwise convolution is the second with one channel in each group.
-    """
+    """Every group loses the channels at the same offsets; the groups stay."""
     ledger, groups, weight = call.ledger, call["groups"], call["weight"]
     inputs_each = weight.shape[incoming] // (groups if incoming == 0 else 1)
     outputs_each = weight.shape[outgoing] // (groups if outgoing == 0 else 1)
     sources = None if inputs is None else inputs.reshape(groups, inputs_each)
-    whole = max(inputs_each, outputs_each) <= groups
-    name = "groups of {}".format(bound_arguments(call.node)["weight"])
-    if ledger.choose(name, "whole" if whole else "offset") == "whole":
-        return _whole_groups(call, sources, outputs_each)
     offsets = None if sources is None else ledger.tie(sources, 0)
     for factor in weight.along(incoming):
         labels = ledger.confine(factor, incoming).reshape(-1, inputs_each)
@@ -159,10 +160,14 @@ def _in_groups(
 
 
 def _whole_groups(
-    call: Call, sources: LabelArray | None, outputs_each: int
+    call: Call, inputs: LabelArray | None, outputs_each: int
 ) -> Labels:
-    """The weight's axis 0 is cut into groups; its axis 1 lies inside one of them."""
+    """Whole groups go: the weight's axis 0 is cut into them, axis 1 lies inside one.
+
+    Depthwise convolution is this with one channel in each group.
+    """
     ledger, groups, weight = call.ledger, call["groups"], call["weight"]
+    sources = None if inputs is None else inputs.reshape(groups, -1)
     for factor in weight.along(1):
         ledger.freeze(factor, SILENT)
     made: list[Factor] = []
