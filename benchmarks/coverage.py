@@ -150,7 +150,7 @@ def what_goes(name: str) -> Row:
     pruned = apply(model, graph, plan)
     before, after = count(graph.traced), count(trace(pruned, inputs))
     produced = {
-        layer.name: layer.output_shape[-1 if layer.kind == "linear" else 1]
+        layer.name: layer.channels
         for layer in before.layers
     }
     row: Row = {

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edgeprune.api import Finished, compress
     from edgeprune.errors import EdgepruneError
+    from edgeprune.export.checkpoint import load
     from edgeprune.records import Budget, RunReport
     from edgeprune.report.files import read_report
 
@@ -26,6 +27,7 @@ _HOMES = {
     "Finished": "edgeprune.api",
     "RunReport": "edgeprune.records",
     "compress": "edgeprune.api",
+    "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "RunReport",
     "__version__",
     "compress",
+    "load",
     "read_report",
 ]
 

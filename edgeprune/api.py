@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save
 from torch import nn
 
 from edgeprune import __version__, targets
@@ -25,7 +24,16 @@ from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.files import check_folder, publish, write_whole
+from edgeprune.export.checkpoint import (
+    PROGRAM_FILE,
+    checkpoint_files,
+    exported_program,
+    restore_,
+    saved_plan,
+)
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs
 from edgeprune.measure.bench import Bench
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import Job, Outcome, Run, check_job
@@ -34,8 +42,10 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     REPORT_SCHEMA,
     DataFacts,
+    GroupsReport,
+    PrunableGroup,
     RunReport,
-    to_json,
+    Surgery,
 )
 from edgeprune.report.files import write_report
 from edgeprune.workload import (
@@ -117,6 +127,54 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     return _run(workload, settings, progress)
 
 
+def groups_settings(
+    settings: Settings, progress: Progress, *, timed: bool
+) -> GroupsReport:
+    """What of a network can go and what cannot; needs no data and writes nothing.
+
+    Args:
+        timed: profile the network on the target, for what each refusal costs.
+
+    Raises:
+        EdgepruneError: the model or the target is refused.
+    """
+    notes: tuple[str, ...] = ()
+    if timed:
+        graph = profile_settings(settings, progress).graph
+    else:
+        model, inputs = _model_and_inputs(settings)
+        graph = survey(model, inputs)
+        notes = ("--timed measures what each refusal costs in ms",)
+    return GroupsReport(
+        tuple(
+            PrunableGroup(
+                group.name,
+                group.size,
+                group.granularity,
+                group.layers("output"),
+                group.layers("input"),
+                group.approximate,
+            )
+            for group in graph.groups
+        ),
+        graph.blocks,
+        graph.refusals,
+        graph.traced.by_value,
+        notes,
+    )
+
+
+def _model_and_inputs(settings: Settings) -> tuple[nn.Module, Inputs]:
+    """What needs no data: a model, the example by default, and one random batch."""
+    name = settings.model or EXAMPLE
+    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
+    model, _ = _loaded(name, settings)
+    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
+    if shape is None:
+        raise ConfigError("Give --input, such as --input 3x224x224.")
+    return model, example_inputs(shape, batch, settings.seed)
+
+
 def profile_settings(settings: Settings, progress: Progress) -> Profile:
     """Profile a network on a target; needs no data and writes nothing.
 
@@ -124,14 +182,8 @@ def profile_settings(settings: Settings, progress: Progress) -> Profile:
         EdgepruneError: the model or the target is refused.
     """
     target = targets.load(settings.target)
-    name = settings.model or EXAMPLE
-    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
-    runner = runner_for(target, seed=settings.seed, batch=batch)
-    model = _loaded(name, settings)
-    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
-    if shape is None:
-        raise ConfigError("Give --input, such as --input 3x224x224.")
-    inputs = example_inputs(shape, batch, settings.seed)
+    model, inputs = _model_and_inputs(settings)
+    runner = runner_for(target, seed=settings.seed, batch=len(inputs[0]))
     with tempfile.TemporaryDirectory() as held:
         bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
         return profile_network(model, bench, progress)
@@ -152,38 +204,46 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
     progress.start("load", 2)
     splits = load_data(settings.data or "digits", _reading(settings), settings.input)
     progress.advance(splits.name)
-    model = _loaded(source, settings)
+    model, surgery = _loaded(source, settings)
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
     progress.finish(f"{source}; {counts} of {splits.name}")
     if example and settings.weights is None:
         model = trained_example(model, splits, settings.seed, progress)
     batch = settings.batch or (BATCH if example else 1)
-    return _workload(source, model, splits, settings, batch)
+    found = _workload(source, model, splits, settings, batch)
+    return replace(found, surgery=surgery)
 
 
 def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
     """A workload of what a Python caller holds in his hands."""
-    model = _loaded(model, settings)
+    model, surgery = _loaded(model, settings)
     reading = _reading(settings)
     if isinstance(data, str):
         splits = load_data(data, reading, settings.input)
     else:
         splits = splits_of("data", data, reading)
     name = settings.model or type(model).__name__
-    return _workload(name, model, splits, settings, settings.batch or 1)
+    found = _workload(name, model, splits, settings, settings.batch or 1)
+    return replace(found, surgery=surgery)
 
 
-def _loaded(model: Any, settings: Settings) -> nn.Module:
-    """A model, or what its description makes, with the weights that are asked for."""
+def _loaded(model: Any, settings: Settings) -> tuple[nn.Module, Surgery]:
+    """A model, or what its description makes, with the weights that are asked for.
+
+    The weights may be a run's folder: what it made of the model goes on from there.
+    """
     if isinstance(model, str):
         model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
     if not isinstance(model, nn.Module):
         found = type(model).__name__
         raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
-    if settings.weights is not None:
-        load_weights_(model, settings.weights)
-    return model
+    if settings.weights is None:
+        return model, Surgery()
+    if settings.weights.is_dir():
+        return model, restore_(model, settings.weights)
+    load_weights_(model, settings.weights)
+    return model, Surgery()
 
 
 def _workload(
@@ -239,12 +299,12 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
     with tempfile.TemporaryDirectory() as held:
         outcome = Run(job, Path(held)).go()
         report = _report(outcome, job, settings, time.perf_counter() - began)
-        _write_files(outcome, workload, report, folder)
+        _write_files(outcome, job, settings, report, folder)
     return Finished(report, outcome.result.exported.model.eval(), folder)
 
 
 def _write_files(
-    outcome: Outcome, workload: Workload, report: RunReport, folder: Path
+    outcome: Outcome, job: Job, settings: Settings, report: RunReport, folder: Path
 ) -> None:
     """All files of a run: written aside first, so that none is there without others."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -257,14 +317,25 @@ def _write_files(
         if outcome.int8.figures is not None:
             content = result.with_name(outcome.int8.figures.file).read_bytes()
             write_whole(aside / INT8_FILE, content)
-        state = outcome.result.exported.model.state_dict()
-        tensors = {name: value.contiguous() for name, value in state.items()}
-        write_whole(aside / "model.safetensors", save(tensors))
-        plans = [json.loads(to_json(plan)) for plan in outcome.result.plans]
-        write_whole(aside / "plan.json", json.dumps({"plans": plans}))
-        _write_test_split(workload.data, aside / "test.npz")
+        for name, content in _checkpoint(outcome, job.workload, settings).items():
+            write_whole(aside / name, content)
+        _write_test_split(job.workload.data, aside / "test.npz")
         write_report(report, aside)
         publish(aside, folder)
+
+
+def _checkpoint(
+    outcome: Outcome, workload: Workload, settings: Settings
+) -> dict[str, bytes]:
+    """The files that bring the PyTorch module back."""
+    result = outcome.result
+    surgery = workload.surgery.then(result.surgery)
+    saved = saved_plan(workload.name, settings.num_classes, surgery, result.plans)
+    files = checkpoint_files(result.exported.model, saved)
+    if settings.pt2:
+        program = exported_program(result.exported.model, workload.inputs)
+        files[PROGRAM_FILE] = program
+    return files
 
 
 def _write_test_split(splits: Splits, path: Path) -> None:

@@ -47,7 +47,8 @@ Model = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        help=".pt or .pth with a state dict, or .safetensors; never unpickled.",
+        help=".pt or .pth with a state dict, .safetensors, or the folder of a run to "
+        "go on from; never unpickled.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -190,6 +191,14 @@ def compress(
             rich_help_panel=HOW,
         ),
     ] = None,
+    pt2: Annotated[
+        bool | None,
+        typer.Option(
+            "--pt2",
+            help="Write the module as a torch.export archive, model.pt2, too.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     seed: Seed = None,
     out: Annotated[
         Path | None,
@@ -232,7 +241,7 @@ def compress(
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 
-RENDERING = {"as_json", "quiet"}
+RENDERING = {"as_json", "quiet", "timed"}
 
 
 @app.command()
@@ -272,6 +281,47 @@ def profile(
             name, settings.target, found.figures, found.step, found.graph
         )
         show_profile(Console(), view)
+
+
+@app.command()
+def groups(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    input_shape: Input = None,
+    batch: Batch = None,
+    target: Target = None,
+    timed: Annotated[
+        bool,
+        typer.Option(
+            "--timed",
+            help="Measure on the target what each refusal costs in ms.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show which channels and blocks can go, which cannot, and why."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with _showing(quiet=quiet) as (_, progress):
+        from edgeprune.api import groups_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.terminal import show_groups_report
+
+        found = groups_settings(settings, progress, timed=timed)
+        if as_json:
+            typer.echo(to_json(found))
+        else:
+            show_groups_report(Console(), found)
 
 
 @app.command()

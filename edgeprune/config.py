@@ -99,6 +99,7 @@ class Settings(BaseModel):
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False
+    pt2: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: Path | None = None
 

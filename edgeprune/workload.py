@@ -20,6 +20,7 @@ from edgeprune.data import Batches, Splits
 from edgeprune.data.digits import SIZE
 from edgeprune.data.factory import import_factory
 from edgeprune.errors import DataError, WorkloadError
+from edgeprune.records import Surgery
 
 EXAMPLE = "example:meter"
 SHOWN_KEYS = 4
@@ -31,12 +32,14 @@ class Workload:
 
     Attributes:
         inputs: one example batch; its shape is what is exported and timed.
+        surgery: from the factory's module to this one, where it was compressed before.
     """
 
     name: str
     model: nn.Module
     inputs: tuple[Tensor, ...]
     splits: Splits | None
+    surgery: Surgery = Surgery()
 
     @property
     def data(self) -> Splits:

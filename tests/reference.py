@@ -21,6 +21,25 @@ def random_plan(graph, seed, share=0.5):
     return Plan(kept)
 
 
+def outermost(blocks, seed, share=0.5):
+    """Some of the blocks, none of them inside another."""
+    rng = np.random.default_rng(seed)
+    drawn = [block for block in blocks if rng.random() < share]
+    return tuple(
+        block
+        for block in drawn
+        if not any(block.startswith(f"{other}.") for other in drawn)
+    )
+
+
+def without_blocks(model, blocks):
+    """The original with an identity in the place of some modules."""
+    left = copy.deepcopy(model)
+    for block in blocks:
+        left.set_submodule(block, nn.Identity())
+    return left
+
+
 def zero_consumers(model, graph, plan):
     """The original with the removed channels' slices of their consumers at zero.
 

@@ -66,6 +66,10 @@ class Group:
     members: tuple[Member, ...]
     approximate: str = ""
 
+    def layers(self, role: Role) -> tuple[str, ...]:
+        """The parameters that the group is an input or an output of."""
+        return tuple(item.parameter for item in self.members if item.role == role)
+
     @property
     def granularity(self) -> int:
         """How many output positions one channel spans on its producer."""
@@ -121,6 +125,7 @@ class Labelling:
     widths: Mapping[Axis, LabelArray]
     axes: dict[Axis, LabelArray] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
+    calls: int = 0
 
 
 def label(
@@ -136,49 +141,59 @@ def label(
             be one channel left along an axis that had many.
     """
     run = Labelling(ledger, original or {})
-    passed = _passed(traced, bypassed)
-    skipped = _reaching_output(traced, {}) - _reaching_output(traced, passed)
+    visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
+    passed = {visit.left: visit.entered for visit in visits}
+    order = {node: index for index, node in enumerate(traced.nodes)}
+    needed = _reaching_output(traced, passed) if visits else order
+    skipped = {
+        node
+        for node in order
+        if node in passed or (node not in needed and _is_inside(order, node, visits))
+    }
     for node in traced.nodes:
         if node in passed:
-            run.values[node] = run.values[passed[node]]
+            run.values[node] = run.values[passed[node]]  # type: ignore[index]
         elif node in skipped:
             continue
-        elif node.op == "placeholder" and not node.users.keys() - skipped:
-            run.values[node] = Labels(result_shape(node))
-        elif node.op == "placeholder":
+        elif node.op == "placeholder" and node.users.keys() - skipped:
             run.values[node] = _placeholder(run, traced, node)
         elif node.op == "call_function":
             run.values[node] = _call(run, node)
         elif node.op == "output":
             reason = Reason("output of the network")
             for source in node.all_input_nodes:
-                ledger.freeze_all(run.values[passed.get(source, source)], reason)
+                ledger.freeze_all(run.values[source], reason)
         else:
             run.values[node] = Labels(result_shape(node))  # a constant of the code
     _follow_comparisons(run, traced)
     return run
 
 
-def _passed(traced: Trace, bypassed: Collection[str]) -> dict[fx.Node, fx.Node]:
-    """The results of modules that are left out, with what takes their place."""
-    found: dict[fx.Node, fx.Node] = {}
-    for module in bypassed:
-        for visit in traced.visits.get(module, []):
-            if visit.entered is not None and visit.left is not None:
-                found[visit.left] = visit.entered
-    return found
-
-
-def _reaching_output(traced: Trace, passed: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
-    """The nodes that some output depends on."""
+def _reaching_output(
+    traced: Trace, passed: Mapping[fx.Node | None, fx.Node | None]
+) -> set[fx.Node]:
+    """The nodes that the output depends on, some of them taken for others."""
     reached: set[fx.Node] = set()
-    open_nodes = [node for node in traced.nodes if node.op == "output"]
-    while open_nodes:
-        node = open_nodes.pop()
+    waiting = [node for node in traced.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
         if node not in reached:
             reached.add(node)
-            open_nodes += [passed[node]] if node in passed else node.all_input_nodes
+            taken = passed.get(node)
+            waiting += node.all_input_nodes if taken is None else [taken]
     return reached
+
+
+def _is_inside(
+    order: Mapping[fx.Node, int], node: fx.Node, visits: Sequence[Visit]
+) -> bool:
+    """Whether a node was made inside one of some calls of modules."""
+    return any(
+        visit.entered is not None
+        and visit.left is not None
+        and order[visit.entered] < order[node] <= order[visit.left]
+        for visit in visits
+    )
 
 
 def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
@@ -204,8 +219,10 @@ def _call(run: Labelling, node: fx.Node) -> Any:
         name: fx.map_arg(value, lambda item: run.values[item])
         for name, value in bound_arguments(node).items()
     }
-    call = Call(run.ledger, node, arguments, result_shape(node), run.values)
     name = operator_name(node)
+    run.calls += 1
+    shape = result_shape(node)
+    call = Call(run.ledger, node, arguments, shape, run.values, f"{name} {run.calls}")
     if not any(tensor.factors for tensor in call.tensors()) and name not in MAKERS:
         return call.refuse()  # nothing to freeze: as many results as it has
     return rule_for(name)(call)
@@ -295,30 +312,24 @@ def _blocks(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
     Their parameters are read nowhere else: the code does without the module.
     """
     order = {node: index for index, node in enumerate(traced.nodes)}
-    read_at: dict[str, list[int]] = {}
+    users: dict[str, list[fx.Node]] = {}
     weights: list[str] = []
     for node in traced.graph.find_nodes(op="placeholder"):
         path = traced.owners.get(node.name)
         if path in traced.parameters:
-            read_at[path] = [order[user] for user in node.users]
+            users[path] = list(node.users)
             weights += [path] if len(result_shape(node)) > 1 else []
-
-    def inside(index: int, visits: Sequence[Visit]) -> bool:
-        return any(
-            visit.entered is not None
-            and visit.left is not None
-            and order[visit.entered] < index <= order[visit.left]
-            for visit in visits
-        )
 
     found: list[str] = []
     for module, visits in traced.visits.items():
-        own = [path for path in read_at if path.startswith(f"{module}.")]
+        own = [path for path in users if path.startswith(f"{module}.")]
         if (
             module not in bypassed
-            and all(visit.left is not None for visit in visits)
+            and all(visit.left not in (None, visit.entered) for visit in visits)
             and any(path.startswith(f"{module}.") for path in weights)
-            and all(inside(at, visits) for path in own for at in read_at[path])
+            and all(
+                _is_inside(order, user, visits) for path in own for user in users[path]
+            )
         ):
             found.append(module)
     return tuple(found)
@@ -335,7 +346,12 @@ def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGra
             member.channel_of >= 0
         ].tolist()
     }
-    more = [RefusedGroup(item.name, item.size, reasons[item.name]) for item in refused]
+    more = [
+        RefusedGroup(
+            item.name, item.positions, reasons[item.name], item.layers("output")
+        )
+        for item in refused
+    ]
     return replace(
         graph,
         frozen=graph.frozen | channels,
@@ -406,14 +422,18 @@ def _refusals(
     roles: Mapping[Axis, Role],
     reasons: Mapping[int, str],
 ) -> tuple[RefusedGroup, ...]:
-    """What is worth telling: not the input's own channels, nor axes of length 1."""
-    counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+    """What is worth telling: the channels that some layer makes."""
+    counts: defaultdict[tuple[tuple[str, ...], str], int] = defaultdict(int)
+    names: dict[tuple[str, ...], str] = {}
     for home, channels in homes.items():
-        if not any(roles.get(axis) == "output" for axis in home):
+        layers = tuple(axis[0] for axis in home if roles.get(axis) == "output")
+        if not layers:
             continue
+        names[layers] = _name(home, roles)
         for channel in channels:
             if reasons.get(channel):
-                counts[_name(home, roles), reasons[channel]] += 1
+                counts[layers, reasons[channel]] += 1
     return tuple(
-        RefusedGroup(name, count, reason) for (name, reason), count in counts.items()
+        RefusedGroup(names[layers], count, reason, layers)
+        for (layers, reason), count in counts.items()
     )

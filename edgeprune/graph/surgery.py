@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,25 +30,7 @@ from edgeprune.graph.trace import (
     tensors_in,
 )
 from edgeprune.graph.verify import verify
-from edgeprune.records import Plan
-
-
-@dataclass(frozen=True)
-class Surgery:
-    """What a plan changes in a module.
-
-    Attributes:
-        kept: for each parameter and buffer that loses any, the indices that stay, by
-            axis.
-        numbers: what modules hold afterwards.
-        bypassed: modules that become an identity.
-    """
-
-    kept: dict[str, dict[int, LabelArray]] = field(
-        default_factory=dict[str, dict[int, LabelArray]]
-    )
-    numbers: dict[Path, int] = field(default_factory=dict[Path, int])
-    bypassed: tuple[str, ...] = ()
+from edgeprune.records import HeldNumber, KeptIndices, Plan, Surgery
 
 
 def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
@@ -77,39 +58,71 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
         traced = retrace(pruned, graph.inputs, {}, by_value=by_value)
     except TraceError as error:
         raise PlanError(str(error)) from error
-    verify(traced, left, surgery.kept)
+    verify(traced, left, cuts_of(surgery))
     return pruned
 
 
 def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
-    """What a plan means for a module.
+    """What a plan changes in a module.
 
     Raises:
         PlanError: the plan does not fit the graph.
     """
     left = _without(graph, plan.bypassed)
     validate(left, plan)
-    kept: dict[str, dict[int, LabelArray]] = {}
-    for (path, axis), indices in kept_indices(left, plan).items():
-        kept.setdefault(path, {})[axis] = indices
+    kept = kept_indices(left, plan)
     numbers = _followed(model, left, plan)
     numbers |= _layer_numbers(model, kept, numbers)
-    return Surgery(kept, numbers, plan.bypassed)
+    return Surgery(
+        tuple(
+            KeptIndices(path, axis, tuple(indices.tolist()))
+            for (path, axis), indices in kept.items()
+        ),
+        tuple(HeldNumber(*path, value) for path, value in numbers.items()),
+        plan.bypassed,
+    )
 
 
 def operate_(model: nn.Module, surgery: Surgery) -> None:
-    """Change a module in place; tied parameters stay tied."""
-    bypass_(model, surgery.bypassed)
-    aliases = _aliases(model)
-    for path, cuts in surgery.kept.items():
-        tensor = aliases[path][0][2]
-        smaller = sliced(tensor.detach(), cuts)
-        smaller = smaller.clone(memory_format=torch.contiguous_format)
-        if isinstance(tensor, nn.Parameter):
-            smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
-        for module, name, _ in aliases[path]:
-            setattr(module, name, smaller)
-    write_numbers_(model, surgery.numbers)
+    """Change a module in place; tied parameters stay tied.
+
+    Raises:
+        PlanError: it was planned for another module.
+    """
+    try:
+        bypass_(model, surgery.bypassed)
+        aliases = _aliases(model)
+        for path, cuts in cuts_of(surgery).items():
+            tensor = aliases[path][0][2]
+            smaller = sliced(tensor.detach(), cuts)
+            smaller = smaller.clone(memory_format=torch.contiguous_format)
+            if isinstance(tensor, nn.Parameter):
+                smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+            for module, name, _ in aliases[path]:
+                setattr(module, name, smaller)
+        write_numbers_(model, numbers_of(surgery))
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        message = (
+            f"The plan was made for another network than this {type(model).__name__}: "
+            f"{first_line(error)}."
+        )
+        raise PlanError(message) from error
+
+
+def cuts_of(surgery: Surgery) -> dict[str, dict[int, LabelArray]]:
+    """The indices that stay, by parameter and axis."""
+    cuts: dict[str, dict[int, LabelArray]] = {}
+    for item in surgery.kept:
+        cuts.setdefault(item.parameter, {})[item.axis] = np.array(item.indices)
+    return cuts
+
+
+def numbers_of(surgery: Surgery) -> dict[Path, int]:
+    """What modules hold afterwards, by place."""
+    return {
+        (item.module, item.attribute, item.position): item.value
+        for item in surgery.numbers
+    }
 
 
 def bypass_(model: nn.Module, modules: Collection[str]) -> None:
@@ -212,23 +225,23 @@ def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, i
 
 
 def _layer_numbers(
-    model: nn.Module,
-    kept: Mapping[str, Mapping[int, LabelArray]],
-    numbers: Mapping[Path, int],
+    model: nn.Module, kept: Mapping[Axis, LabelArray], numbers: Mapping[Path, int]
 ) -> dict[Path, int]:
     """What torch's layers say of their sizes, for those with a smaller weight."""
     state = state_of(model)
+    changed = {path for path, _ in kept}
     found: dict[Path, int] = {}
     for path, layer in model.named_modules():
         for name in ("weight", "running_mean"):
-            cuts = kept.get(f"{path}.{name}" if path else name)
-            if cuts is None:
+            key = f"{path}.{name}" if path else name
+            if key not in changed:
                 continue
-            shape = list(state[f"{path}.{name}" if path else name].shape)
-            for axis, indices in cuts.items():
-                shape[axis] = len(indices)
+            shape = tuple(
+                len(kept.get((key, axis), range(size)))
+                for axis, size in enumerate(state[key].shape)
+            )
             groups = numbers.get((path, "groups", None), getattr(layer, "groups", 1))
-            for attribute, value in layer_numbers(layer, tuple(shape), groups).items():
+            for attribute, value in layer_numbers(layer, shape, groups).items():
                 found[path, attribute, None] = value
     return found
 

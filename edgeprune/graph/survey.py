@@ -9,7 +9,7 @@ from torch import nn
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
 from edgeprune.graph.sizes import holding
-from edgeprune.graph.surgery import plan_surgery
+from edgeprune.graph.surgery import cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, retrace
 from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
@@ -50,11 +50,11 @@ def _culprits(
         return {}
     try:
         surgery = plan_surgery(model, graph, _trial(groups))
-        with holding(model, surgery.numbers):
-            traced = retrace(
-                model, graph.inputs, surgery.kept, by_value=graph.traced.by_value
-            )
-        verify(traced, graph, surgery.kept)
+        cuts = cuts_of(surgery)
+        with holding(model, numbers_of(surgery)):
+            by_value = graph.traced.by_value
+            traced = retrace(model, graph.inputs, cuts, by_value=by_value)
+        verify(traced, graph, cuts)
     except (PlanError, TraceError) as error:
         if len(groups) == 1:
             return {groups[0].name: str(error)}

@@ -21,6 +21,7 @@ from edgeprune.records import (
     Plan,
     Scores,
     Step,
+    Surgery,
     Timing,
     Training,
 )
@@ -56,12 +57,14 @@ class State:
 
     Attributes:
         beside: the baseline's timing from the measurement that timed this one.
+        surgery: from the module that the run was given to this one.
     """
 
     exported: Exported
     figures: ModelFigures
     beside: Timing
     plans: tuple[Plan, ...] = ()
+    surgery: Surgery = Surgery()
 
 
 @dataclass

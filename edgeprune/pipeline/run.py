@@ -21,7 +21,7 @@ from edgeprune.finetune.loop import (
     train,
 )
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import apply
+from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
 from edgeprune.measure.bench import Bench, parameter_shapes
@@ -171,6 +171,7 @@ class Run:
         graph = self._groups(start)
         found = self._prune(start, graph, self._relaxed(goal))
         pruned = apply(start.exported.model, graph, found.plan)
+        surgery = plan_surgery(start.exported.model, graph, found.plan)
         with self.journal.stage("finetune"):
             trained, training = train(pruned, self.data, self._recipe(number, goal))
         self.journal.training.append(training)
@@ -185,7 +186,9 @@ class Run:
         step = _step(f"round {number}", figures, before, valid=valid)
         self.journal.steps.append(step)
         standing = stop.Standing(step, pressure_of(figures, self.limits), found.fits)
-        return State(exported, figures, base, (*start.plans, found.plan)), standing
+        plans = (*start.plans, found.plan)
+        whole = start.surgery.then(surgery)
+        return State(exported, figures, base, plans, whole), standing
 
     def _relaxed(self, goal: float) -> Budget:
         """Limits of a round that goes only part of the way; never slower than now."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.profile.staircase import measure_channel_step
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import ChannelStep, ModelFigures
+from edgeprune.records import ChannelStep, LayerCost, ModelFigures, RefusedGroup
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def profile_network(
     exported = bench.export(model, "baseline")
     progress.advance("ONNX file")
     figures = bench.figures(exported, bench.compare([exported])[0])
+    graph = replace(graph, refusals=priced(graph.refusals, figures.layers))
     progress.advance("latency")
     step = measure_channel_step(bench.runner, bench.folder)
     progress.advance("channel step")
@@ -53,3 +55,21 @@ def profile_network(
         f"{len(graph.groups)} channel groups, widths in steps of {step.step}"
     )
     return Profile(exported, figures, graph, step)
+
+
+def priced(
+    refusals: Sequence[RefusedGroup], layers: Sequence[LayerCost]
+) -> tuple[RefusedGroup, ...]:
+    """What each refusal costs: its share of the time of the layers that make it."""
+    made = {layer.name: layer for layer in layers}
+
+    def cost(refusal: RefusedGroup) -> float | None:
+        found = [made[name] for name in refusal.layers if name in made]
+        if not found or any(layer.latency_ms is None for layer in found):
+            return None
+        return sum(
+            (layer.latency_ms or 0.0) * min(1.0, refusal.channels / layer.channels)
+            for layer in found
+        )
+
+    return tuple(replace(item, latency_ms=cost(item)) for item in refusals)

@@ -23,9 +23,11 @@ from edgeprune.records.run import (
     DataFacts,
     Epoch,
     GroupScores,
+    GroupsReport,
     Parity,
     Plan,
     ProfileReport,
+    PrunableGroup,
     Quantisation,
     RefusedGroup,
     RunReport,
@@ -35,6 +37,8 @@ from edgeprune.records.run import (
     Training,
 )
 
+from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
+
 __all__ = [
     "REPORT_SCHEMA",
     "Attempt",
@@ -43,6 +47,9 @@ __all__ = [
     "DataFacts",
     "Epoch",
     "GroupScores",
+    "GroupsReport",
+    "HeldNumber",
+    "KeptIndices",
     "LayerCost",
     "Machine",
     "Memory",
@@ -50,12 +57,14 @@ __all__ = [
     "Parity",
     "Plan",
     "ProfileReport",
+    "PrunableGroup",
     "Quantisation",
     "RefusedGroup",
     "RunReport",
     "Scores",
     "Status",
     "Step",
+    "Surgery",
     "Timing",
     "TimingSummary",
     "Training",

@@ -140,6 +140,11 @@ class LayerCost:
     activation_bytes: int
     latency_ms: float | None = None
 
+    @property
+    def channels(self) -> int:
+        """How many it makes."""
+        return self.output_shape[-1 if self.kind == "linear" else 1]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.records import ChannelStep, ModelFigures, RunReport
+from edgeprune.records import ChannelStep, GroupsReport, ModelFigures, RefusedGroup, RunReport
 from edgeprune.report.compare import Comparison
 from edgeprune.report.summary import (
     megabytes,
@@ -190,6 +190,45 @@ def show_profile(console: Console, view: ProfileView) -> None:
     show_groups(console, view.graph)
 
 
+def show_groups_report(console: Console, report: GroupsReport) -> None:
+    """Which channels go together, which modules could go, what stays and why."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("group", overflow="fold")
+    for title in ("channels", "spans"):
+        table.add_column(title, justify="right")
+    table.add_column("layers", overflow="fold")
+    for group in report.groups:
+        layers = ", ".join(_layer(name) for name in group.layers)
+        table.add_row(group.name, str(group.channels), str(group.granularity), layers)
+    console.print(table)
+    channels = sum(group.channels for group in report.groups)
+    lines = [f"{len(report.groups)} groups with {channels} channels can be pruned."]
+    near = [group for group in report.groups if group.approximate]
+    if near:
+        lines.append(f"{len(near)} of them only approximately:")
+        lines += [f"  {group.name}: {group.approximate}" for group in near]
+    lines.append(f"{len(report.blocks)} modules could become an identity:")
+    lines += [f"  {', '.join(report.blocks)}"] if report.blocks else []
+    for refusal in sorted(report.refused, key=lambda item: -(item.latency_ms or 0)):
+        head = f"kept: {refusal.channels} at {refusal.name}{_cost(refusal)}"
+        lines.append(f"{head}: {refusal.reason}")
+    if report.by_value:
+        lines.append("note: this network looks at values; other inputs may differ")
+    lines += [f"note: {note}" for note in report.notes]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _cost(refusal: RefusedGroup) -> str:
+    """The time that a refusal costs, where it was measured."""
+    ms = refusal.latency_ms
+    return "" if ms is None else f" ({milliseconds(ms)})"
+
+
+def _layer(parameter: str) -> str:
+    return parameter.removesuffix(".weight")
+
+
 def show_groups(console: Console, graph: ChannelGraph) -> None:
     """How many channels can go, and which cannot and why."""
     channels = sum(group.size for group in graph.groups)
@@ -199,7 +238,8 @@ def show_groups(console: Console, graph: ChannelGraph) -> None:
     )
     for refusal in graph.refusals[:REFUSED_SHOWN]:
         console.print(
-            f"  kept: {refusal.channels} at {refusal.name}: {refusal.reason}",
+            f"  kept: {refusal.channels} at {refusal.name}{_cost(refusal)}: "
+            f"{refusal.reason}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -23,6 +23,7 @@ class Call:
         arguments: by the names of the ATen schema; labels in place of tensors.
         shape: of the (first) result.
         values: the labels of every node before it.
+        name: the same in a pruned network, for choices that must be repeated.
     """
 
     ledger: Ledger
@@ -30,6 +31,7 @@ class Call:
     arguments: dict[str, Any]
     shape: Shape
     values: Mapping[fx.Node, Any]
+    name: str
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

@@ -120,7 +120,7 @@ def _free_axes(
     written = [axis for axis in varying if _is_written(sizes[axis])]
     written = varying[:-1] if written == varying else written
     free = [axis for axis in varying if axis not in written] or list(after[:1])
-    name = f"axes of {call.node.name} {sorted(factor.axes)} {after.start}"
+    name = f"axes of {call.name} {sorted(factor.axes)} {after.start}"
     chosen = call.ledger.choose(name, " ".join(str(axis) for axis in free))
     return [int(axis) for axis in chosen.split()]
 

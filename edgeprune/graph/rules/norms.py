@@ -50,8 +50,7 @@ def group_norm(call: Call) -> Labels:
     """
     tensor, groups = call["input"], call["num_groups"]
     whole = groups >= min(MANY, tensor.shape[1]) and groups > 1
-    name = f"groups of {call.node.name}"
-    way = call.ledger.choose(name, "whole" if whole else "offset")
+    way = call.ledger.choose(call.name, "whole" if whole else "offset")
     result = _scaled(call, tensor, [call.get("weight"), call.get("bias")])
     for factor in result.along(1):
         labels = call.ledger.confine(factor, 1).reshape(groups, -1)

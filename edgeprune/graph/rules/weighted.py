@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeprune.graph.labels import SILENT, Factor, LabelArray, Labels
-from edgeprune.graph.rules.call import Call, bound_arguments
+from edgeprune.graph.rules.call import Call
 
 UNREAD = "reads channels of fixed number, as of an input,"
 
@@ -78,8 +78,7 @@ def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
     groups, weight = call.get("groups", 1), call["weight"]
     each = (weight.shape[0] // groups, weight.shape[1])
     way = "dense" if groups == 1 else "whole" if max(each) <= groups else "offset"
-    name = f"groups of {bound_arguments(call.node)['weight']}"
-    match call.ledger.choose(name, way):
+    match call.ledger.choose(call.name, way):
         case "dense":
             _contract(call, inputs, incoming)
             return Labels(call.shape, _produced(call, outgoing, onto=1))

@@ -1,0 +1,147 @@
+"""The compressed PyTorch module on disk, and back in a process that never saw the run.
+
+`plan.json` says what was changed in the module that the user's factory makes,
+`model.safetensors` holds its weights. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save
+from torch import nn
+
+from edgeprune.errors import ExportError, WorkloadError
+from edgeprune.graph.surgery import operate_
+from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
+from edgeprune.records import Plan, Surgery, from_json, to_json
+from edgeprune.workload import load_model, load_weights_
+
+PLAN_FILE, WEIGHTS_FILE, PROGRAM_FILE = "plan.json", "model.safetensors", "model.pt2"
+SCHEMA = 1
+Factory = Callable[[], nn.Module] | nn.Module | str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """What `plan.json` holds.
+
+    Attributes:
+        surgery: from the factory's module to the saved one, all rounds and earlier
+            compressions together.
+        plans: the rounds of this run, by group.
+    """
+
+    schema_version: int
+    model: str
+    num_classes: int | None
+    surgery: Surgery
+    plans: tuple[Plan, ...]
+
+
+def checkpoint_files(model: nn.Module, saved: SavedPlan) -> dict[str, bytes]:
+    """The files that rebuild a module, by name."""
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    return {
+        WEIGHTS_FILE: save({key: value.contiguous() for key, value in tensors.items()}),
+        PLAN_FILE: to_json(saved, indent=None).encode(),
+    }
+
+
+def exported_program(model: nn.Module, inputs: Inputs) -> bytes:
+    """The module as a `.pt2` archive of torch.export.
+
+    Raises:
+        ExportError: torch.export refuses it.
+    """
+    buffer = io.BytesIO()
+    try:
+        with evaluating(model), quiet():
+            torch.export.save(torch.export.export(model, inputs), buffer)
+    except Exception as error:
+        message = f"{type(model).__name__} cannot be written as {PROGRAM_FILE}"
+        raise ExportError(f"{message}: {first_line(error)}.") from error
+    return buffer.getvalue()
+
+
+def load(run: str | Path, factory: Factory | None = None) -> nn.Module:
+    """The compressed module of a run, in evaluation mode.
+
+    Args:
+        run: the run's folder.
+        factory: makes the module that was compressed, with any weights; a module that
+            may be changed; or a description as for `--model`. The run's own `--model`
+            by default.
+
+    Raises:
+        EdgepruneError: files are missing or damaged, or the factory makes another
+            network than the one that was compressed.
+    """
+    saved = read_plan(run)
+    model = _made(saved, factory)
+    restore_(model, run)
+    return model.eval()
+
+
+def read_plan(run: str | Path) -> SavedPlan:
+    """What a run changed.
+
+    Raises:
+        WorkloadError: no such file, or not one of this program's.
+    """
+    path = Path(run) / PLAN_FILE
+    try:
+        text = path.read_bytes()
+        schema = json.loads(text).get("schema_version")
+        if schema != SCHEMA:
+            message = f"{str(path)!r} has schema {schema}, this version reads {SCHEMA}."
+            raise WorkloadError(message)
+        return from_json(SavedPlan, text)
+    except OSError as error:
+        message = f"{str(run)!r} is no run of edgeprune: it has no {PLAN_FILE}."
+        raise WorkloadError(message) from error
+    except (ValidationError, ValueError, AttributeError) as error:
+        raise WorkloadError(f"{str(path)!r} is damaged: {first_line(error)}.") from error
+
+
+def restore_(model: nn.Module, run: str | Path) -> Surgery:
+    """Bring a factory's module to what a run made of it; what was changed.
+
+    Raises:
+        EdgepruneError: see `load`.
+    """
+    surgery = read_plan(run).surgery
+    operate_(model, surgery)
+    load_weights_(model, Path(run) / WEIGHTS_FILE)
+    return surgery
+
+
+def saved_plan(
+    model: str, num_classes: int | None, surgery: Surgery, plans: Sequence[Plan]
+) -> SavedPlan:
+    """What is to be written as `plan.json`."""
+    return SavedPlan(SCHEMA, model, num_classes, surgery, tuple(plans))
+
+
+def _made(saved: SavedPlan, factory: Factory | None) -> nn.Module:
+    source = saved.model if factory is None else factory
+    if isinstance(source, str):
+        if ":" not in source:
+            raise WorkloadError(
+                f"The run compressed a {source} that was handed over in Python: give "
+                "the factory that makes it."
+            )
+        return load_model(source, num_classes=saved.num_classes, seed=0)
+    if isinstance(source, nn.Module):
+        return source
+    model = source()
+    if not isinstance(model, nn.Module):
+        found = type(model).__name__
+        raise WorkloadError(f"The factory must return a module, found {found}.")
+    return model

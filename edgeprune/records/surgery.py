@@ -1,0 +1,80 @@
+"""What was changed in a module, so that the user's factory can be brought to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KeptIndices:
+    """The indices that stay along one axis of a parameter or buffer."""
+
+    parameter: str
+    axis: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldNumber:
+    """A number that a module holds afterwards.
+
+    Attributes:
+        position: inside a tuple or list; None where the attribute is the number.
+    """
+
+    module: str
+    attribute: str
+    position: int | None
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surgery:
+    """All that was changed in a module of the user's.
+
+    Attributes:
+        bypassed: modules that became an identity.
+    """
+
+    kept: tuple[KeptIndices, ...] = ()
+    numbers: tuple[HeldNumber, ...] = ()
+    bypassed: tuple[str, ...] = ()
+
+    def then(self, second: Surgery) -> Surgery:
+        """This surgery and another one of what it left, as one of the original."""
+        kept = {(item.parameter, item.axis): item.indices for item in self.kept}
+        for item in second.kept:
+            before = kept.get((item.parameter, item.axis))
+            kept[item.parameter, item.axis] = (
+                item.indices
+                if before is None
+                else tuple(before[index] for index in item.indices)
+            )
+        numbers = {_place(item): item for item in (*self.numbers, *second.numbers)}
+        bypassed = (*self.bypassed, *second.bypassed)
+        return Surgery(
+            tuple(
+                KeptIndices(parameter, axis, indices)
+                for (parameter, axis), indices in kept.items()
+                if not _inside(parameter, second.bypassed)
+            ),
+            tuple(
+                item
+                for item in numbers.values()
+                if not _inside(item.module, second.bypassed)
+            ),
+            tuple(
+                module
+                for module in dict.fromkeys(bypassed)
+                if not any(module.startswith(f"{other}.") for other in bypassed)
+            ),
+        )
+
+
+def _place(item: HeldNumber) -> tuple[str, str, int | None]:
+    return item.module, item.attribute, item.position
+
+
+def _inside(path: str, modules: Iterable[str]) -> bool:
+    return any(path == module or path.startswith(f"{module}.") for module in modules)
