@@ -1,0 +1,1 @@
+"""Slow studies behind the numbers in the documents; run by name, resumable."""

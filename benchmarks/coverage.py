@@ -113,7 +113,7 @@ def inputs_for(name: str, model: nn.Module, sizes: tuple[int, ...]) -> Inputs:
         try:
             with torch.no_grad():
                 model(x)
-        except Exception:  # noqa: BLE001, S112  a network says so in its own way
+        except Exception:  # noqa: BLE001  a network says so in its own way
             continue
         return (x,)
     raise ValueError(f"{name} runs on none of {shapes}")
@@ -149,10 +149,7 @@ def what_goes(name: str) -> Row:
     plan = random_plan(graph, 0.3, 0.5, exact=False)
     pruned = apply(model, graph, plan)
     before, after = count(graph.traced), count(trace(pruned, inputs))
-    produced = {
-        layer.name: layer.channels
-        for layer in before.layers
-    }
+    produced = {layer.name: layer.channels for layer in before.layers}
     row: Row = {
         "groups": len(graph.groups),
         "approximate": sum(bool(group.approximate) for group in graph.groups),
@@ -296,7 +293,9 @@ def measured(name: str, part: str) -> Row:
         return {f"{part}_problem": f"more than {LIMIT_S} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        said = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        said = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[
+            -1
+        ]
         return {f"{part}_problem": said[:300]}
     return json.loads(lines[-1])
 
@@ -333,17 +332,26 @@ def _cell(value: Any, form: str, none: str = "-") -> str:
 
 def summary(rows: dict[str, Row]) -> list[str]:
     """What the table says, in a few lines."""
-    lines = ["# Coverage of the graph core", "", *inspect.getdoc(sys.modules[__name__]).splitlines()[2:5], ""]  # type: ignore[union-attr]
+    lines = [
+        "# Coverage of the graph core",
+        "",
+        *inspect.getdoc(sys.modules[__name__]).splitlines()[2:5],
+        "",
+    ]  # type: ignore[union-attr]
     for task in sorted({row["task"] for row in rows.values()}):
         of_task = [row for row in rows.values() if row["task"] == task]
         pruned = sum(row.get("channels", 0) > 0 for row in of_task)
-        exact = [row["difference"] for row in of_task if row.get("difference") is not None]
+        exact = [
+            row["difference"] for row in of_task if row.get("difference") is not None
+        ]
         lines.append(
             f"- {task}: {pruned} of {len(of_task)} pruned; largest difference "
             f"{max(exact, default=0):.0e}, exact to {EXACT:.0e} in "
             f"{sum(item < EXACT for item in exact)} of {len(exact)}"
         )
-    both = [row for row in rows.values() if "peer_channels" in row and "channels" in row]
+    both = [
+        row for row in rows.values() if "peer_channels" in row and "channels" in row
+    ]
     if both:
         ours = sum(row["seconds"] for row in both)
         theirs = sum(row["peer_seconds"] for row in both)
@@ -371,7 +379,10 @@ def main(
     wanted = [
         name
         for name in names()
-        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns or ["[!t]*", "t[!i]*"])
+        if any(
+            fnmatch.fnmatch(name, pattern)
+            for pattern in patterns or ["[!t]*", "t[!i]*"]
+        )
     ]
     for name in wanted:
         row = rows.setdefault(name, {"task": task_of(name), "done": []})
@@ -382,7 +393,12 @@ def main(
             found = measured(name, item)
             row.update(found)
             row["done"] = sorted({*row["done"], item})
-            print(name, item, {k: v for k, v in found.items() if k != "reasons"}, flush=True)
+            print(
+                name,
+                item,
+                {k: v for k, v in found.items() if k != "reasons"},
+                flush=True,
+            )
             write(rows)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from edgeprune import __version__, targets
@@ -23,14 +21,8 @@ from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
 from edgeprune.errors import ConfigError, WorkloadError
-from edgeprune.files import check_folder, publish, write_whole
-from edgeprune.export.checkpoint import (
-    PROGRAM_FILE,
-    checkpoint_files,
-    exported_program,
-    restore_,
-    saved_plan,
-)
+from edgeprune.export.checkpoint import restore_
+from edgeprune.files import check_folder
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
@@ -47,7 +39,7 @@ from edgeprune.records import (
     RunReport,
     Surgery,
 )
-from edgeprune.report.files import write_report
+from edgeprune.run_files import INT8_FILE, MODEL_FILE, run_folder, write_run
 from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
@@ -57,8 +49,6 @@ from edgeprune.workload import (
     load_weights_,
 )
 
-TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
-MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -268,18 +258,10 @@ def _reading(settings: Settings) -> Reading:
     return Reading(settings.batch_size, settings.seed, scale)
 
 
-def _run_folder(settings: Settings, name: str) -> Path:
-    if settings.out is not None:
-        return settings.out
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    plain = re.sub(r"\W+", "-", name).strip("-")
-    return Path("runs") / f"{plain}-{stamp}"
-
-
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
     """Run the pipeline in a folder aside and move the files where they belong."""
     began = time.perf_counter()
-    folder = _run_folder(settings, workload.name)
+    folder = run_folder(settings.out, workload.name)
     check_folder(folder)
     target = targets.load(settings.target)
     job = Job(
@@ -299,56 +281,8 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
     with tempfile.TemporaryDirectory() as held:
         outcome = Run(job, Path(held)).go()
         report = _report(outcome, job, settings, time.perf_counter() - began)
-        _write_files(outcome, job, settings, report, folder)
+        write_run(outcome, job, report, folder, asked=settings)
     return Finished(report, outcome.result.exported.model.eval(), folder)
-
-
-def _write_files(
-    outcome: Outcome, job: Job, settings: Settings, report: RunReport, folder: Path
-) -> None:
-    """All files of a run: written aside first, so that none is there without others."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
-        aside = Path(held)
-        exported = outcome.baseline.exported.path.read_bytes()
-        write_whole(aside / "baseline.onnx", exported)
-        result = outcome.result.exported.path
-        write_whole(aside / MODEL_FILE, result.read_bytes())
-        if outcome.int8.figures is not None:
-            content = result.with_name(outcome.int8.figures.file).read_bytes()
-            write_whole(aside / INT8_FILE, content)
-        for name, content in _checkpoint(outcome, job.workload, settings).items():
-            write_whole(aside / name, content)
-        _write_test_split(job.workload.data, aside / "test.npz")
-        write_report(report, aside)
-        publish(aside, folder)
-
-
-def _checkpoint(
-    outcome: Outcome, workload: Workload, settings: Settings
-) -> dict[str, bytes]:
-    """The files that bring the PyTorch module back."""
-    result = outcome.result
-    surgery = workload.surgery.then(result.surgery)
-    saved = saved_plan(workload.name, settings.num_classes, surgery, result.plans)
-    files = checkpoint_files(result.exported.model, saved)
-    if settings.pt2:
-        program = exported_program(result.exported.model, workload.inputs)
-        files[PROGRAM_FILE] = program
-    return files
-
-
-def _write_test_split(splits: Splits, path: Path) -> None:
-    """The test split as the model takes it, so that ONNX Runtime alone can check it."""
-    held = list(splits.test)
-    x = np.concatenate([batch[0].numpy() for batch in held])
-    if x.nbytes > TEST_FILE_LIMIT:
-        return
-    y = np.concatenate([batch[1].numpy() for batch in held])
-    with tempfile.TemporaryFile() as file:
-        np.savez_compressed(file, x=x, y=y)
-        file.seek(0)
-        write_whole(path, file.read())
 
 
 def _report(

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -39,7 +39,7 @@ class Workload:
     model: nn.Module
     inputs: tuple[Tensor, ...]
     splits: Splits | None
-    surgery: Surgery = Surgery()
+    surgery: Surgery = field(default_factory=Surgery)
 
     @property
     def data(self) -> Splits:

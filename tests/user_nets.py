@@ -312,7 +312,9 @@ class Signal(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.utils.parametrizations.weight_norm(nn.Conv1d(2, 8, 5, padding=2))
+        self.first = nn.utils.parametrizations.weight_norm(
+            nn.Conv1d(2, 8, 5, padding=2)
+        )
         self.up = nn.ConvTranspose1d(8, 6, 4, 2, 1)
         self.depth = nn.ConvTranspose1d(6, 6, 3, padding=1, groups=6)
         self.drop = nn.Dropout1d(0.2)
@@ -330,7 +332,10 @@ class Volume(nn.Module):
         super().__init__()
         self.stem = nn.Conv3d(1, 6, 3, padding=1)
         self.block = nn.Sequential(
-            nn.Conv3d(6, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 6, 1)
+            nn.Conv3d(6, 8, 3, padding=1),
+            nn.BatchNorm3d(8),
+            nn.ReLU(),
+            nn.Conv3d(8, 6, 1),
         )
         self.head = nn.Linear(6, 5)
 
@@ -452,7 +457,13 @@ NETWORKS = {
     "inception": (
         Inception,
         lambda: (image(),),
-        {"stem": (8, 1), "one": (4, 1), "three.0": (6, 1), "three.1": (10, 1), "pool": (5, 1)},
+        {
+            "stem": (8, 1),
+            "one": (4, 1),
+            "three.0": (6, 1),
+            "three.1": (10, 1),
+            "pool": (5, 1),
+        },
         (),
     ),
     "unet": (

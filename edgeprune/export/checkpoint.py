@@ -107,7 +107,9 @@ def read_plan(run: str | Path) -> SavedPlan:
         message = f"{str(run)!r} is no run of edgeprune: it has no {PLAN_FILE}."
         raise WorkloadError(message) from error
     except (ValidationError, ValueError, AttributeError) as error:
-        raise WorkloadError(f"{str(path)!r} is damaged: {first_line(error)}.") from error
+        raise WorkloadError(
+            f"{str(path)!r} is damaged: {first_line(error)}."
+        ) from error
 
 
 def restore_(model: nn.Module, run: str | Path) -> Surgery:
@@ -138,10 +140,4 @@ def _made(saved: SavedPlan, factory: Factory | None) -> nn.Module:
                 "the factory that makes it."
             )
         return load_model(source, num_classes=saved.num_classes, seed=0)
-    if isinstance(source, nn.Module):
-        return source
-    model = source()
-    if not isinstance(model, nn.Module):
-        found = type(model).__name__
-        raise WorkloadError(f"The factory must return a module, found {found}.")
-    return model
+    return source if isinstance(source, nn.Module) else source()

@@ -6,32 +6,19 @@
 
 from __future__ import annotations
 
-import operator
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import fx, nn
 
-from edgeprune.graph.labels import (
-    Factor,
-    LabelArray,
-    Labels,
-    Ledger,
-    Reason,
-    Remarks,
-    Role,
-)
-from edgeprune.graph.rules import Call, operator_name, result_shape, rule_for
-from edgeprune.graph.rules.call import bound_arguments
-from edgeprune.graph.sizes import AttributeSize, AxisSize, Path
+from edgeprune.graph.labelling import Labelling, is_inside, label
+from edgeprune.graph.labels import Axis, LabelArray, Ledger, Remarks, Role
+from edgeprune.graph.rules import result_shape
+from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace, trace
-from edgeprune.graph.watch import Visit
 from edgeprune.records import RefusedGroup
-
-Axis = tuple[str, int]  # dotted parameter path, axis
 
 
 @dataclass(frozen=True)
@@ -117,128 +104,6 @@ class ChannelGraph:
         return {group.name: group for group in self.groups}[name]
 
 
-@dataclass
-class Labelling:
-    """One run of a traced network over labels."""
-
-    ledger: Ledger
-    widths: Mapping[Axis, LabelArray]
-    axes: dict[Axis, LabelArray] = field(default_factory=dict)
-    values: dict[fx.Node, Any] = field(default_factory=dict)
-    calls: int = 0
-
-
-def label(
-    traced: Trace,
-    ledger: Ledger,
-    bypassed: Collection[str] = (),
-    original: Mapping[Axis, LabelArray] | None = None,
-) -> Labelling:
-    """Run a network over labels, some modules left out.
-
-    Args:
-        original: the axes of the network that this one was pruned from. There may
-            be one channel left along an axis that had many.
-    """
-    run = Labelling(ledger, original or {})
-    visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
-    passed = {visit.left: visit.entered for visit in visits}
-    order = {node: index for index, node in enumerate(traced.nodes)}
-    needed = _reaching_output(traced, passed) if visits else order
-    skipped = {
-        node
-        for node in order
-        if node in passed or (node not in needed and _is_inside(order, node, visits))
-    }
-    for node in traced.nodes:
-        if node in passed:
-            run.values[node] = run.values[passed[node]]  # type: ignore[index]
-        elif node in skipped:
-            continue
-        elif node.op == "placeholder" and node.users.keys() - skipped:
-            run.values[node] = _placeholder(run, traced, node)
-        elif node.op == "call_function":
-            run.values[node] = _call(run, node)
-        elif node.op == "output":
-            reason = Reason("output of the network")
-            for source in node.all_input_nodes:
-                ledger.freeze_all(run.values[source], reason)
-        else:
-            run.values[node] = Labels(result_shape(node))  # a constant of the code
-    _follow_comparisons(run, traced)
-    return run
-
-
-def _reaching_output(
-    traced: Trace, passed: Mapping[fx.Node | None, fx.Node | None]
-) -> set[fx.Node]:
-    """The nodes that the output depends on, some of them taken for others."""
-    reached: set[fx.Node] = set()
-    waiting = [node for node in traced.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in reached:
-            reached.add(node)
-            taken = passed.get(node)
-            waiting += node.all_input_nodes if taken is None else [taken]
-    return reached
-
-
-def _is_inside(
-    order: Mapping[fx.Node, int], node: fx.Node, visits: Sequence[Visit]
-) -> bool:
-    """Whether a node was made inside one of some calls of modules."""
-    return any(
-        visit.entered is not None
-        and visit.left is not None
-        and order[visit.entered] < order[node] <= order[visit.left]
-        for visit in visits
-    )
-
-
-def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
-    """Fresh labels for every axis of a parameter; none for an input."""
-    shape = result_shape(node)
-    path = traced.owners.get(node.name)
-    if path is None:
-        return Labels(shape)
-    factors: list[Factor] = []
-    for axis, size in enumerate(shape):
-        labels = run.axes[path, axis] = run.ledger.fresh(size)
-        if len(run.widths.get((path, axis), labels)) > 1:
-            factors.append(Factor.lying(labels, len(shape), axis))
-    return Labels(shape, tuple(factors))
-
-
-def _call(run: Labelling, node: fx.Node) -> Any:
-    if node.target is operator.getitem:
-        several = run.values[node.args[0]]  # type: ignore[index]
-        refused = isinstance(several, Labels)  # more results than the rule knows of
-        return Labels(result_shape(node)) if refused else several[node.args[1]]
-    arguments = {
-        name: fx.map_arg(value, lambda item: run.values[item])
-        for name, value in bound_arguments(node).items()
-    }
-    name = operator_name(node)
-    run.calls += 1
-    shape = result_shape(node)
-    call = Call(run.ledger, node, arguments, shape, run.values, f"{name} {run.calls}")
-    if not any(tensor.factors for tensor in call.tensors()) and name not in MAKERS:
-        return call.refuse()  # nothing to freeze: as many results as it has
-    return rule_for(name)(call)
-
-
-def _follow_comparisons(run: Labelling, traced: Trace) -> None:
-    """A number that the code found equal to the length of an axis goes with it."""
-    for pair in traced.comparisons.equal:
-        for number, length in (pair, pair[::-1]):
-            if isinstance(number, AttributeSize) and isinstance(length, AxisSize):
-                value = run.values.get(length.node)
-                factors = value.along(length.axis) if isinstance(value, Labels) else []
-                for factor in factors:
-                    run.ledger.follow(number.path, factor, length.axis)
-
-
 def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """The channels and groups of a model, as the trace shows them.
 
@@ -279,7 +144,7 @@ def _channel_graph(
         groups=_groups(
             homes, axes, roles, reasons, _by_channel(run.ledger.approximate, classes)
         ),
-        refusals=_refusals(homes, axes, roles, reasons),
+        refusals=_refusals(homes, roles, reasons),
         bypassed=bypassed,
         blocks=_blocks(traced, bypassed),
     )
@@ -328,7 +193,7 @@ def _blocks(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
             and all(visit.left not in (None, visit.entered) for visit in visits)
             and any(path.startswith(f"{module}.") for path in weights)
             and all(
-                _is_inside(order, user, visits) for path in own for user in users[path]
+                is_inside(order, user, visits) for path in own for user in users[path]
             )
         ):
             found.append(module)
@@ -359,9 +224,6 @@ def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGra
         refusals=(*graph.refusals, *more),
     )
 
-
-MAKERS = {"zeros", "ones", "full", "empty", "rand", "randn", "expand", "new_zeros"}
-MAKERS |= {"new_ones", "new_full", "new_empty", "arange", "broadcast_to"}
 
 Homes = dict[tuple[Axis, ...], list[int]]
 
@@ -417,10 +279,7 @@ def _groups(
 
 
 def _refusals(
-    homes: Homes,
-    axes: Mapping[Axis, LabelArray],
-    roles: Mapping[Axis, Role],
-    reasons: Mapping[int, str],
+    homes: Homes, roles: Mapping[Axis, Role], reasons: Mapping[int, str]
 ) -> tuple[RefusedGroup, ...]:
     """What is worth telling: the channels that some layer makes."""
     counts: defaultdict[tuple[tuple[str, ...], str], int] = defaultdict(int)

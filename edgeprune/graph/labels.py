@@ -20,6 +20,7 @@ from edgeprune.graph.sizes import Path
 
 LabelArray = NDArray[np.int64]
 Shape = tuple[int, ...]
+Axis = tuple[str, int]  # dotted parameter path, axis
 
 
 @dataclass(frozen=True, slots=True)

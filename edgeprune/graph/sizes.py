@@ -7,7 +7,7 @@ tell a size that follows the network from one that somebody wrote down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +50,7 @@ class Size(int):
     origin: Origin | None
     comparisons: Comparisons
 
-    def __new__(
+    def __new__(  # noqa: D102
         cls, value: int, origin: Origin | None, comparisons: Comparisons
     ) -> Size:
         made = super().__new__(cls, value)
@@ -109,11 +109,14 @@ def held_numbers(model: nn.Module) -> dict[Path, int]:
         for name, value in vars(module).items():
             if name.startswith("_"):
                 continue
-            items = value if isinstance(value, tuple | list) else (value,)
-            for position, item in enumerate(items):  # pyright: ignore
-                if type(item) is int:
-                    inside = position if items is value else None
-                    found[path, name, inside] = item
+            if isinstance(value, tuple | list):
+                items: Sequence[Any] = value
+                places = dict(enumerate(items))
+            else:
+                places = {None: value}
+            for position, item in places.items():
+                if type(item) is int:  # neither a bool nor a size that is watched
+                    found[path, name, position] = item
     return found
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.groups import Axis, ChannelGraph, bypass
-from edgeprune.graph.labels import LabelArray
+from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.labels import Axis, LabelArray
 from edgeprune.graph.layers import layer_numbers
 from edgeprune.graph.sizes import Path, write_numbers_
 from edgeprune.graph.trace import (

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeprune.errors import PlanError
-from edgeprune.graph.groups import ChannelGraph, label
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.labelling import label
 from edgeprune.graph.labels import LabelArray, Ledger
 from edgeprune.graph.trace import Trace, first_line
 

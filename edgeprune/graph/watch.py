@@ -6,7 +6,7 @@ where each module was entered and left.
 
 from __future__ import annotations
 
-import sys
+import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -40,7 +40,11 @@ TORCH = f"{Path(torch.__file__).parent}/"
 HERE = f"{Path(__file__).parent}/"
 # A function of torch that is written in Python asks these whether to hand itself over
 # as a whole. It must not: the operators inside it are what is watched.
-ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+ASKED = (
+    "has_torch_function",
+    "has_torch_function_unary",
+    "has_torch_function_variadic",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,7 @@ class Watch(TorchFunctionMode):
             path: Size(value, AttributeSize(path), self.comparisons)
             for path, value in held_numbers(self._model).items()
         }
-        never = patch.multiple(
-            torch.nn.functional, **dict.fromkeys(ASKED, lambda *_: False)
-        )
+        never = patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, _never))
         with ExitStack() as stack:
             stack.enter_context(holding(self._model, numbers))
             stack.enter_context(never)
@@ -124,7 +126,7 @@ class Watch(TorchFunctionMode):
         result = func(*args, **kwargs)
         made = list(_since(graph, last))
         if made:
-            source = _user_frame(sys._getframe(1))
+            source = _user_frame(inspect.currentframe())
             given = whole_numbers((args, kwargs))
             for node in made:
                 node.meta.setdefault(SOURCE, source)
@@ -169,6 +171,10 @@ class Watch(TorchFunctionMode):
 SIZE_READERS = {torch.Tensor.size, torch.Tensor.shape.__get__}  # type: ignore[attr-defined]
 
 
+def _never(*_: object) -> bool:
+    return False
+
+
 def _graph() -> fx.Graph | None:
     mode = get_proxy_mode()
     return None if mode is None else mode.tracer.graph
@@ -184,7 +190,7 @@ def _node(value: Any) -> fx.Node | None:
 
 
 def _last(graph: fx.Graph | None) -> fx.Node | None:
-    return None if graph is None else graph._root._prev  # pyright: ignore
+    return None if graph is None else graph._root._prev  # pyright: ignore[reportPrivateUsage]
 
 
 def _since(graph: fx.Graph | None, last: fx.Node | None) -> Iterator[fx.Node]:
@@ -192,7 +198,7 @@ def _since(graph: fx.Graph | None, last: fx.Node | None) -> Iterator[fx.Node]:
     node = _last(graph)
     while node is not None and node is not last:
         yield node
-        node = node._prev  # pyright: ignore
+        node = node._prev  # pyright: ignore[reportPrivateUsage]
 
 
 def is_torch(filename: str) -> bool:

@@ -64,7 +64,7 @@ class State:
     figures: ModelFigures
     beside: Timing
     plans: tuple[Plan, ...] = ()
-    surgery: Surgery = Surgery()
+    surgery: Surgery = field(default_factory=Surgery)
 
 
 @dataclass

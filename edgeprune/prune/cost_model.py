@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeprune.graph.groups import Axis, ChannelGraph
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.labels import Axis
 from edgeprune.records import ModelFigures
 
 Widths = Mapping[str, int]

@@ -36,7 +36,6 @@ from edgeprune.records.run import (
     Step,
     Training,
 )
-
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 
 __all__ = [

@@ -17,7 +17,13 @@ from rich.progress import (
 from rich.table import Table
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.records import ChannelStep, GroupsReport, ModelFigures, RefusedGroup, RunReport
+from edgeprune.records import (
+    ChannelStep,
+    GroupsReport,
+    ModelFigures,
+    RefusedGroup,
+    RunReport,
+)
 from edgeprune.report.compare import Comparison
 from edgeprune.report.summary import (
     megabytes,

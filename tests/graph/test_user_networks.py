@@ -37,7 +37,9 @@ def test_the_groups_are_those_that_an_expert_would_name(name):
     graph = survey(model, inputs)
     found = {group.name: (group.size, group.granularity) for group in graph.groups}
     assert found == expected
-    assert {group.name for group in graph.groups if group.approximate} == set(approximate)
+    assert {group.name for group in graph.groups if group.approximate} == set(
+        approximate
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -47,7 +49,10 @@ def test_exact_groups_go_exactly(name):
     plan = random_plan(graph, 0)
     plan = Plan({k: v for k, v in plan.kept.items() if k not in approximate})
     pruned = run(apply(model, graph, plan), inputs)
-    assert relative_difference(pruned, run(zero_consumers(model, graph, plan), inputs)) < EXACT
+    assert (
+        relative_difference(pruned, run(zero_consumers(model, graph, plan), inputs))
+        < EXACT
+    )
     assert relative_difference(pruned, run(model, inputs)) > 1e-6
 
 

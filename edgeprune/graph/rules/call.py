@@ -112,7 +112,7 @@ class Call:
         origin = size.origin if isinstance(size, Size) else None
         if isinstance(origin, AttributeSize):
             self.ledger.follow(origin.path, factor, axis)
-        elif isinstance(origin, AxisSize) and factor.axes == {axis}:
+        elif isinstance(origin, AxisSize) and factor.axes == frozenset([axis]):
             for other in self._read(origin):
                 if other.labels.size == factor.labels.size:
                     pair = other.labels.ravel(), factor.labels.ravel()
@@ -137,7 +137,7 @@ class Call:
         value = self.values.get(origin.node)
         if not isinstance(value, Labels) or origin.axis >= len(value.shape):
             return []
-        return [item for item in value.factors if item.axes == {origin.axis}]
+        return [item for item in value.factors if item.axes == frozenset([origin.axis])]
 
 
 def bound_arguments(node: fx.Node) -> dict[str, Any]:

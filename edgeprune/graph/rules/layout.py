@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from edgeprune.graph.labels import Factor, LabelArray, Labels, Reason, Shape, meet
+from edgeprune.graph.labels import Factor, LabelArray, Labels, Reason, Shape
 from edgeprune.graph.rules.call import Call, bound_arguments
 from edgeprune.graph.rules.pointwise import elementwise
 from edgeprune.graph.sizes import AxisSize, Comparisons, Size
@@ -30,8 +29,8 @@ def reshape(call: Call) -> Labels:
     factors = [
         _refold(call, tensor, factor, segments, sizes) for factor in tensor.factors
     ]
-    for factor in factors:
-        for axis in factor.axes if factor is not None else ():
+    for factor in filter(None, factors):
+        for axis in factor.axes:
             call.sized(factor, axis, sizes[axis])
     return Labels.of(call.shape, factors)
 
@@ -139,7 +138,9 @@ def permute(call: Call) -> Labels:
 def transpose(call: Call) -> Labels:
     """Two axes exchanged."""
     order = list(range(len(call.tensor.shape)))
-    names = [name for name in ("dim0", "dim1", "axis0", "axis1") if name in call.arguments]
+    names = [
+        name for name in ("dim0", "dim1", "axis0", "axis1") if name in call.arguments
+    ]
     first, second = (call.axis(call.tensor, name) for name in names)
     order[first], order[second] = order[second], order[first]
     return _reordered(call, order)
@@ -150,10 +151,7 @@ def transpose_matrix(call: Call) -> Labels:
     return _reordered(call, list(range(len(call.tensor.shape)))[::-1])
 
 
-def _reordered(
-    call: Call, order: list[int], rest: Iterator[int] = iter(())
-) -> Labels:
-    order = [next(rest) if axis < 0 else axis for axis in order]
+def _reordered(call: Call, order: list[int]) -> Labels:
     factors = [
         factor.relaid(
             factor.labels.transpose(order), [order.index(axis) for axis in factor.axes]
@@ -178,7 +176,9 @@ def move_axes(call: Call) -> Labels:
     )
     moved = dict(zip(target, source, strict=True))
     rest = iter(axis for axis in range(ndim) if axis not in source)
-    return _reordered(call, [moved.get(axis, -1) for axis in range(ndim)], rest)
+    return _reordered(
+        call, [moved[axis] if axis in moved else next(rest) for axis in range(ndim)]
+    )
 
 
 def expand(call: Call) -> Labels:
@@ -199,8 +199,8 @@ def expand(call: Call) -> Labels:
     for axis, size in enumerate(sizes):
         if axis < missing or tensor.shape[axis - missing] != call.shape[axis]:
             factors.append(call.as_long_as(axis, size))
-    for factor in factors:
-        for axis in factor.axes if factor is not None else ():
+    for factor in filter(None, factors):
+        for axis in factor.axes:
             call.sized(factor, axis, sizes[axis] if sizes else None)
     return Labels.of(call.shape, factors)
 

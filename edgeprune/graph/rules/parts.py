@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -199,12 +200,12 @@ def select(call: Call) -> Labels:
     factors: list[Factor | None] = []
     for factor in tensor.factors:
         labels = factor.labels
-        if factor.axes == {axis}:
+        if factor.axes == frozenset([axis]):
             call.freeze(factor, "indexed by number")
         elif axis in factor.axes:
             labels = call.ledger.tie(labels, axis)
         moved = [other - (other > axis) for other in factor.axes - {axis}]
-        factors.append(factor.relaid(labels.take(0, axis), moved))
+        factors.append(factor.relaid(np.asarray(labels.take(0, axis)), moved))
     return Labels.of(call.shape, factors)
 
 
@@ -214,57 +215,68 @@ def unbind(call: Call) -> tuple[Labels, ...]:
     return (select(call),) * tensor.shape[call.axis(tensor)]
 
 
+@dataclass(frozen=True)
+class Picked:
+    """The axes of a tensor that are indexed by tensors of numbers.
+
+    Attributes:
+        shape: of what is picked.
+        places: for every other axis its place in the result.
+    """
+
+    axes: frozenset[int]
+    shape: Shape
+    places: dict[int, int]
+
+    @classmethod
+    def of(cls, call: Call, shape: Shape) -> Picked:
+        """Neighbouring indices put what they pick in their place, others in front."""
+        axes: list[int] = []
+        numbers: list[Shape] = []
+        axis = 0
+        for node in bound_arguments(call.node)["indices"]:
+            if node is None:
+                axis += 1
+                continue
+            value = node.meta["val"]
+            mask = value.dtype in (torch.bool, torch.uint8)
+            count = value.ndim if mask else 1
+            axes += range(axis, axis + count)
+            numbers.append((1,) if mask else tuple(value.shape))
+            axis += count
+        made = np.broadcast_shapes(*numbers)
+        rest = [axis for axis in range(len(shape)) if axis not in axes]
+        start = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+        places = {
+            axis: at + (len(made) if at >= start else 0) for at, axis in enumerate(rest)
+        }
+        lengths = [1] * (len(made) + len(rest))
+        lengths[start : start + len(made)] = made
+        for axis, place in places.items():
+            lengths[place] = shape[axis]
+        return cls(frozenset(axes), tuple(lengths), places)
+
+
 def index(call: Call) -> Labels:
     """Positions picked by tensors of numbers; other axes keep their channels."""
     tensor: Labels = call["self"]
-    picked: dict[int, Labels] = {}
-    axis = 0
-    bound = bound_arguments(call.node)["indices"]
-    for item, node in zip(call["indices"], bound, strict=True):
-        if item is None:
-            axis += 1
-            continue
-        mask = node.meta["val"].dtype in (torch.bool, torch.uint8)
-        for _ in range(len(item.shape) if mask else 1):
-            picked[axis] = item
-            axis += 1
-    for item in picked.values():
-        call.ledger.freeze_all(item, SILENT)
-    together = list(picked) == list(range(min(picked), max(picked) + 1))
-    numbers = np.broadcast_shapes(*_index_shapes(call))
-    rest = [axis for axis in range(len(tensor.shape)) if axis not in picked]
-    made, ndim = len(numbers), len(numbers) + len(rest)
-    start = min(picked) if together else 0
-    places = {axis: at + (made if at >= start else 0) for at, axis in enumerate(rest)}
+    for item in call["indices"]:
+        call.ledger.freeze_all(item or Labels(()), SILENT)
+    picked = Picked.of(call, tensor.shape)
     factors: list[Factor | None] = []
     for factor in tensor.factors:
         labels = factor.labels
-        if factor.axes <= picked.keys():
+        if factor.axes <= picked.axes:
             call.freeze(factor, "indexed by number")
             continue
-        for axis in factor.axes & picked.keys():
+        for axis in factor.axes & picked.axes:
             labels = call.ledger.tie(labels, axis)
-        shape = [1] * ndim
-        for axis, place in places.items():
+        shape = [1] * len(picked.shape)
+        for axis, place in picked.places.items():
             shape[place] = labels.shape[axis]
-        kept = [places[axis] for axis in factor.axes - picked.keys()]
+        kept = [picked.places[axis] for axis in factor.axes - picked.axes]
         factors.append(factor.relaid(labels.reshape(shape), kept))
-    lengths = [1] * ndim
-    for axis, place in places.items():
-        lengths[place] = tensor.shape[axis]
-    lengths[start : start + made] = numbers
-    return Labels.of(tuple(lengths), factors)
-
-
-def _index_shapes(call: Call) -> list[Shape]:
-    """The shapes of the tensors of numbers; a mask counts as what it picks."""
-    shapes: list[Shape] = []
-    for node in bound_arguments(call.node)["indices"]:
-        if node is not None:
-            value = node.meta["val"]
-            mask = value.dtype in (torch.bool, torch.uint8)
-            shapes.append((1,) if mask else tuple(value.shape))
-    return shapes
+    return Labels.of(picked.shape, factors)
 
 
 def index_put(call: Call) -> Labels:
@@ -290,7 +302,9 @@ def repeat(call: Call) -> Labels:
     for factor in tensor.factors:
         labels = factor.labels.reshape((1,) * missing + factor.labels.shape)
         axes = [axis + missing for axis in factor.axes]
-        labels = np.tile(labels, [times[a] if a in axes else 1 for a in range(len(times))])
+        labels = np.tile(
+            labels, [times[a] if a in axes else 1 for a in range(len(times))]
+        )
         factors.append(factor.relaid(labels, axes))
     return Labels.of(call.shape, factors)
 

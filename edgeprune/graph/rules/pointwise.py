@@ -56,7 +56,7 @@ def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
     """What lies along an axis is divided by what all of it adds up to."""
     factors: list[Factor | None] = []
     for factor in tensor.factors:
-        if factor.axes == {axis}:
+        if factor.axes == frozenset([axis]):
             call.approximate(factor, "normalised with the other channels")
             factors.append(factor)
         elif axis in factor.axes:
@@ -93,7 +93,9 @@ def extremum(call: Call) -> Labels | tuple[Labels, ...]:
 def positions(call: Call) -> Labels | tuple[Labels, ...]:
     """Numbers of positions: of channels they would change with every removal."""
     axis = call.get("dim")
-    axes = set(range(len(call.tensor.shape))) if axis is None else {call.axis(call.tensor)}
+    axes = (
+        set(range(len(call.tensor.shape))) if axis is None else {call.axis(call.tensor)}
+    )
     if any(factor.axes & axes for factor in call.tensor.factors):
         return call.refuse()
     return reduction(call)

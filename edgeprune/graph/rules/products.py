@@ -29,8 +29,7 @@ def einsum(call: Call) -> Labels:
     read, _, written = str(call["equation"]).replace(" ", "").partition("->")
     ranks = [len(tensor.shape) for tensor in tensors]
     operands = [
-        _spelled(text, rank)
-        for text, rank in zip(read.split(","), ranks, strict=True)
+        _spelled(text, rank) for text, rank in zip(read.split(","), ranks, strict=True)
     ]
     seen = [letter for letters in operands for letter in letters]
     if "->" not in str(call["equation"]):

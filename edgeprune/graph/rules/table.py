@@ -119,6 +119,16 @@ RULES: dict[str, Rule] = {
 }
 
 
+# What these make may carry channels although nothing that they are given does.
+MAKERS = frozenset(
+    _all(
+        "broadcast_to empty expand full new_empty new_full new_ones new_zeros ones "
+        "rand randn zeros",
+        pointwise.constant,
+    )
+)
+
+
 def rule_for(name: str) -> Rule:
     """The rule of an operator by its plain name."""
     return RULES.get(name, Call.refuse)

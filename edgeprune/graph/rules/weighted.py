@@ -48,7 +48,7 @@ def recurrent(call: Call) -> Labels | tuple[Labels, ...]:
     readers = {0, each} if call["bidirectional"] else {0}
     for index, weight in enumerate(call["params"]):
         for factor in weight.factors:
-            if found is not None and index in readers and factor.axes == {1}:
+            if found is not None and index in readers and factor.axes == frozenset([1]):
                 call.claim(factor, "input")
                 call.ledger.unite(found, factor.labels.ravel())
             else:
@@ -61,7 +61,7 @@ def embedding(call: Call) -> Labels:
     """A table's second axis becomes the last axis of what is looked up."""
     made: list[Factor] = []
     for factor in call["weight"].factors:
-        if factor.axes == {1}:
+        if factor.axes == frozenset([1]):
             labels = factor.labels.ravel()
             made.append(Factor.lying(labels, len(call.shape), len(call.shape) - 1))
         else:
@@ -158,9 +158,7 @@ def _same_offsets(
     return Labels(call.shape, _biased(call, made))
 
 
-def _whole_groups(
-    call: Call, inputs: LabelArray | None, outputs_each: int
-) -> Labels:
+def _whole_groups(call: Call, inputs: LabelArray | None, outputs_each: int) -> Labels:
     """Whole groups go: the weight's axis 0 is cut into them, axis 1 lies inside one.
 
     Depthwise convolution is this with one channel in each group.
