@@ -70,7 +70,7 @@ COMPRESS = ["compress", "--model", "tests.nets:small", "--data", "data.npz"]
         ),
         (
             [*COMPRESS[:2], "tests.nets:Branching", *COMPRESS[3:], "--budget-ms", "1"],
-            "cannot be traced",
+            "decides by the values",
         ),
         (
             [

@@ -37,7 +37,7 @@ def _trial(groups: Sequence[Group]) -> Plan:
     """
     kept: dict[str, tuple[int, ...]] = {}
     for index, group in enumerate(groups):
-        width = max(1, group.size // 2 - index % 5 * (group.size // 16))
+        width = max(1, group.size // 2 - index % 5 * max(1, group.size // 16))
         kept[group.name] = tuple(range(group.size - width, group.size))
     return Plan(kept)
 

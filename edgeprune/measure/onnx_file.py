@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from onnx import numpy_helper
 from torch import nn
 
@@ -58,11 +59,18 @@ def write_onnx(
         _name_output_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
-        message = (
-            f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}."
-        )
+        message = f"{type(model).__name__} cannot be written as ONNX: {_cause(error)}."
         raise ExportError(message) from error
     write_whole(path, proto.SerializeToString())
+
+
+def _cause(error: BaseException) -> str:
+    """The reason at the bottom of an exporter's chain of errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return "its code decides by the values of tensors, which a file cannot"
+    return first_line(error)
 
 
 def weights_of_nodes(path: Path) -> dict[str, str]:

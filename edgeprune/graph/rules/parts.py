@@ -90,8 +90,8 @@ def chunk(call: Call) -> tuple[Labels, ...]:
     axis = call.axis(tensor)
     lengths = [part.shape[axis] for part in call.node.meta["val"]]
     stated = call.given("split_sizes")
-    if len(stated) != len(lengths):
-        stated = [None] * len(lengths)
+    if not any(isinstance(size, Size) and size.origin for size in stated):
+        stated = [None] * len(lengths)  # reckoned from the whole: parts stay alike
     bounds = np.cumsum([0, *lengths]).tolist()
     return tuple(
         _cut(call, tensor, axis, span, size)

@@ -31,7 +31,7 @@ RULES: dict[str, Rule] = {
         "logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish "
         "mul multiply nan_to_num ne neg ones_like positive pow rand_like randn_like "
         "reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign "
-        "silu sin sinh softplus softshrink softsign sqrt square sub subtract tan tanh "
+        "silu sin sinh softplus softshrink sqrt square sub subtract tan tanh "
         "threshold to _to_copy true_divide trunc type_as where xlogy zero zeros_like",
         pointwise.elementwise,
     ),
@@ -82,7 +82,7 @@ RULES: dict[str, Rule] = {
     ),
     **_all("max min", pointwise.extremum),
     **_all("argmax argmin", pointwise.positions),
-    **_all("softmax log_softmax _softmax softmin", pointwise.softmax),
+    **_all("softmax log_softmax _softmax", pointwise.softmax),
     **_all("cumsum cumprod cummax sort argsort topk", pointwise.running),
     **_all("roll flip", pointwise.moved),
     **_all("cat concat concatenate", parts.concatenate),
