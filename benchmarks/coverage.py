@@ -174,7 +174,7 @@ def exactness(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Row:
     pruned = outputs(apply(model, replace(graph, inputs=inputs), plan), inputs)
     original = outputs(model, inputs)
     silenced = outputs(zero_consumers(model, graph, plan), inputs)
-    if pruned.shape != silenced.shape:  # as many boxes as the values call for
+    if not len(pruned) or pruned.shape != silenced.shape:  # boxes, if there are any
         return {"difference": None, "unpruned_difference": None}
     return {
         "difference": relative_difference(pruned, silenced),

@@ -411,6 +411,24 @@ class Shuffled(nn.Module):
         return self.head(F.relu(x).mean((2, 3)))
 
 
+class Keeping(nn.Module):
+    """Keeps what it has seen: a size, and a grid that it makes only once."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+        self.seen = None
+        self.grid = None
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.seen = x.shape[1]
+        if self.grid is None:
+            self.grid = torch.linspace(0, 1, x.shape[-1], dtype=x.dtype)
+        return self.head(F.relu(x * self.grid).mean((2, 3)))
+
+
 def image(channels=3, size=8, batch=2):
     return torch.randn(batch, channels, size, size)
 
@@ -510,6 +528,7 @@ NETWORKS = {
         {"convs.0": (8, 1), "squeeze": (4, 1)},
         (),
     ),
+    "keeping": (Keeping, lambda: (image(),), {"conv": (8, 1)}, ()),
     "partial": (
         Partial,
         lambda: (image(),),

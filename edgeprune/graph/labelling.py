@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,13 +21,21 @@ from edgeprune.graph.watch import Visit
 
 @dataclass
 class Labelling:
-    """One run of a traced network over labels."""
+    """One run of a traced network over labels.
+
+    Attributes:
+        widths: the axes of the network that this one was pruned from.
+        axes: the labels of every axis of every parameter.
+        values: the labels of every result.
+        calls: of each operator so far. Operators that change nothing, as `contiguous`
+            at times, are not in every trace, so that a count of all would differ.
+    """
 
     ledger: Ledger
     widths: Mapping[Axis, LabelArray]
     axes: dict[Axis, LabelArray] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
-    calls: int = 0
+    calls: Counter[str] = field(default_factory=Counter[str])
 
 
 def label(
@@ -123,9 +132,11 @@ def _call(run: Labelling, node: fx.Node) -> Any:
         for name, value in bound_arguments(node).items()
     }
     name = operator_name(node)
-    run.calls += 1
+    run.calls[name] += 1
     shape = result_shape(node)
-    call = Call(run.ledger, node, arguments, shape, run.values, f"{name} {run.calls}")
+    call = Call(
+        run.ledger, node, arguments, shape, run.values, f"{name} {run.calls[name]}"
+    )
     if not any(tensor.factors for tensor in call.tensors()) and name not in MAKERS:
         return call.refuse()  # nothing to freeze: as many results as it has
     return rule_for(name)(call)

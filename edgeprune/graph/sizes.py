@@ -58,6 +58,10 @@ class Size(int):
         made.comparisons = comparisons
         return made
 
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        """A copy is a plain number: code that keeps a size keeps no trace."""
+        return int, (int(self),)
+
     def _reckoned(self, value: Any) -> Any:
         if type(value) is int:
             return Size(value, None, self.comparisons)

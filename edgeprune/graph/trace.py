@@ -123,7 +123,13 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
             return list(tensors_in(functional_call(model, named, arguments)))
 
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
-    with evaluating(model), quiet(), torch.no_grad(), fakes or nullcontext():
+    with (
+        undisturbed(model),
+        evaluating(model),
+        quiet(),
+        torch.no_grad(),
+        fakes or nullcontext(),
+    ):
         weights = [
             sliced(tensor, cuts.get(path, {}))
             if fakes is None
@@ -190,6 +196,21 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """What the user's code keeps in its modules while it runs is forgotten again."""
+    held: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for own in map(vars, model.modules()):
+        kept = (own, own["_parameters"], own["_buffers"])
+        held += [(item, dict(item)) for item in kept]
+    try:
+        yield
+    finally:
+        for item, before in held:
+            item.clear()
+            item.update(before)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from onnx import numpy_helper
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole

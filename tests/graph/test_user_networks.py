@@ -56,6 +56,17 @@ def test_exact_groups_go_exactly(name):
     assert relative_difference(pruned, run(model, inputs)) > 1e-6
 
 
+def test_a_trace_leaves_nothing_in_the_model():
+    model, inputs, _, _ = prepared("keeping")
+    survey(model, inputs)
+    assert model.seen is None
+    assert model.grid is None
+    run(model, inputs)
+    survey(model, inputs)
+    assert type(model.seen) is int
+    assert type(model.grid) is torch.Tensor
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_group_may_go_down_to_one_channel(name):
     model, inputs, _, _ = prepared(name)

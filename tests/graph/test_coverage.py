@@ -1,0 +1,32 @@
+"""A network that worked goes on working: against the rows of the coverage study."""
+
+import json
+from unittest.mock import patch
+
+import pytest
+from torch import nn
+
+from benchmarks.coverage import ROWS, SMALL, build, inputs_for
+from edgeprune.graph.survey import survey
+
+KNOWN = json.loads(ROWS.read_text())
+FIRST_SEEN = {
+    name: row["channels"]
+    for name, row in KNOWN.items()
+    if row["task"] in {"classification", "segmentation"} and "channels" in row
+}
+# Numbers do not matter here, and those of the largest networks take a minute to draw.
+DRAWN = [name for name in dir(nn.init) if name.endswith("_") and name[0] != "_"]
+
+
+@pytest.mark.parametrize("name", FIRST_SEEN)
+def test_no_network_loses_channels_that_could_be_pruned(name):
+    undrawn = {draw: lambda tensor, *_, **__: tensor for draw in DRAWN}
+    with patch.multiple(nn.init, **undrawn):
+        model = build(name)
+    graph = survey(model, inputs_for(name, model, SMALL))
+    assert sum(group.positions for group in graph.groups) >= FIRST_SEEN[name]
+
+
+def test_the_study_covers_every_classification_network():
+    assert len(FIRST_SEEN) > 80
