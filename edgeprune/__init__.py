@@ -18,28 +18,36 @@ if TYPE_CHECKING:
     from edgeprune.api import Finished, compress
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
-    from edgeprune.records import Budget, RunReport
+    from edgeprune.graph.surgery import apply
+    from edgeprune.graph.survey import survey
+    from edgeprune.records import Budget, Plan, RunReport
     from edgeprune.report.files import read_report
 
 _HOMES = {
     "Budget": "edgeprune.records",
     "EdgepruneError": "edgeprune.errors",
     "Finished": "edgeprune.api",
+    "Plan": "edgeprune.records",
     "RunReport": "edgeprune.records",
+    "apply": "edgeprune.graph.surgery",
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
+    "survey": "edgeprune.graph.survey",
 }
 
 __all__ = [
     "Budget",
     "EdgepruneError",
     "Finished",
+    "Plan",
     "RunReport",
     "__version__",
+    "apply",
     "compress",
     "load",
     "read_report",
+    "survey",
 ]
 
 

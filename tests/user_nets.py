@@ -395,6 +395,26 @@ class Partial(nn.Module):
         return self.head(F.relu(self.point(x)).mean((2, 3)))
 
 
+class Scales(nn.Module):
+    """Parts of a held width, one after the other (Res2Net); halves of another (CSP)."""
+
+    def __init__(self):
+        super().__init__()
+        self.width, self.both = 3, 12
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.wide = nn.Conv2d(6, 12, 1)
+        self.convs = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        left, right = self.stem(x).split(self.both // 2, dim=1)
+        parts = torch.split(F.relu(self.wide(left * right)), self.width, 1)
+        found = []
+        for part, conv in zip(parts, self.convs, strict=False):
+            found.append(conv(part + found[-1] if found else part))
+        return self.head(torch.cat([*found, parts[-1]], 1).mean((2, 3)))
+
+
 class Shuffled(nn.Module):
     """A channel shuffle by views, groups a number that stands in the code."""
 
@@ -459,7 +479,18 @@ NETWORKS = {
         {"conv": (8, 1), "fc.0": (4, 1), "second": (10, 1)},
         ("second",),
     ),
-    "eca": (EfficientAttention, lambda: (image(),), {"second": (6, 1)}, ()),
+    "eca": (
+        EfficientAttention,
+        lambda: (image(),),
+        {"conv": (8, 1), "second": (6, 1)},
+        ("conv",),
+    ),
+    "scales": (
+        Scales,
+        lambda: (image(),),
+        {"stem": (6, 2), "wide": (3, 4), "convs.2": (3, 1)},
+        (),
+    ),
     "aspp": (
         Pyramid,
         lambda: (image(),),

@@ -264,8 +264,10 @@ def _held(
         if fixed and not spread and len(axes) == 1:
             reason = f"meets a tensor of fixed size {shape[axis]} at {where}"
             ledger.freeze(factor, Reason(reason))
-        elif fixed or spread:
-            labels = ledger.tie(labels, axis)
+        if fixed or spread:
+            labels = (
+                labels.take([0], axis) if len(axes) == 1 else ledger.tie(labels, axis)
+            )
             axes.remove(axis)
     return factor.relaid(labels, axes)
 

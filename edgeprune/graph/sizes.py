@@ -45,16 +45,27 @@ class Comparisons:
 
 
 class Size(int):
-    """An int with an origin; None where several sizes were reckoned together."""
+    """An int with an origin.
+
+    Attributes:
+        origin: None where it was reckoned.
+        sources: the sizes that it was reckoned from; itself where it was not.
+    """
 
     origin: Origin | None
+    sources: dict[Origin, int]
     comparisons: Comparisons
 
     def __new__(  # noqa: D102
-        cls, value: int, origin: Origin | None, comparisons: Comparisons
+        cls,
+        value: int,
+        origin: Origin | None,
+        comparisons: Comparisons,
+        sources: dict[Origin, int] | None = None,
     ) -> Size:
         made = super().__new__(cls, value)
         made.origin = origin
+        made.sources = {origin: value} if origin is not None else sources or {}
         made.comparisons = comparisons
         return made
 
@@ -62,34 +73,35 @@ class Size(int):
         """A copy is a plain number: code that keeps a size keeps no trace."""
         return int, (int(self),)
 
-    def _reckoned(self, value: Any) -> Any:
-        if type(value) is int:
-            return Size(value, None, self.comparisons)
-        return value
+    def _reckoned(self, value: Any, other: object = None) -> Any:
+        if type(value) is not int:
+            return value
+        more = other.sources if isinstance(other, Size) else {}
+        return Size(value, None, self.comparisons, {**self.sources, **more})
 
     def __add__(self, other: int) -> Any:
-        return self._reckoned(super().__add__(other))
+        return self._reckoned(super().__add__(other), other)
 
     def __sub__(self, other: int) -> Any:
-        return self._reckoned(super().__sub__(other))
+        return self._reckoned(super().__sub__(other), other)
 
     def __mul__(self, other: int) -> Any:
-        return self._reckoned(super().__mul__(other))
+        return self._reckoned(super().__mul__(other), other)
 
     def __floordiv__(self, other: int) -> Any:
-        return self._reckoned(super().__floordiv__(other))
+        return self._reckoned(super().__floordiv__(other), other)
 
     def __radd__(self, other: int) -> Any:
-        return self._reckoned(super().__radd__(other))
+        return self._reckoned(super().__radd__(other), other)
 
     def __rsub__(self, other: int) -> Any:
-        return self._reckoned(super().__rsub__(other))
+        return self._reckoned(super().__rsub__(other), other)
 
     def __rmul__(self, other: int) -> Any:
-        return self._reckoned(super().__rmul__(other))
+        return self._reckoned(super().__rmul__(other), other)
 
     def __rfloordiv__(self, other: int) -> Any:
-        return self._reckoned(super().__rfloordiv__(other))
+        return self._reckoned(super().__rfloordiv__(other), other)
 
     def __neg__(self) -> Any:
         return self._reckoned(super().__neg__())

@@ -162,6 +162,37 @@ print(json.dumps(right / len(held["y"])))
     assert json.loads(done.stdout) == pytest.approx(report.result.test_accuracy)
 
 
+def test_the_module_comes_back_without_the_run(finished):
+    _, folder = finished
+    torch.manual_seed(3)
+    restored = edgeprune.load(folder, Bottom(64))
+    with np.load(folder / "test.npz") as held, torch.no_grad():
+        found = restored(torch.from_numpy(held["x"])).argmax(1).numpy()
+        right = float((found == held["y"]).mean())
+    assert right == pytest.approx(edgeprune.read_report(folder).result.test_accuracy)
+    assert parameter_count(restored) <= 60_000
+
+
+def test_a_compressed_network_is_compressed_again(finished, trained):
+    first = finished[1]
+    arguments = [*MODEL]
+    arguments[arguments.index("--weights") + 1] = str(first)
+    done = command(
+        trained,
+        *("compress", *arguments, "--max-params", "30k", "--epochs", "2", "--pt2"),
+        *("--accuracy-floor", "0.3", "--out", "again"),
+    )
+    assert done.returncode == 0, done.stderr
+    report = edgeprune.read_report(trained / "again")
+    assert report.baseline.params == edgeprune.read_report(first).result.params
+    restored = edgeprune.load(trained / "again", Bottom(64))
+    assert parameter_count(restored) == report.result.params <= 30_000
+    program = torch.export.load(trained / "again" / "model.pt2").module()
+    with np.load(trained / "again" / "test.npz") as held, torch.no_grad():
+        x = torch.from_numpy(held["x"][:1])
+        torch.testing.assert_close(program(x), restored(x))
+
+
 def test_a_finished_run_is_not_overwritten(finished, trained):
     before = (finished[1] / "report.json").read_bytes()
     done = command(trained, "compress", *MODEL, "--max-macs", "2M", "--out", "run")

@@ -93,10 +93,28 @@ def chunk(call: Call) -> tuple[Labels, ...]:
     if not any(isinstance(size, Size) and size.origin for size in stated):
         stated = [None] * len(lengths)  # reckoned from the whole: parts stay alike
     bounds = np.cumsum([0, *lengths]).tolist()
+    spans = list(pairwise(bounds))
+    for size in (*call.given("split_size"), *call.given("split_sizes")):
+        _follow_sources(call, axis, spans[0], size)
     return tuple(
         _cut(call, tensor, axis, span, size)
-        for span, size in zip(pairwise(bounds), stated, strict=True)
+        for span, size in zip(spans, stated, strict=True)
     )
+
+
+def _follow_sources(
+    call: Call, axis: int, span: tuple[int, int], size: int | None
+) -> None:
+    """Numbers that a length was reckoned from, where they are that of a whole axis."""
+    if not isinstance(size, Size):
+        return
+    whole = (0, call.tensor.shape[axis])
+    for source, value in size.sources.items():
+        for place in (whole, span):
+            if value == place[1] - place[0]:
+                given = Size(value, source, size.comparisons)
+                _state(call, call.tensor, axis, place, given)
+                break
 
 
 def glu(call: Call) -> Labels:

@@ -69,18 +69,26 @@ def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
 
 def running(call: Call) -> Labels | tuple[Labels, ...]:
     """Each value depends on those before it: free along axes without channels."""
-    tensor, axis = call.tensor, call.axis(call.tensor)
-    if tensor.along(axis):
-        return call.refuse()
-    return _as_many(call, Labels(call.shape, tensor.factors))
+    return _as_many(call, _untouched(call, {call.axis(call.tensor)}))
 
 
 def moved(call: Call) -> Labels:
     """Roll, flip: positions moved along axes; free where they have no channels."""
-    tensor = call.tensor
-    axes = {axis % len(tensor.shape) for axis in call["dims"]}
-    touched = not axes or any(factor.axes & axes for factor in tensor.factors)
-    return call.refuse() if touched else Labels(call.shape, tensor.factors)
+    ndim = len(call.tensor.shape)
+    axes = {axis % ndim for axis in call["dims"]}
+    return _untouched(call, axes or set(range(ndim)))
+
+
+def _untouched(call: Call, axes: set[int]) -> Labels:
+    """The channels that do not lie along some axes; others are frozen."""
+    name = operator_name(call.node)
+    kept: list[Factor] = []
+    for factor in call.tensor.factors:
+        if factor.axes & axes:
+            call.freeze(factor, f"{name} is taken over them")
+        else:
+            kept.append(factor)
+    return Labels(call.shape, tuple(kept))
 
 
 def extremum(call: Call) -> Labels | tuple[Labels, ...]:

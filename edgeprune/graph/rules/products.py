@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgeprune.graph.labels import Factor, Labels, Shape, meet
 from edgeprune.graph.rules.call import Call
 from edgeprune.graph.rules.pointwise import normalised_along
@@ -43,10 +45,11 @@ def attention(call: Call) -> Labels:
     """Softmax of scaled products of queries and keys, times values."""
     query, key, value = call["query"], call["key"], call["value"]
     batch = tuple(f"_{index}" for index in range(len(query.shape) - 2, 0, -1))
-    shape = (*query.shape[:-1], key.shape[-2])
+    outer = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    shape = (*outer, query.shape[-2], key.shape[-2])
     letters = [(*batch, "q", "e"), (*batch, "k", "e")]
-    if query.shape[:-2] != key.shape[:-2]:
-        return call.refuse()  # grouped queries
+    if call.get("enable_gqa"):
+        return call.refuse()
     scores = product(call, [query, key], letters, (*batch, "q", "k"), shape)
     if call.get("scale") is None:
         for tensor in (query, key):

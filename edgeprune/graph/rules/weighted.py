@@ -71,7 +71,7 @@ def embedding(call: Call) -> Labels:
 
 def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
     """A kernel slid over an input, densely or in groups."""
-    inputs = _slid_over(call, call[name])
+    inputs, beside = _slid_over(call, call[name])
     for factor in call["weight"].factors:
         if factor.axes - {0, 1}:
             call.ledger.freeze(factor, SILENT)  # positions inside a kernel
@@ -81,19 +81,31 @@ def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
     match call.ledger.choose(call.name, way):
         case "dense":
             _contract(call, inputs, incoming)
-            return Labels(call.shape, _produced(call, outgoing, onto=1))
+            made = _produced(call, outgoing, onto=1)
+            return Labels(call.shape, (*made, *beside))
         case "whole":
             return _whole_groups(call, inputs, weight.shape[1] if outgoing else each[0])
         case _:
             return _same_offsets(call, inputs, incoming, outgoing)
 
 
-def _slid_over(call: Call, tensor: Labels) -> LabelArray | None:
-    """Channels on axis 1 of a convolution's input; along other axes none may be."""
+def _slid_over(call: Call, tensor: Labels) -> tuple[LabelArray | None, list[Factor]]:
+    """Channels on axis 1 of a convolution's input, and those that it is slid along.
+
+    A kernel slid along channels mixes neighbours: what is left has others.
+    """
+    along: list[Factor] = []
     for factor in tensor.factors:
-        if not factor.axes & {0, 1}:
+        if factor.axes & {0, 1}:
+            continue
+        same = all(tensor.shape[axis] == call.shape[axis] for axis in factor.axes)
+        if same and len(tensor.shape) == len(call.shape) and call.get("groups", 1) == 1:
+            call.approximate(factor, "a kernel is slid along them")
+            along.append(factor)
+        else:
             call.freeze(factor, "channels along an axis that is slid over")
-    return _channels(call, tensor, axis=len(tensor.shape) - len(call.shape) + 1)
+    axis = len(tensor.shape) - len(call.shape) + 1
+    return _channels(call, tensor, axis), along
 
 
 def _channels(call: Call, tensor: Labels, axis: int) -> LabelArray | None:
