@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from torch import fx, nn
@@ -230,14 +231,23 @@ Homes = dict[tuple[Axis, ...], list[int]]
 
 def _homes(axes: Mapping[Axis, LabelArray]) -> Homes:
     """Channels by the set of parameter axes that they live on, in network order."""
-    lives_on: defaultdict[int, list[Axis]] = defaultdict(list)
-    for axis, channels in axes.items():
-        for channel in dict.fromkeys(channels.tolist()):
-            lives_on[channel].append(axis)
-    homes: defaultdict[tuple[Axis, ...], list[int]] = defaultdict(list)
-    for channel, found in lives_on.items():
-        homes[tuple(found)].append(channel)
-    return dict(homes)
+    names = list(axes)
+    pairs = [
+        channels * len(names) + index for index, channels in enumerate(axes.values())
+    ]
+    channel, axis = np.divmod(np.unique(np.concatenate(pairs or [[]])), len(names) or 1)
+    starts = np.flatnonzero(np.diff(channel, prepend=-1))
+    homes: defaultdict[bytes, list[int]] = defaultdict(list)
+    found: dict[bytes, LabelArray] = {}
+    for start, end in pairwise([*starts.tolist(), len(channel)]):
+        lives_on = axis[start:end]
+        key = lives_on.tobytes()
+        found[key] = lives_on
+        homes[key].append(int(channel[start]))
+    return {
+        tuple(names[index] for index in found[key].tolist()): channels
+        for key, channels in homes.items()
+    }
 
 
 def _name(home: tuple[Axis, ...], roles: Mapping[Axis, Role]) -> str:

@@ -95,7 +95,6 @@ def operate_(model: nn.Module, surgery: Surgery) -> None:
         for path, cuts in cuts_of(surgery).items():
             tensor = aliases[path][0][2]
             smaller = sliced(tensor.detach(), cuts)
-            smaller = smaller.clone(memory_format=torch.contiguous_format)
             if isinstance(tensor, nn.Parameter):
                 smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
             for module, name, _ in aliases[path]:

@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
 from edgeprune.graph.watch import SOURCE, Visit, Watch, is_torch
 
@@ -114,45 +115,38 @@ def retrace(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> 
 def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
     state = state_of(model)
     leaves, structure = pytree.tree_flatten(inputs)
-    watch = Watch(model)
-
-    def forward(*flat: Any) -> list[Tensor]:
-        named = dict(zip(state, flat, strict=False))
-        arguments = pytree.tree_unflatten(list(flat[len(state) :]), structure)
-        with watch:
-            return list(tensors_in(functional_call(model, named, arguments)))
-
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
+    recorder = Recorder()
+    watch = Watch(model, recorder)
     with (
         undisturbed(model),
         evaluating(model),
         quiet(),
         torch.no_grad(),
+        enable_python_dispatcher(),
         fakes or nullcontext(),
     ):
         weights = [
-            sliced(tensor, cuts.get(path, {}))
-            if fakes is None
-            else _without_data(tensor, cuts.get(path, {}))
+            _weight(tensor, cuts.get(path, {}), fake=not by_value)
             for path, tensor in state.items()
         ]
-        flat = [*weights, *leaves]
         if fakes is not None:
-            flat[len(state) :] = [
-                fakes.from_tensor(item) if isinstance(item, Tensor) else item
-                for item in leaves
-            ]
-        module = make_fx(
-            forward,
-            pre_dispatch=True,
-            _allow_non_fake_inputs=True,
-            _error_on_data_dependent_ops=False,
-            _disable_torch_fn_metadata_mode=True,
-        )(*flat)
-    placeholders = module.graph.find_nodes(op="placeholder")
+            leaves = pytree.tree_map_only(Tensor, fakes.from_tensor, leaves)
+        owners = {
+            recorder.placeholder(weight).name: path
+            for path, weight in zip(state, weights, strict=True)
+        }
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                recorder.placeholder(leaf)
+        arguments = pytree.tree_unflatten(leaves, structure)
+        named = dict(zip(state, weights, strict=True))
+        with recorder, watch:
+            results = list(tensors_in(functional_call(model, named, arguments)))
+        recorder.output(results)
     return Trace(
-        graph=module.graph,
-        owners=dict(zip((node.name for node in placeholders), state, strict=False)),
+        graph=recorder.graph,
+        owners=owners,
         parameters=frozenset(name for name, _ in model.named_parameters()),
         visits=watch.visits,
         comparisons=watch.comparisons,
@@ -160,8 +154,12 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
     )
 
 
-def _without_data(tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]]) -> Tensor:
-    """A tensor like the kept part of another, under a mode that gives it no data."""
+def _weight(
+    tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]], *, fake: bool
+) -> Tensor:
+    """The kept part of a tensor; under a mode that gives it no data only its shape."""
+    if not fake:
+        return sliced(tensor, cuts)
     shape = list(tensor.shape)
     for axis, indices in cuts.items():
         shape[axis] = len(indices)

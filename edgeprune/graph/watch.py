@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
 
+from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import (
     AttributeSize,
     AxisSize,
@@ -62,15 +62,16 @@ class Visit:
 
 
 class Watch(TorchFunctionMode):
-    """Watches one run of a model under a tracer.
+    """Watches one run of a model that is recorded.
 
     Attributes:
         visits: the calls of every module that has parameters, by its path.
         comparisons: which sizes the code found to be equal.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, recorder: Recorder) -> None:
         super().__init__()
+        self._recorder = recorder
         self.visits: dict[str, list[Visit]] = {}
         self.comparisons = Comparisons()
         self._model = model
@@ -121,10 +122,11 @@ class Watch(TorchFunctionMode):
             return self._sizes(func, args, kwargs)
         if func.__name__ == "__get__":
             return func(*args, **kwargs)  # an attribute, no operator
-        graph = _graph()
-        last = _last(graph)
+        last = self._recorder.last
         result = func(*args, **kwargs)
-        made = list(_since(graph, last))
+        made = self._recorder.since(last)
+        if made:
+            self._recorder.recognise(result, made[0])
         if made:
             source = _user_frame(inspect.currentframe())
             given = whole_numbers((args, kwargs))
@@ -135,7 +137,7 @@ class Watch(TorchFunctionMode):
 
     def _sizes(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Lengths that remember the axis they were read from."""
-        result, node = func(*args, **kwargs), _node(args[0])
+        result, node = func(*args, **kwargs), self._recorder.known(args[0])
         if node is None:
             return result
         if isinstance(result, int):
@@ -150,7 +152,7 @@ class Watch(TorchFunctionMode):
     def _enter(self, module: nn.Module, arguments: Any) -> None:
         if module in self._paths:
             sole = arguments[0] if len(arguments) == 1 else None
-            self._entered.append(_node(sole))
+            self._entered.append(self._recorder.known(sole))
 
     def _leave(self, module: nn.Module, arguments: Any, result: Any) -> None:
         if module not in self._paths:
@@ -162,9 +164,9 @@ class Watch(TorchFunctionMode):
             and isinstance(result, Tensor)
             and sole.shape == result.shape
             and sole.dtype == result.dtype
-            and _node(sole) is entered
+            and self._recorder.known(sole) is entered
         )
-        visit = Visit(entered, _node(result) if alike else None)
+        visit = Visit(entered, self._recorder.known(result) if alike else None)
         self.visits.setdefault(self._paths[module], []).append(visit)
 
 
@@ -173,32 +175,6 @@ SIZE_READERS = {torch.Tensor.size, torch.Tensor.shape.__get__}  # type: ignore[a
 
 def _never(*_: object) -> bool:
     return False
-
-
-def _graph() -> fx.Graph | None:
-    mode = get_proxy_mode()
-    return None if mode is None else mode.tracer.graph
-
-
-def _node(value: Any) -> fx.Node | None:
-    """The node that a tensor is the result of."""
-    mode = get_proxy_mode()
-    if mode is None or not isinstance(value, Tensor):
-        return None
-    slot = get_proxy_slot(value, mode.tracer, None)
-    return None if slot is None else slot.proxy.node
-
-
-def _last(graph: fx.Graph | None) -> fx.Node | None:
-    return None if graph is None else graph._root._prev  # pyright: ignore[reportPrivateUsage]
-
-
-def _since(graph: fx.Graph | None, last: fx.Node | None) -> Iterator[fx.Node]:
-    """Nodes made after the one that was the last."""
-    node = _last(graph)
-    while node is not None and node is not last:
-        yield node
-        node = node._prev  # pyright: ignore[reportPrivateUsage]
 
 
 def is_torch(filename: str) -> bool:
