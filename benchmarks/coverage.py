@@ -398,7 +398,7 @@ def summary(rows: dict[str, Row]) -> list[str]:
             f"- Torch-Pruning 1.6.1 prunes {len(both)} of {len(both) + failed}: it "
             f"takes {theirs:.0f} s on these, edgeprune {ours:.0f} s "
             f"({ours / theirs:.2f} times as long)",
-            f"- of these, networks on which edgeprune prunes fewer channels: {len(fewer)}",
+            f"- of these, networks where edgeprune prunes fewer channels: {len(fewer)}",
         ]
     return [*lines, *COLUMNS.splitlines()]
 

@@ -4,6 +4,7 @@ from collections import OrderedDict, namedtuple
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 Pair = namedtuple("Pair", "scores features")
@@ -415,6 +416,38 @@ class Scales(nn.Module):
         return self.head(torch.cat([*found, parts[-1]], 1).mean((2, 3)))
 
 
+class Embedded(nn.Module):
+    """A learned table added to the features; a skip whose places are learned too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.table = nn.Embedding(4, 8)
+        self.offsets = nn.Conv2d(8, 18, 3, padding=1)
+        self.deform = torchvision.ops.DeformConv2d(8, 6, 3, padding=1)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = self.conv(x)
+        kind = (x.mean((1, 2, 3)) > 0).long()
+        x = F.relu(x + self.table(kind)[:, :, None, None])
+        return self.head(self.deform(x, self.offsets(x)).mean((2, 3)))
+
+
+class Gru(nn.Module):
+    """Convolution over a signal, then a GRU whose last state is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 8, 5, padding=2)
+        self.rnn = nn.GRU(8, 6, num_layers=2)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        _, last = self.rnn(self.conv(x).permute(2, 0, 1))
+        return self.head(last[-1])
+
+
 class Shuffled(nn.Module):
     """A channel shuffle by views, groups a number that stands in the code."""
 
@@ -560,6 +593,13 @@ NETWORKS = {
         (),
     ),
     "keeping": (Keeping, lambda: (image(),), {"conv": (8, 1)}, ()),
+    "embedded": (
+        Embedded,
+        lambda: (image(),),
+        {"conv": (8, 1), "deform": (6, 1)},
+        ("conv",),
+    ),
+    "gru": (Gru, lambda: (torch.randn(2, 2, 16),), {"conv": (8, 1)}, ()),
     "partial": (
         Partial,
         lambda: (image(),),

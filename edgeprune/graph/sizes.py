@@ -146,7 +146,10 @@ def write_numbers_(model: nn.Module, numbers: Mapping[Path, int]) -> None:
         else:
             items = list(vars(module)[name])
             items[position] = value
-            vars(module)[name] = type(vars(module)[name])(items)
+            kind = type(vars(module)[name])
+            vars(module)[name] = (
+                kind(*items) if hasattr(kind, "_fields") else kind(items)
+            )
 
 
 @contextmanager

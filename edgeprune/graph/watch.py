@@ -94,7 +94,7 @@ class Watch(TorchFunctionMode):
             stack.enter_context(never)
             for handle in (
                 register_module_forward_pre_hook(self._enter),
-                register_module_forward_hook(self._leave),
+                register_module_forward_hook(self._leave, with_kwargs=True),
             ):
                 stack.callback(handle.remove)
             self._inside = stack.pop_all()
@@ -127,7 +127,6 @@ class Watch(TorchFunctionMode):
         made = self._recorder.since(last)
         if made:
             self._recorder.recognise(result, made[0])
-        if made:
             source = _user_frame(inspect.currentframe())
             given = whole_numbers((args, kwargs))
             for node in made:
@@ -154,13 +153,16 @@ class Watch(TorchFunctionMode):
             sole = arguments[0] if len(arguments) == 1 else None
             self._entered.append(self._recorder.known(sole))
 
-    def _leave(self, module: nn.Module, arguments: Any, result: Any) -> None:
+    def _leave(
+        self, module: nn.Module, arguments: Any, named: Any, result: Any
+    ) -> None:
         if module not in self._paths:
             return
         entered = self._entered.pop()
         sole = arguments[0] if len(arguments) == 1 else None
         alike = (
             isinstance(sole, Tensor)
+            and not named
             and isinstance(result, Tensor)
             and sole.shape == result.shape
             and sole.dtype == result.dtype

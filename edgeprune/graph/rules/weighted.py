@@ -22,8 +22,6 @@ def transposed_convolution(call: Call) -> Labels:
 
 def deformable_convolution(call: Call) -> Labels:
     """As a convolution; what it is told about offsets and masks has a fixed length."""
-    if call["n_weight_grps"] != 1:
-        return call.refuse()
     for name in ("offset", "mask"):
         for factor in call[name].factors:
             call.freeze(factor, "offsets of a deformable convolution")
