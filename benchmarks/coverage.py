@@ -364,7 +364,7 @@ COLUMNS = """
   slices at zero; largest difference as a share of the largest output. `unpruned`: the
   same against the untouched original, which must differ
 - ONNX: the same pruned network in ONNX Runtime against PyTorch, float32
-- s: median seconds to find the groups and prune all by half, beside the peer's, in turns
+- s: median seconds to find the groups and prune all by half; the peer's, in turns
 """
 
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: one sentence, the right exit code."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from edgeprune import cli
 from edgeprune.report.files import write_report
 from tests.nets import small
 from tests.reports import figures, report
+
+QUICK = str(Path(__file__).parent / "quick.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +153,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 def test_the_profile_is_shown_and_printed_as_json(monkeypatch, capsys):
     arguments = ["profile", "--model", "tests.nets:small", "--input", "3x8x8"]
-    arguments += ["--target", str(Path(__file__).parent / "quick.toml")]
+    arguments += ["--target", QUICK]
     code, out, _ = run(monkeypatch, capsys, *arguments)
     assert code == 0
     assert "second" in out
@@ -162,3 +165,31 @@ def test_the_profile_is_shown_and_printed_as_json(monkeypatch, capsys):
     found = from_json(ProfileReport, out)
     assert found.figures.macs > 0
     assert found.figures.layers[0].latency_ms > 0
+
+
+def test_groups_are_shown_with_what_is_kept_and_why(monkeypatch, capsys):
+    model = ["--model", "tests.nets:HardCoded", "--input", "3x8x8"]
+    status, out, _ = run(monkeypatch, capsys, "groups", *model)
+    assert status == 0
+    assert "1 groups with 8 channels can be pruned." in out
+    assert "x.view(-1, 32)" in out
+    status, out, _ = run(monkeypatch, capsys, "groups", *model, "--json")
+    found = json.loads(out)
+    assert [group["name"] for group in found["groups"]] == ["first"]
+    assert found["groups"][0]["layers"] == ["first.weight"]
+    assert found["refused"][0]["latency_ms"] is None
+
+
+def test_groups_say_what_a_refusal_costs_when_timed(monkeypatch, capsys):
+    arguments = [
+        "--model",
+        "tests.nets:HardCoded",
+        "--input",
+        "3x8x8",
+        "--target",
+        QUICK,
+    ]
+    status, out, _ = run(monkeypatch, capsys, "groups", *arguments, "--timed", "--json")
+    assert status == 0
+    costs = {item["name"]: item["latency_ms"] for item in json.loads(out)["refused"]}
+    assert costs["second"] > 0

@@ -6,9 +6,10 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.groups import analyse
-from edgeprune.graph.surgery import apply
+from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.records import Plan
-from tests.nets import Bottom, HardCoded, Shared
+from tests.nets import Bottom, CifarResNet, HardCoded, Shared
+from tests.user_nets import Heads, LayerNorms, Partial, image
 
 IMAGE = (torch.randn(2, 3, 8, 8),)
 
@@ -106,3 +107,71 @@ def test_a_plan_that_would_silently_read_other_channels_is_refused():
         except PlanError:
             continue
         assert name == "second" or pruned.first.out_channels == 32
+
+
+def test_numbers_that_modules_hold_follow_the_channels():
+    heads, norms, partial = Heads(), LayerNorms(), Partial()
+    x = (image(),)
+    pruned = apply(heads, analyse(heads, x), Plan({"qkv": (1, 3)}))
+    assert (pruned.num_heads, heads.num_heads) == (2, 4)
+    pruned = apply(
+        norms, analyse(norms, x), Plan({"stem": (0, 1), "second": (0, 5, 6)})
+    )
+    assert pruned.norm.normalized_shape == (2,)
+    assert (pruned.groups.num_groups, pruned.groups.num_channels) == (3, 12)
+    pruned = apply(partial, analyse(partial, x), Plan({"stem": (0,), "stem#2": (1, 2)}))
+    assert pruned.touched == 1
+
+
+def test_one_number_for_two_kinds_of_channels_must_stay_one():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.width = 4
+            self.one = nn.Conv2d(3, 4, 3)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.one(x)
+            return self.head(x.view(-1, self.width, 36).mean(2) * self.width)
+
+    model = Twice()
+    graph = analyse(model, IMAGE)
+    pruned = apply(model, graph, Plan({"one": (0, 3)}))
+    assert pruned.width == 2
+
+
+def test_a_block_that_is_left_out_is_an_identity_and_frees_nothing_else():
+    model = CifarResNet(2).eval()
+    graph = analyse(model, IMAGE)
+    assert {"layer1.0", "layer1.1", "layer2.1", "layer3.1"} <= set(graph.blocks)
+    assert not {"layer2.0", "layer3.0", "conv1", "linear"} & set(graph.blocks)
+    pruned = apply(model, graph, Plan({}, bypassed=("layer1.1", "layer3.1")))
+    assert type(pruned.layer1[1]) is nn.Identity
+    assert not any(
+        name.startswith("layer3.1.") for name, _ in pruned.named_parameters()
+    )
+    with torch.no_grad():
+        x = IMAGE[0]
+        expected = model.layer3[0](model.layer2(model.layer1[0](_stem(model, x))))
+        expected = model.linear(expected.mean((2, 3)))
+    torch.testing.assert_close(pruned(x), expected)
+
+
+def _stem(model, x):
+    return torch.relu(model.bn1(model.conv1(x)))
+
+
+def test_a_module_that_changes_the_shape_is_no_block():
+    model = CifarResNet(2)
+    graph = analyse(model, IMAGE)
+    with pytest.raises(PlanError, match="no module of this network"):
+        apply(model, graph, Plan({}, bypassed=("layer2.0",)))
+
+
+def test_channels_of_a_block_that_is_left_out_cannot_be_planned():
+    model = CifarResNet(2)
+    graph = analyse(model, IMAGE)
+    name = next(g.name for g in graph.groups if g.name.startswith("layer1.1."))
+    with pytest.raises(PlanError, match="no prunable group"):
+        plan_surgery(model, graph, Plan({name: (0,)}, bypassed=("layer1.1",)))
