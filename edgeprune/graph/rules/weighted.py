@@ -58,6 +58,7 @@ def recurrent(call: Call) -> Labels | tuple[Labels, ...]:
 def embedding(call: Call) -> Labels:
     """A table's second axis becomes the last axis of what is looked up."""
     made: list[Factor] = []
+    call.ledger.freeze_all(call["indices"], SILENT)
     for factor in call["weight"].factors:
         if factor.axes == frozenset([1]):
             labels = factor.labels.ravel()
