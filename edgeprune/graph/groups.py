@@ -235,7 +235,9 @@ def _homes(axes: Mapping[Axis, LabelArray]) -> Homes:
     pairs = [
         channels * len(names) + index for index, channels in enumerate(axes.values())
     ]
-    channel, axis = np.divmod(np.unique(np.concatenate(pairs or [[]])), len(names) or 1)
+    ordered = np.sort(np.concatenate(pairs or [np.zeros(0, dtype=np.int64)]))
+    ordered = ordered[np.diff(ordered, prepend=-1) != 0]
+    channel, axis = np.divmod(ordered, max(len(names), 1))
     starts = np.flatnonzero(np.diff(channel, prepend=-1))
     homes: defaultdict[bytes, list[int]] = defaultdict(list)
     found: dict[bytes, LabelArray] = {}
