@@ -167,7 +167,7 @@ def _by_channel(remarks: Remarks, classes: LabelArray) -> dict[int, str]:
     """The first reason that is not silent, for each channel that has any."""
     reasons: dict[int, str] = {}
     for labels, reason in remarks:
-        for channel in np.unique(classes[labels]).tolist():
+        for channel in dict.fromkeys(classes[labels].tolist()):
             reasons[channel] = reasons.get(channel) or reason.text
     return reasons
 

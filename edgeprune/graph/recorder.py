@@ -15,7 +15,6 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils import _pytree as pytree
-from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class Recorder(ProxyTorchDispatchMode):
@@ -30,7 +29,7 @@ class Recorder(ProxyTorchDispatchMode):
     def __init__(self) -> None:
         super().__init__(None, "real", pre_dispatch=True)  # pyright: ignore[reportArgumentType]
         self.graph = fx.Graph()
-        self._nodes = WeakTensorKeyDictionary()
+        self._nodes: dict[int, tuple[fx.Node, Tensor]] = {}  # held: no id comes twice
 
     def placeholder(self, tensor: Tensor) -> fx.Node:
         """An input of the graph."""
@@ -41,7 +40,7 @@ class Recorder(ProxyTorchDispatchMode):
         if isinstance(value, Tensor) and self.known(value) is None:
             made = node.meta.get("val")
             if isinstance(made, Tensor) and made.shape == value.shape:
-                self._nodes[value] = node
+                self._nodes[id(value)] = node, value
 
     def output(self, tensors: list[Tensor]) -> None:
         """What the graph returns."""
@@ -49,7 +48,8 @@ class Recorder(ProxyTorchDispatchMode):
 
     def known(self, value: object) -> fx.Node | None:
         """The node that a tensor is the result of; None for anything else."""
-        return self._nodes.get(value) if isinstance(value, Tensor) else None
+        found = self._nodes.get(id(value)) if isinstance(value, Tensor) else None
+        return None if found is None else found[0]
 
     @property
     def last(self) -> fx.Node:
@@ -94,7 +94,7 @@ class Recorder(ProxyTorchDispatchMode):
         return node
 
     def _made(self, node: fx.Node, tensor: Tensor) -> fx.Node:
-        self._nodes[tensor] = node
+        self._nodes[id(tensor)] = node, tensor
         node.meta["val"] = _without_data(tensor)
         return node
 

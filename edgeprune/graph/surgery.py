@@ -205,8 +205,7 @@ def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, i
     """
     stays = np.ones(graph.channels, dtype=bool)
     for (parameter, axis), indices in kept_indices(graph, plan).items():
-        channels = graph.axes[parameter, axis]
-        stays[np.setdiff1d(channels, channels[indices])] = False
+        stays[np.delete(graph.axes[parameter, axis], indices)] = False
     modules = dict(model.named_modules())
     numbers: dict[Path, int] = {}
     for path, rows in graph.follows:
