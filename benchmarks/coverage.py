@@ -49,7 +49,7 @@ from tests.strategies import disturb_
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "coverage.json", HERE / "coverage.md"
 ROUNDS = 3
-LIMIT_S, PEER_LIMIT_S = 900, 120
+LIMIT_S, PEER_LIMIT_S = 900, 45
 MEMORY_GIB = 18
 LONG_S = 20  # after so long, one more round tells nothing new
 EXACT, EXPORTED = 1e-9, 1e-4
