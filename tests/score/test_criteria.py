@@ -14,6 +14,7 @@ from edgeprune.score.context import Context
 from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
 from tests.nets import Bottom, CifarResNet
 from tests.reference import filter_norms, loss_with_gate
+from tests.user_nets import NETWORKS
 
 BATCHES = TensorBatches(
     torch.randn(12, 3, 8, 8), torch.randint(0, 4, (12,)), Reading(5)
@@ -160,9 +161,32 @@ class Functional(nn.Module):
         return F.conv2d(self.first(x).relu(), self.kernel).mean((2, 3))
 
 
-def test_taylor_says_what_it_cannot_watch():
-    with pytest.raises(ScoreError, match="'kernel' is not the weight of a torch layer"):
-        score_channels("taylor", context_of(Functional()))
+def test_taylor_of_channels_that_no_layer_reads_is_that_of_their_weights():
+    model = Functional()
+    context = context_of(model)
+    scores = scores_of("taylor", context)["first"]
+    total = torch.zeros(8, dtype=torch.float64)
+    for x, y in context.batches:
+        loss = F.cross_entropy(model(x), y, reduction="sum")
+        (grad,) = torch.autograd.grad(loss, model.first.weight)
+        total += (model.first.weight * grad).double().flatten(1).sum(1).abs()
+    expected = total / sum(len(y) for _, y in context.batches)
+    torch.testing.assert_close(scores.double(), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["heads", "norms", "einsum", "functional", "tied", "gated", "selective"]
+)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_channels_of_every_kind_get_scores(criterion, name):
+    factory, inputs, _, _ = NETWORKS[name]
+    model = factory()
+    x = torch.cat([inputs()[0], inputs()[0]])
+    context = Context(model, analyse(model, (x,)), [(x, torch.arange(4))], samples=4)
+    for group in context.graph.groups:
+        scores = scores_of(criterion, context)[group.name]
+        assert scores.shape == (group.size,)
+        assert scores.max() > 0
 
 
 def test_norms_are_made_comparable_by_their_groups_mean():
