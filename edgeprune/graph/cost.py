@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import fx
 
@@ -101,10 +102,32 @@ def _layer(traced: Trace, node: fx.Node) -> LayerCost:
 
 
 def _product_macs(node: fx.Node) -> int:
-    if node.op != "call_function" or operator_name(node) not in PRODUCTS:
+    """Of products of two activations: size of the result times what is summed."""
+    if node.op != "call_function":
+        return 0
+    name, arguments = operator_name(node), bound_arguments(node)
+    if name == "scaled_dot_product_attention":
+        query, key = (result_shape(arguments[item]) for item in ("query", "key"))
+        scores = math.prod(query[:-1]) * key[-2]
+        return scores * query[-1] + math.prod(result_shape(node)) * key[-2]
+    if name == "einsum":
+        return math.prod(result_shape(node)) * _summed(arguments)
+    if name not in PRODUCTS:
         return 0
     first = [item for item in node.all_input_nodes if len(result_shape(item)) > 1]
     return math.prod(result_shape(node)) * result_shape(first[-2])[-1]
+
+
+def _summed(arguments: Mapping[str, Any]) -> int:
+    """How many products an einsum adds up for each element of its result."""
+    read, _, written = str(arguments["equation"]).replace(" ", "").partition("->")
+    lengths: dict[str, int] = {}
+    for text, tensor in zip(read.split(","), arguments["tensors"], strict=True):
+        before, _, after = text.partition("...")
+        shape = result_shape(tensor)
+        lengths |= dict(zip(before, shape, strict=False))
+        lengths |= dict(zip(after[::-1], shape[::-1], strict=False))
+    return math.prod(size for item, size in lengths.items() if item not in written)
 
 
 def _activation_peak(traced: Trace) -> int:

@@ -1,6 +1,8 @@
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
+from torch import nn
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
@@ -42,3 +44,18 @@ def test_activation_peak_of_a_chain_is_its_largest_neighbours():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 2, 1))
     peak = cost_of(model, 1, 3, 4, 4).activation_peak_bytes
     assert peak == (3 + 8) * 16 * 4
+
+
+def test_products_of_activations_are_counted():
+    class Products(nn.Module):
+        def forward(self, q, k, v):
+            a = F.scaled_dot_product_attention(q, k, v)
+            b = torch.einsum("bhld,bhsd->bhls", q, k)
+            c = torch.einsum("...ld,...sd->...ls", q, k)
+            return a, b, c, q @ k.transpose(-2, -1)
+
+    q, k = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8)
+    v = torch.randn(2, 3, 7, 4)
+    scores = 2 * 3 * 5 * 7 * 8
+    values = 2 * 3 * 5 * 7 * 4
+    assert count(trace(Products(), (q, k, v))).macs == 4 * scores + values
