@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple | set):
         for item in value:
             yield from tensors_in(item)
-    elif hasattr(value, "__dict__"):
+    elif is_dataclass(value):
         yield from tensors_in(vars(value))
 
 
