@@ -50,7 +50,7 @@ from tests.strategies import disturb_
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "coverage.json", HERE / "coverage.md"
 ROUNDS = 3
-LIMIT_S, PEER_LIMIT_S = 900, 45
+LIMIT_S, PEER_LIMIT_S = 900, 60
 MEMORY_GIB = 18
 LONG_S = 20  # after so long, one more round tells nothing new
 EXACT, EXPORTED = 1e-9, 1e-4
@@ -405,7 +405,8 @@ COLUMNS = """
   slices at zero; largest difference as a share of the largest output. `unpruned`: the
   same against the untouched original, which must differ
 - ONNX: the same pruned network in ONNX Runtime against PyTorch, float32
-- s: median seconds to find the groups and prune all by half; the peer's, in turns
+- s: median seconds to find the groups and prune all by half; the peer's, in turns.
+  `fails`: it raises an error or does not end within the study's patience of a minute
 """
 
 
