@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
+from edgeprune.graph.rules import operator_name, rule_for
+from edgeprune.graph.rules.pointwise import elementwise
 from edgeprune.graph.sizes import holding
 from edgeprune.graph.surgery import cuts_of, numbers_of, plan_surgery
-from edgeprune.graph.trace import Inputs, retrace
+from edgeprune.graph.trace import Inputs, Trace, retrace, source_line
 from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
 
@@ -20,14 +23,22 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
 
     A size written into `forward` does not show in labels. About half of each group is
     taken away and the model traced again without copying a weight; groups that break
-    are found by bisection and frozen, with the line that broke as the reason.
+    are found by bisection and frozen, with the line that broke as the reason. Groups
+    whose number is reckoned with are marked.
 
     Raises:
         TraceError: the model cannot be traced.
     """
     graph = analyse(model, inputs)
     reasons = _culprits(model, graph, list(graph.groups))
-    return refuse_groups(graph, reasons) if reasons else graph
+    graph = refuse_groups(graph, reasons) if reasons else graph
+    exact = [group for group in graph.groups if not group.approximate]
+    counted = _counted(model, graph, exact)
+    groups = tuple(
+        replace(group, approximate=group.approximate or counted.get(group.name, ""))
+        for group in graph.groups
+    )
+    return replace(graph, groups=groups)
 
 
 def _trial(groups: Sequence[Group]) -> Plan:
@@ -49,12 +60,7 @@ def _culprits(
     if not groups:
         return {}
     try:
-        surgery = plan_surgery(model, graph, _trial(groups))
-        cuts = cuts_of(surgery)
-        with holding(model, numbers_of(surgery)):
-            by_value = graph.traced.by_value
-            traced = retrace(model, graph.inputs, cuts, by_value=by_value)
-        verify(traced, graph, cuts)
+        _tried(model, graph, groups)
     except (PlanError, TraceError) as error:
         if len(groups) == 1:
             return {groups[0].name: str(error)}
@@ -65,3 +71,61 @@ def _culprits(
             found |= _culprits(model, graph, half)
         return found or {group.name: str(error) for group in groups}
     return {}
+
+
+def _tried(model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]) -> Trace:
+    """The trace of the model with about half of some groups.
+
+    Raises:
+        PlanError: it reads other channels.
+        TraceError: it does not run.
+    """
+    surgery = plan_surgery(model, graph, _trial(groups))
+    cuts = cuts_of(surgery)
+    with holding(model, numbers_of(surgery)):
+        by_value = graph.traced.by_value
+        traced = retrace(model, graph.inputs, cuts, by_value=by_value)
+    verify(traced, graph, cuts)
+    return traced
+
+
+def _counted(
+    model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]
+) -> dict[str, str]:
+    """Groups whose number the code reckons with, as in `x / x.shape[1] ** 0.5`."""
+    if not groups or graph.traced.by_value:
+        return {}
+    try:
+        line = _changed(graph.traced, _tried(model, graph, groups))
+    except (PlanError, TraceError):
+        line = None  # only together with others: `apply` will say so
+    if line is None:
+        return {}
+    if len(groups) == 1:
+        return {groups[0].name: f"their number is reckoned with at {line}"}
+    middle = len(groups) // 2
+    return {
+        **_counted(model, graph, groups[:middle]),
+        **_counted(model, graph, groups[middle:]),
+    }
+
+
+def _changed(before: Trace, after: Trace) -> str | None:
+    """The first line whose numbers, other than sizes, are not what they were."""
+    pairs = zip(_numbers(before), _numbers(after), strict=False)
+    return next((line for (line, old), (_, new) in pairs if old != new), None)
+
+
+def _numbers(traced: Trace) -> list[tuple[str, str]]:
+    """Numbers that values are reckoned with, in order, with their lines."""
+    found = list(traced.constants)
+    for node in traced.nodes:
+        if (
+            node.op != "call_function"
+            or rule_for(operator_name(node)) is not elementwise
+        ):
+            continue
+        numbers = [item for item in node.args if isinstance(item, int | float)]
+        if numbers:
+            found.append((source_line(node), f"{operator_name(node)} {numbers}"))
+    return found

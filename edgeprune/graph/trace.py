@@ -48,6 +48,7 @@ class Trace:
         parameters: the paths among them that are parameters.
         visits: for each module that could be left out, its calls.
         comparisons: which sizes the code found to be equal.
+        constants: the lines that make tensors of numbers, and the numbers.
         by_value: the code looks at values, so another input may take another way.
     """
 
@@ -56,6 +57,7 @@ class Trace:
     parameters: frozenset[str]
     visits: dict[str, list[Visit]]
     comparisons: Comparisons
+    constants: list[tuple[str, str]]
     by_value: bool
 
     @property
@@ -150,6 +152,10 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
         parameters=frozenset(name for name, _ in model.named_parameters()),
         visits=watch.visits,
         comparisons=watch.comparisons,
+        constants=[
+            (_shown(frame) if frame is not None else "", numbers)
+            for frame, numbers in watch.constants
+        ],
         by_value=by_value,
     )
 

@@ -67,6 +67,7 @@ class Watch(TorchFunctionMode):
     Attributes:
         visits: the calls of every module that has parameters, by its path.
         comparisons: which sizes the code found to be equal.
+        constants: what the code made tensors of, and where.
     """
 
     def __init__(self, model: nn.Module, recorder: Recorder) -> None:
@@ -74,6 +75,7 @@ class Watch(TorchFunctionMode):
         self._recorder = recorder
         self.visits: dict[str, list[Visit]] = {}
         self.comparisons = Comparisons()
+        self.constants: list[tuple[traceback.FrameSummary | None, str]] = []
         self._model = model
         self._paths = {
             module: path
@@ -122,6 +124,8 @@ class Watch(TorchFunctionMode):
             return self._sizes(func, args, kwargs)
         if func.__name__ == "__get__":
             return func(*args, **kwargs)  # an attribute, no operator
+        if func in CONSTANT_MAKERS:
+            self.constants.append((_user_frame(inspect.currentframe()), str(args)))
         last = self._recorder.last
         result = func(*args, **kwargs)
         made = self._recorder.since(last)
@@ -173,6 +177,9 @@ class Watch(TorchFunctionMode):
 
 
 SIZE_READERS = {torch.Tensor.size, torch.Tensor.shape.__get__}  # type: ignore[attr-defined]
+
+
+CONSTANT_MAKERS = {torch.tensor, torch.as_tensor, torch.scalar_tensor}
 
 
 def _never(*_: object) -> bool:

@@ -260,6 +260,20 @@ def test_channels_that_others_are_reckoned_with_are_marked(name):
     assert pruned(x).shape == (2, 5)
 
 
+COUNTED = {
+    "by a power": lambda x: x * x.shape[1] ** -0.5,
+    "by a tensor": lambda x: x / torch.sqrt(torch.tensor(x.shape[1])),
+    "by a mean of its own": lambda x: x + (x.sum((2, 3), keepdim=True) / x.size(1)),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_channels_whose_number_is_reckoned_with_are_marked(name):
+    model = Between(COUNTED[name], 8).eval()
+    (group,) = survey(model, (torch.randn(2, 3, 8, 8),)).groups
+    assert "their number is reckoned with at test_rules.py" in group.approximate
+
+
 STUCK = {
     "argmax of channels": (lambda x: x * x.argmax(1, keepdim=True), "argmax"),
     "cumsum of channels": (lambda x: x.cumsum(1), "cumsum"),
