@@ -21,8 +21,8 @@ from edgeprune.graph.layers import layer_numbers
 from edgeprune.graph.sizes import Path, write_numbers_
 from edgeprune.graph.trace import (
     evaluating,
-    failing_line,
     first_line,
+    pruned_failure,
     retrace,
     sliced,
     state_of,
@@ -70,7 +70,7 @@ def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
     left = _without(graph, plan.bypassed)
     validate(left, plan)
     kept = kept_indices(left, plan)
-    numbers = _followed(model, left, plan)
+    numbers = _followed(model, left, kept)
     numbers |= _layer_numbers(model, kept, numbers)
     return Surgery(
         tuple(
@@ -197,14 +197,16 @@ def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
     return bypass(graph, modules)
 
 
-def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, int]:
+def _followed(
+    model: nn.Module, graph: ChannelGraph, kept: Mapping[Axis, LabelArray]
+) -> dict[Path, int]:
     """The numbers that count channels, after the plan.
 
     Raises:
         PlanError: one number counts axes that the plan makes unequal.
     """
     stays = np.ones(graph.channels, dtype=bool)
-    for (parameter, axis), indices in kept_indices(graph, plan).items():
+    for (parameter, axis), indices in kept.items():
         stays[np.delete(graph.axes[parameter, axis], indices)] = False
     modules = dict(model.named_modules())
     numbers: dict[Path, int] = {}
@@ -271,10 +273,7 @@ def _run(model: nn.Module, pruned: nn.Module, graph: ChannelGraph) -> None:
         try:
             found = pruned(*inputs)
         except Exception as error:
-            line = failing_line(error)
-            place = f" at {line}" if line else ""
-            message = f"The pruned model does not run: {first_line(error)}{place}."
-            raise PlanError(message) from error
+            raise PlanError(pruned_failure(error)) from error
     before, after = (
         [tuple(tensor.shape) for tensor in tensors_in(value)]
         for value in (expected, found)

@@ -108,10 +108,14 @@ def retrace(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> 
     try:
         return _recorded(model, inputs, cuts, by_value=by_value)
     except Exception as error:
-        line = failing_line(error)
-        place = f" at {line}" if line else ""
-        message = f"The pruned model does not run: {first_line(error)}{place}."
-        raise TraceError(message) from error
+        raise TraceError(pruned_failure(error)) from error
+
+
+def pruned_failure(error: Exception) -> str:
+    """One sentence on a pruned model that does not run, with the user's line."""
+    line = failing_line(error)
+    place = f" at {line}" if line else ""
+    return f"The pruned model does not run: {first_line(error)}{place}."
 
 
 def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
