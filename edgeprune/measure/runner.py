@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from operator import truediv
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from edgeprune.errors import MeasurementError, TargetError
-from edgeprune.measure.worker import SENTINEL
+from edgeprune.measure.worker import SENTINEL, cpu_name
 from edgeprune.records import Machine, Timing
 from edgeprune.targets import Target
 from edgeprune.targets import Timing as Recipe
@@ -24,15 +29,33 @@ from edgeprune.targets import Timing as Recipe
 WORKER = Path(__file__).parent / "worker.py"
 TIMEOUT_S = 900
 BRIEF = Recipe(warmup=3, warmup_s=0.1, iterations=5, seconds=0.08, rounds=3)
+PROBE = Recipe(warmup=2, warmup_s=0.3, iterations=3, seconds=0.025, rounds=4)
 ONCE = Recipe(warmup=0, warmup_s=0.0, iterations=2, seconds=0.0, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTime:
-    """One operator as the runtime ran it."""
+    """One operator as the runtime ran it.
+
+    Attributes:
+        operator: its kind, such as Conv.
+        read: shape of its first input.
+        made: shape of its first output.
+    """
 
     name: str
     latency_ms: float
+    operator: str = ""
+    read: tuple[int, ...] = ()
+    made: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one model took, whole and by operator, in shares of a reference model."""
+
+    share: float
+    nodes: tuple[NodeTime, ...]
 
 
 class Runner(Protocol):
@@ -46,6 +69,14 @@ class Runner(Protocol):
 
     def profile(self, model: Path) -> list[NodeTime]:
         """The runtime's own time per operator, in the order in which they ran."""
+        ...
+
+    def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
+        """Many models, briefly: each whole and by operator, beside a reference."""
+        ...
+
+    def key(self) -> str:
+        """Device, runtime and settings: what must be equal for times to be."""
         ...
 
     def peak_memory(self, model: Path) -> int:
@@ -107,18 +138,39 @@ class HostRunner:
         ]
 
     def profile(self, model: Path) -> list[NodeTime]:
-        """Per-operator medians from ONNX Runtime's profiler."""
-        nodes = self._ask([model], "profile")["results"][0]["nodes"]
-        return [NodeTime(name, latency_ms) for name, latency_ms in nodes]
+        """Per-operator times from ONNX Runtime's profiler."""
+        return _nodes(self._ask([model], "profile")["results"][0]["nodes"])
+
+    def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
+        """All models in one child process, one after the other."""
+        job = {"reference": str(reference.resolve())}
+        results = self._ask(models, "probe", PROBE, job)["results"]
+        return [_probe(result) for result in results]
+
+    def key(self) -> str:
+        """This machine's processor, the runtime's version and the target's settings."""
+        runtime = self.target.runtime
+        return "|".join(
+            [
+                cpu_name() or platform.machine(),
+                f"onnxruntime {version('onnxruntime')}",
+                f"{runtime.provider} x{runtime.threads} {runtime.optimization}",
+            ]
+        )
 
     def peak_memory(self, model: Path) -> int:
         """Resident peak of a child that loads and runs just this model."""
         return int(self._ask([model], "time", ONCE)["process_peak_bytes"])
 
     def _ask(
-        self, models: Sequence[Path], mode: str, recipe: Recipe | None = None
+        self,
+        models: Sequence[Path],
+        mode: str,
+        recipe: Recipe | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         job = {
+            **more,
             **(recipe or self.target.timing).model_dump(),
             "mode": mode,
             "models": [str(path.resolve()) for path in models],
@@ -129,6 +181,38 @@ class HostRunner:
             "batch": self.batch,
         }
         return _read_answer(_run_worker(json.dumps(job)), models)
+
+
+def _probe(result: Mapping[str, Any]) -> Probe:
+    """Medians over the rounds of what each was beside the reference."""
+    reference = [statistics.median(samples) for samples in result["reference_ms"]]
+    whole = [statistics.median(samples) for samples in result["samples_ms"]]
+    rounds = zip(*map(_nodes, result["nodes"]), strict=True)
+    return Probe(
+        statistics.median(map(truediv, whole, reference)),
+        tuple(
+            replace(
+                same[0],
+                latency_ms=statistics.median(
+                    map(truediv, (node.latency_ms for node in same), reference)
+                ),
+            )
+            for same in rounds
+        ),
+    )
+
+
+def _nodes(nodes: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
+    return [
+        NodeTime(
+            node["name"],
+            node["ms"],
+            node["operator"],
+            tuple(node["read"]),
+            tuple(node["made"]),
+        )
+        for node in nodes
+    ]
 
 
 def _run_worker(job: str) -> str:

@@ -29,12 +29,10 @@ def main() -> None:
         import onnxruntime as ort
 
         pinned = pin(job["threads"])
-        stage = "load"
-        base = peak_rss()
-        loaded = [load(ort, np, model, job) for model in job["models"]]
         stage = "run"
-        run = profile if job["mode"] == "profile" else measure
-        results = run(loaded, job)
+        base = peak_rss()
+        runs = {"time": measure, "profile": profile, "probe": probe}
+        results = runs[job["mode"]](lambda *model: load(ort, np, job, *model), job)
         answer: dict[str, Any] = {
             "ok": True,
             "results": results,
@@ -58,7 +56,9 @@ def pin(threads: int) -> list[int]:
     return chosen
 
 
-def load(ort: Any, np: Any, model: str, job: dict[str, Any]) -> dict[str, Any]:
+def load(
+    ort: Any, np: Any, job: dict[str, Any], model: str, profiled: bool = False
+) -> dict[str, Any]:
     """A session and an input for it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
@@ -68,7 +68,7 @@ def load(ort: Any, np: Any, model: str, job: dict[str, Any]) -> dict[str, Any]:
         ort.GraphOptimizationLevel, job["optimization"]
     )
     options.log_severity_level = 3
-    if job["mode"] == "profile":
+    if profiled:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / "profile")
     start = time.perf_counter()
@@ -106,12 +106,13 @@ def repeat(loaded: dict[str, Any], least: int, seconds: float) -> list[float]:
     return samples
 
 
-def measure(loaded: list[dict[str, Any]], job: dict[str, Any]) -> list[dict[str, Any]]:
+def measure(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     """Warm up, then rounds in which the models take turns."""
+    loaded = [load(model) for model in job["models"]]
     warmups = [repeat(item, job["warmup"], job["warmup_s"]) for item in loaded]
     rounds: list[list[list[float]]] = [[] for _ in loaded]
     for _ in range(job["rounds"]):
-        for item, samples in zip(loaded, rounds, strict=True):
+        for item, samples in zip(loaded, rounds):
             samples.append(repeat(item, job["iterations"], job["seconds"]))
     return [
         {
@@ -120,32 +121,79 @@ def measure(loaded: list[dict[str, Any]], job: dict[str, Any]) -> list[dict[str,
             "load_ms": item["load_ms"],
             "provider": item["provider"],
         }
-        for item, samples, warmup in zip(loaded, rounds, warmups, strict=True)
+        for item, samples, warmup in zip(loaded, rounds, warmups)
     ]
 
 
-def profile(loaded: list[dict[str, Any]], job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Median ms of every operator that the runtime ran, in its own order."""
+def profile(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every operator that the runtime ran, in its own order, with its time."""
     found = []
-    for item in loaded:
-        repeat(item, job["warmup"] + job["iterations"], 0.0)
-        path = Path(item["session"].end_profiling())
-        events = json.loads(path.read_text())
-        path.unlink()
-        path.parent.rmdir()
-        durations: dict[str, list[float]] = {}
-        for event in events:
-            if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-                name = event["name"].removesuffix("_kernel_time")
-                durations.setdefault(name, []).append(event["dur"] / 1e3)
-        nodes = [[name, middle(values)] for name, values in durations.items()]
-        found.append({"nodes": nodes})
+    for model in job["models"]:
+        item = load(model, True)
+        repeat(item, job["warmup"], 0.0)
+        repeat(item, job["iterations"], job["seconds"])
+        found.append({"nodes": operators(item["session"], job["warmup"])})
     return found
 
 
-def middle(values: list[float]) -> float:
-    """The median, without the statistics module's import time on small boards."""
-    return sorted(values)[len(values) // 2]
+def probe(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each model whole and by operator, in turn with a reference model.
+
+    All of them several times over: what disturbs a machine lasts for seconds. One
+    model is held at a time, so that many fit on a small device.
+    """
+    reference = load(job["reference"])
+    repeat(reference, job["warmup"], job["warmup_s"])
+    found: list[dict[str, Any]] = [
+        {"reference_ms": [], "samples_ms": [], "nodes": []} for _ in job["models"]
+    ]
+    for _ in range(job["rounds"]):
+        for model, answer in zip(job["models"], found):
+            plain, watched = load(model), load(model, True)
+            for item, samples in (
+                (reference, answer["reference_ms"]),
+                (plain, answer["samples_ms"]),
+                (watched, []),
+            ):
+                repeat(item, job["warmup"], job["seconds"] / 3)  # fills the caches
+                samples.append(repeat(item, job["iterations"], job["seconds"]))
+            answer["nodes"].append(operators(watched["session"], job["warmup"]))
+    return found
+
+
+def operators(session: Any, warmup: int) -> list[dict[str, Any]]:
+    """What the profiler of a session saw, in the order of the first run.
+
+    The mean of the quicker three quarters: the profiler counts whole microseconds, so
+    a median would be off by half of one.
+    """
+    path = Path(session.end_profiling())
+    events = json.loads(path.read_text())
+    path.unlink()
+    path.parent.rmdir()
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["cat"] != "Node" or not event["name"].endswith("_kernel_time"):
+            continue
+        name, facts = event["name"][: -len("_kernel_time")], event["args"]
+        first = {
+            "name": name,
+            "operator": facts.get("op_name", ""),
+            "read": shape_of(facts.get("input_type_shape")),
+            "made": shape_of(facts.get("output_type_shape")),
+            "ms": [],
+        }
+        found.setdefault(name, first)["ms"].append(event["dur"] / 1e3)
+    for node in found.values():
+        ordered = sorted(node["ms"][warmup:])
+        quick = ordered[: max(1, len(ordered) * 3 // 4)]
+        node["ms"] = sum(quick) / len(quick)
+    return list(found.values())
+
+
+def shape_of(tensors: Any) -> list[int]:
+    """The shape of the first tensor in what the profiler says of several."""
+    return next((shape for item in tensors or [] for shape in item.values()), [])
 
 
 def peak_rss() -> int:
