@@ -32,6 +32,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise OutputError(f"Cannot write {path}: {error}.") from error
 
 
+def cache_folder() -> Path:
+    """Where measurements are kept for later runs: `EDGEPRUNE_CACHE`, or the user's."""
+    if said := os.environ.get("EDGEPRUNE_CACHE"):
+        return Path(said)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "edgeprune"
+
+
 def check_folder(folder: Path) -> None:
     """Refuse an output folder before any work if it could not be written later.
 

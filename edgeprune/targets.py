@@ -52,6 +52,22 @@ class Timing(_Table):
     rounds: Annotated[int, Field(ge=1)] = 5
 
 
+class Probing(Timing):
+    """How a latency table is measured: briefly, on many networks.
+
+    Attributes:
+        networks: that the table is fitted to.
+        checks: more of them, that its error is taken from.
+    """
+
+    warmup: Annotated[int, Field(ge=0)] = 2
+    iterations: Annotated[int, Field(ge=1)] = 3
+    seconds: Annotated[float, Field(ge=0)] = 0.025
+    rounds: Annotated[int, Field(ge=1)] = 4
+    networks: Annotated[int, Field(ge=4)] = 64
+    checks: Annotated[int, Field(ge=1)] = 8
+
+
 class Limits(_Table):
     """What the device has; None is unknown."""
 
@@ -82,6 +98,7 @@ class Target(_Table):
     runner: Literal["host", "none"]
     runtime: Runtime
     timing: Timing = Timing()
+    probing: Probing = Probing()
     limits: Limits = Limits()
     published: tuple[Published, ...] = ()
 

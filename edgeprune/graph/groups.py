@@ -22,6 +22,10 @@ from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
 
+STEP = 8  # positions: two vectors, or one, of every runtime in use
+MOST_WIDTHS = 16  # to choose from
+
+
 @dataclass(frozen=True)
 class Member:
     """One parameter axis that a group lives on.
@@ -62,6 +66,20 @@ class Group:
     def granularity(self) -> int:
         """How many output positions one channel spans on its producer."""
         return max(1, self.positions // self.size)
+
+    def widths(self) -> list[int]:
+        """Rising widths to choose from, its own last.
+
+        Runtimes compute channels in vectors, so what lies between is not faster:
+        multiples of 8 positions, or of 16 and more where these would be many.
+        """
+        unit = STEP
+        while self.positions // unit > MOST_WIDTHS:
+            unit *= 2
+        step = max(1, unit // self.granularity)
+        narrow = [self.size // 4, self.size // 2] if self.size <= 2 * step else []
+        widths = {*range(step, self.size, step), *narrow, self.size} - {0}
+        return sorted(widths)
 
     @property
     def positions(self) -> int:

@@ -23,13 +23,12 @@ from typing import Any, Protocol
 from edgeprune.errors import MeasurementError, TargetError
 from edgeprune.measure.worker import SENTINEL, cpu_name
 from edgeprune.records import Machine, Timing
-from edgeprune.targets import Target
+from edgeprune.targets import Probing, Target
 from edgeprune.targets import Timing as Recipe
 
 WORKER = Path(__file__).parent / "worker.py"
 TIMEOUT_S = 900
 BRIEF = Recipe(warmup=3, warmup_s=0.1, iterations=5, seconds=0.08, rounds=3)
-PROBE = Recipe(warmup=2, warmup_s=0.3, iterations=3, seconds=0.025, rounds=4)
 ONCE = Recipe(warmup=0, warmup_s=0.0, iterations=2, seconds=0.0, rounds=1)
 
 
@@ -73,6 +72,11 @@ class Runner(Protocol):
 
     def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
         """Many models, briefly: each whole and by operator, beside a reference."""
+        ...
+
+    @property
+    def probing(self) -> Probing:
+        """How the target wants many models to be timed."""
         ...
 
     def key(self) -> str:
@@ -144,8 +148,13 @@ class HostRunner:
     def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
         """All models in one child process, one after the other."""
         job = {"reference": str(reference.resolve())}
-        results = self._ask(models, "probe", PROBE, job)["results"]
+        results = self._ask(models, "probe", self.probing, job)["results"]
         return [_probe(result) for result in results]
+
+    @property
+    def probing(self) -> Probing:
+        """The target's own recipe."""
+        return self.target.probing
 
     def key(self) -> str:
         """This machine's processor, the runtime's version and the target's settings."""

@@ -39,6 +39,7 @@ class Variants:
 
     Attributes:
         reference: the file at full widths.
+        quick: whether files can be cut to size.
     """
 
     def __init__(
@@ -55,19 +56,33 @@ class Variants:
         del proto.graph.initializer[:]
         del proto.graph.value_info[:]
         self._skeleton = proto
-        self._cuttable = self._try_to_cut(_halved(graph))
+        self.quick = self._can_cut(_halved(graph))
+
+    def structure(self) -> str:
+        """What the time depends on: operators, how they hang together, and shapes."""
+        nodes = [
+            (
+                node.op_type,
+                sorted(str(item) for item in node.attribute),
+                list(node.input),
+                list(node.output),
+            )
+            for node in self._skeleton.graph.node
+        ]
+        shapes = {name: value.shape for name, value in self._arrays.items()}
+        return repr((nodes, sorted(shapes.items())))
 
     def write(self, plan: Plan, name: str) -> Path:
         """The network under a plan as `name`.onnx."""
         path = self._folder / f"{name}.onnx"
-        if self._cuttable:
+        if self.quick:
             write_whole(path, self._cut(plan).SerializeToString())
         else:
             pruned = apply(self._model, self._graph, plan)
             write_onnx(pruned, self._inputs, path)
         return path
 
-    def _try_to_cut(self, plan: Plan) -> bool:
+    def _can_cut(self, plan: Plan) -> bool:
         """Whether what is cut has the shapes of what is exported."""
         pruned = apply(self._model, self._graph, plan)
         path = self._folder / "exported.onnx"

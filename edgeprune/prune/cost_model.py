@@ -1,96 +1,290 @@
-"""What a network of given widths would cost: counts exactly, milliseconds roughly.
+"""What a network of given widths and blocks costs: counts exactly, time by the table.
 
-The milliseconds are an estimate that steers the search; every plan is measured.
+The same costs come in two forms: `predict` for one plan, and `pieces` for the solver,
+which needs every cost as a sum of tables over the widths of one or two groups.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.labels import Axis
-from edgeprune.records import ModelFigures
+from edgeprune.prune.blocks import Block
+from edgeprune.records import LatencyTable, ModelFigures
+from edgeprune.records.latency import Floats, Place, inside
 
 Widths = Mapping[str, int]
+Costs = dict[str, Floats]
+FLOAT_BYTES = 4
+GRID = 2  # groups whose widths make a table; more are taken along a line
+RESOURCES = ("latency_ms", "macs", "params")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted cost of one choice of widths."""
+    """Predicted cost of one choice of widths and blocks."""
 
     latency_ms: float
     macs: float
     params: float
     size_bytes: float
+    memory_bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Width:
+    """A parameter axis as a sum over groups: base + each group's positions."""
+
+    base: float
+    positions: tuple[tuple[str, float], ...]  # of a channel of each group
+
+    def at(self, widths: Mapping[str, float]) -> float:
+        """The length of the axis."""
+        return self.base + sum(each * widths[name] for name, each in self.positions)
+
+
+FIXED = Width(1.0, ())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something whose cost depends on two widths at most: an operator, a weight.
+
+    Attributes:
+        owner: the parameter that it belongs to; it goes with the module around it.
+        cost: from pairs of widths, shape (n,) each, to costs.
+    """
+
+    owner: str
+    resource: str
+    read: Width
+    made: Width
+    cost: Callable[[Floats, Floats], Floats]
+
+
+@dataclass
+class Piece:
+    """Costs as a table over the widths of one or two groups, or of none.
+
+    Attributes:
+        groups: whose widths are the axes of the tables.
+        blocks: with any of which it goes.
+        slopes: what each position of further groups adds, by the width of the first
+            group; for layers that read a concatenation.
+    """
+
+    groups: tuple[str, ...]
+    blocks: tuple[str, ...]
+    further: tuple[tuple[str, float], ...] = ()
+    costs: Costs = field(default_factory=dict)
+    slopes: Costs = field(default_factory=dict)
 
 
 class CostModel:
-    """Cost as a function of group widths.
-
-    A layer's MACs and time shrink with the kept share of its input and output axes.
+    """Cost as a function of widths and blocks.
 
     Args:
-        baseline: the network that the graph describes, measured, with its layers.
-        shapes: of every parameter, by path.
+        graph: of the network that is pruned; it may have been pruned before.
+        table: of the original network.
+        original: the original network's figures: what the table's shares are of.
+        figures: of the network that is pruned, with its layers.
+        shapes: of its parameters, by path.
+        blocks: modules that may go.
     """
 
     def __init__(
         self,
         graph: ChannelGraph,
-        baseline: ModelFigures,
+        table: LatencyTable,
+        *,
+        original: ModelFigures,
+        figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
+        blocks: Sequence[Block] = (),
     ) -> None:
-        self._owned = _owned(graph)
-        self._length = {axis: len(channels) for axis, channels in graph.axes.items()}
-        self._sizes = {group.name: group.size for group in graph.groups}
-        self._shapes = shapes
-        self._baseline = baseline
-        timed = sum(layer.latency_ms or 0.0 for layer in baseline.layers)
-        total = baseline.summary.median_ms
-        # The profiler slows the run a little: bring its shares to the measured total.
-        self._per_layer = {
-            layer.name: (
-                layer.macs,
-                (layer.latency_ms or 0.0) * total / max(timed, 1e-9),
-            )
-            for layer in baseline.layers
-        }
-        self._other_ms = 0.0 if timed else total
+        self.graph, self.table, self.blocks = graph, table, tuple(blocks)
+        self.sizes = {group.name: group.size for group in graph.groups}
+        self._figures, self._shapes = figures, shapes
+        self._original_ms = original.latency_ms
+        self._widths = _axis_widths(graph)
+        self._operators = [
+            item for item in table.operators if item.layer in shapes or not item.layer
+        ]
 
-    def predict(self, widths: Widths) -> Prediction:
+    def predict(self, widths: Widths, bypassed: Collection[str] = ()) -> Prediction:
         """Cost at these widths; a group that is not named keeps its size."""
-        latency_ms, macs = self._other_ms, 0.0
-        for name, (layer_macs, layer_ms) in self._per_layer.items():
-            share = self._share(name, 0, widths) * self._share(name, 1, widths)
-            latency_ms += layer_ms * share
-            macs += layer_macs * share
+        chosen = {**self.sizes, **widths}
+        macs = sum(
+            layer.macs
+            * self._share((layer.name, 0), chosen)
+            * self._share((layer.name, 1), chosen)
+            for layer in self._figures.layers
+            if not inside(layer.name, bypassed)
+        )
         params = sum(
-            math.prod(shape)
-            * math.prod(self._share(name, axis, widths) for axis in range(len(shape)))
+            math.prod(self._width((name, axis)).at(chosen) for axis in range(len(shape)))
             for name, shape in self._shapes.items()
+            if not inside(name, bypassed)
         )
-        overhead = self._baseline.size_bytes - 4 * self._baseline.params
-        return Prediction(latency_ms, macs, params, overhead + 4 * params)
+        gone = {item.layer for item in self.table.operators} - {
+            item.layer for item in self._operators
+        }
+        share = self.table.share(
+            lambda place: self._width(place).at(chosen),
+            FLOAT_BYTES * params,
+            (*bypassed, *gone),
+        )
+        return Prediction(
+            share * self._original_ms, macs, params, self.size_of(params)
+        )
 
-    def _share(self, parameter: str, axis: int, widths: Widths) -> float:
+    def size_of(self, params: float) -> float:
+        """Bytes of the file with so many parameters."""
+        overhead = self._figures.size_bytes - FLOAT_BYTES * self._figures.params
+        return overhead + FLOAT_BYTES * params
+
+    def pieces(self, steps: Mapping[str, Sequence[int]], params: float) -> list[Piece]:
+        """All costs over the widths that a solver may choose from.
+
+        Args:
+            params: about how many parameters will be left: it decides how much of
+                them comes from memory in every call.
+        """
+        missed = self.table.missed(FLOAT_BYTES * params)
+        found: dict[tuple[object, ...], Piece] = {}
+        for part in self._parts(missed):
+            piece = self._piece(part, steps)
+            key = (piece.groups, piece.blocks, piece.further)
+            whole = found.setdefault(
+                key, Piece(piece.groups, piece.blocks, piece.further)
+            )
+            for mine, other in (
+                (whole.costs, piece.costs),
+                (whole.slopes, piece.slopes),
+            ):
+                for resource, values in other.items():
+                    mine[resource] = mine.get(resource, 0.0) + values
+        return list(found.values())
+
+    def _parts(self, missed: float) -> list[Part]:
+        """Operators with their time, layers with their MACs, parameters."""
+        parts: list[Part] = []
+        for item in self._operators:
+
+            def time(read: Floats, made: Floats, item=item) -> Floats:
+                shares = self.table.times(item, read, made, missed)
+                return shares * self._original_ms
+
+            read, made = (
+                Width(self.table.block, ()) if place is None else self._width(place)
+                for place in (item.read, item.made)
+            )
+            parts.append(Part(item.layer, "latency_ms", read, made, time))
+        for layer in self._figures.layers:
+            made, read = self._width((layer.name, 0)), self._width((layer.name, 1))
+            each = layer.macs / (made.at(self.sizes) * read.at(self.sizes))
+            parts.append(Part(layer.name, "macs", read, made, _product(each)))
+        for name, shape in self._shapes.items():
+            made, read = (
+                self._width((name, axis)) if axis < len(shape) else FIXED
+                for axis in (0, 1)
+            )
+            parts.append(
+                Part(name, "params", read, made, _product(math.prod(shape[2:])))
+            )
+        return parts
+
+    def _piece(self, part: Part, steps: Mapping[str, Sequence[int]]) -> Piece:
+        blocks = tuple(
+            block.name for block in self.blocks if inside(part.owner, (block.name,))
+        )
+        read, made = part.read, part.made
+        both = (*read.positions, *made.positions)
+        names = tuple(dict.fromkeys(name for name, _ in both))
+        if len(names) <= GRID:
+            grids = np.meshgrid(*(steps[name] for name in names), indexing="ij")
+            at = dict(zip(names, (grid.astype(float).ravel() for grid in grids), strict=True))
+            shape = tuple(len(steps[name]) for name in names)
+            values = part.cost(_over(read, at, shape), _over(made, at, shape))
+            return Piece(names, blocks, costs={part.resource: values.reshape(shape)})
+        return self._sloped(part, blocks, steps)
+
+    def _sloped(
+        self, part: Part, blocks: tuple[str, ...], steps: Mapping[str, Sequence[int]]
+    ) -> Piece:
+        """Many groups on one side: a straight line in their sum, for each width of the other."""
+        read, made = part.read, part.made
+        first, many, cost = made, read, part.cost
+        if len(made.positions) > 1:
+            first, many = read, made
+
+            def cost(many: Floats, first: Floats) -> Floats:
+                return part.cost(first, many)
+
+        if read.positions == made.positions:
+            first = FIXED
+
+            def cost(many: Floats, first: Floats) -> Floats:
+                return part.cost(many, many)
+
+        elif len(first.positions) > 1:
+            first = Width(first.at(self.sizes), ())
+        names = tuple(name for name, _ in first.positions)
+        chosen = steps[names[0]] if names else [1]
+        at = {name: np.array(chosen, float) for name in names}
+        widths = _over(first, at, (len(chosen),))
+        whole = many.at(self.sizes)
+        top, half = (cost(np.full(len(widths), size), widths) for size in (whole, whole / 2))
+        slope = (top - half) / (whole / 2)
+        shape = (len(chosen),) if names else ()
+        return Piece(
+            names,
+            blocks,
+            many.positions,
+            {part.resource: (top - slope * (whole - many.base)).reshape(shape)},
+            {part.resource: slope.reshape(shape)},
+        )
+
+    def _width(self, place: Place) -> Width:
+        if place in self._widths:
+            return self._widths[place]
+        parameter, axis = place
+        shape = self._shapes.get(parameter, ())
+        return Width(float(shape[axis]) if axis < len(shape) else 1.0, ())
+
+    def _share(self, place: Place, chosen: Widths) -> float:
         """The kept share of one parameter axis."""
-        key = (parameter, axis)
-        if key not in self._owned:
-            return 1.0
-        gone = sum(
-            count * (1 - widths.get(group, self._sizes[group]) / self._sizes[group])
-            for group, count in self._owned[key].items()
-        )
-        return 1 - gone / self._length[key]
+        width = self._width(place)
+        return width.at(chosen) / width.at(self.sizes)
 
 
-def _owned(graph: ChannelGraph) -> dict[Axis, dict[str, int]]:
-    """How many indices of each parameter axis belong to each group."""
-    owned: dict[Axis, dict[str, int]] = {}
+def _product(each: float) -> Callable[[Floats, Floats], Floats]:
+    return lambda read, made: each * read * made
+
+
+def _over(width: Width, at: Mapping[str, Floats], shape: tuple[int, ...]) -> Floats:
+    """A width at every point of a grid, flattened."""
+    base = np.full(math.prod(shape), width.base)
+    return base + sum(each * at[name] for name, each in width.positions)
+
+
+def _axis_widths(graph: ChannelGraph) -> dict[Place, Width]:
+    """Every parameter axis that groups have a part of."""
+    owned: dict[Place, list[tuple[str, float]]] = {}
     for group in graph.groups:
         for member in group.members:
             count = int((member.channel_of >= 0).sum())
-            owned.setdefault((member.parameter, member.axis), {})[group.name] = count
-    return owned
+            place = (member.parameter, member.axis)
+            owned.setdefault(place, []).append((group.name, count / group.size))
+    sizes = {group.name: group.size for group in graph.groups}
+    return {
+        place: Width(
+            len(graph.axes[place]) - sum(each * sizes[name] for name, each in positions),
+            tuple(positions),
+        )
+        for place, positions in owned.items()
+    }

@@ -8,6 +8,7 @@ from edgeprune.records.json import (
     from_json,
     to_json,
 )
+from edgeprune.records.latency import LatencyTable, OperatorTime
 from edgeprune.records.measurement import (
     ChannelStep,
     LayerCost,
@@ -49,10 +50,12 @@ __all__ = [
     "GroupsReport",
     "HeldNumber",
     "KeptIndices",
+    "LatencyTable",
     "LayerCost",
     "Machine",
     "Memory",
     "ModelFigures",
+    "OperatorTime",
     "Parity",
     "Plan",
     "ProfileReport",

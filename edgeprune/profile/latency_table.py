@@ -1,0 +1,153 @@
+"""Measure a network's latency table: probes at other widths, a fit, a check, a cache.
+
+The table is kept on disk under the network's structure, the device and its runtime,
+so that a second run of the same network measures nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from torch import nn
+
+from edgeprune.errors import MeasurementError
+from edgeprune.files import cache_folder, write_whole
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import kept_indices
+from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.measure.onnx_file import weights_of_nodes
+from edgeprune.measure.variants import Variants
+from edgeprune.profile.fit import Fit, Sample, fit, predict
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import LatencyTable, Plan, from_json, to_json
+from edgeprune.records.latency import Place
+
+VERSION = 1  # of what is measured and how it is fitted
+BATCH = 16  # networks on the device at once
+SLOW = 4  # times fewer probes of a network whose every variant has to be exported
+NEAR = 0.35  # how far one group's share may be from that of its network
+FEWEST = 0.1  # share of a group's channels
+
+
+def measure_latency_table(
+    model: nn.Module, graph: ChannelGraph, bench: Bench, progress: Progress = SILENT
+) -> LatencyTable:
+    """The table of a network on a target, from the disk or measured now.
+
+    Raises:
+        ExportError: the network cannot be written as ONNX at other widths.
+        MeasurementError: it cannot be timed.
+    """
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=bench.folder) as held:
+        variants = Variants(model, graph, bench.inputs, Path(held))
+        key = _key(variants, bench)
+        path = cache_folder() / "latency" / f"{key}.json"
+        if (known := _read(path)) is not None:
+            return known
+        recipe = bench.runner.probing
+        count, checks = recipe.networks, recipe.checks
+        if not variants.quick:
+            count = math.ceil(count / SLOW)
+        plans = draw_plans(graph, count + checks, seed=0)
+        progress.start("latency table", len(plans))
+        samples = probe(model, graph, variants, plans, bench, progress)
+        layers = weights_of_nodes(variants.reference)
+    found = fit(samples[:count], layers)
+    table = LatencyTable(
+        key=key,
+        block=found.block,
+        cache_bytes=found.cache_bytes if math.isfinite(found.cache_bytes) else 1e15,
+        operators=found.operators,
+        probes=count,
+        errors=errors_of(found, samples[count:]),
+        seconds=time.perf_counter() - start,
+    )
+    progress.finish(
+        f"{count} networks, {len(table.operators)} operators, error of {checks} others "
+        f"{table.median_error:.1%} (median)"
+    )
+    write_whole(path, to_json(table, indent=None))
+    return table
+
+
+def probe(
+    model: nn.Module,
+    graph: ChannelGraph,
+    variants: Variants,
+    plans: Sequence[Plan],
+    bench: Bench,
+    progress: Progress = SILENT,
+) -> list[Sample]:
+    """Time a network under plans, a batch of files at a time."""
+    shapes = parameter_shapes(model)
+    samples: list[Sample] = []
+    for start in range(0, len(plans), BATCH):
+        batch = plans[start : start + BATCH]
+        paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(batch)]
+        probes = bench.runner.probe(paths, variants.reference)
+        for plan, found in zip(batch, probes, strict=True):
+            widths = widths_under(graph, plan)
+            size = 4 * sum(
+                math.prod(widths.get((name, axis), size) for axis, size in enumerate(shape))
+                for name, shape in shapes.items()
+            )
+            samples.append(Sample(widths, size, found))
+            progress.advance()
+    return samples
+
+
+def errors_of(found: Fit, samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Relative errors of a fit for networks that it has not seen."""
+    whole = np.array([sample.probe.share for sample in samples])
+    return tuple((predict(found, samples) / whole - 1).tolist())
+
+
+def widths_under(graph: ChannelGraph, plan: Plan) -> dict[Place, int]:
+    """The length of every parameter axis under a plan."""
+    kept = kept_indices(graph, plan)
+    whole = {axis: len(channels) for axis, channels in graph.axes.items()}
+    return whole | {axis: len(indices) for axis, indices in kept.items()}
+
+
+def draw_plans(graph: ChannelGraph, count: int, *, seed: int) -> list[Plan]:
+    """Random widths; in every other network, all groups near one share.
+
+    Which channels stay does not matter for time: the first ones do.
+    """
+    rng = np.random.default_rng(seed)
+    plans: list[Plan] = []
+    for number in range(count):
+        share = rng.uniform(FEWEST, 1.0)
+        kept: dict[str, tuple[int, ...]] = {}
+        for group in graph.groups:
+            low, high = (
+                (share - NEAR, share + NEAR) if number % 2 else (share / 2, 1.0)
+            )
+            wanted = float(np.clip(rng.uniform(low, high), FEWEST, 1.0)) * group.size
+            width = min(group.widths(), key=lambda step: abs(step - wanted))
+            if width < group.size:
+                kept[group.name] = tuple(range(width))
+        plans.append(Plan(kept))
+    return plans
+
+
+def _key(variants: Variants, bench: Bench) -> str:
+    runner = bench.runner
+    parts = (str(VERSION), variants.structure(), runner.key(), repr(runner.probing))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> LatencyTable | None:
+    try:
+        return from_json(LatencyTable, path.read_bytes())
+    except (OSError, ValidationError):
+        return None
