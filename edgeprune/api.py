@@ -28,7 +28,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.bench import Bench
 from edgeprune.measure.runner import runner_for
-from edgeprune.pipeline import Job, Outcome, Run, check_job
+from edgeprune.pipeline import Job, Outcome, Run, check_job, reach_of
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
@@ -36,6 +36,7 @@ from edgeprune.records import (
     DataFacts,
     GroupsReport,
     PrunableGroup,
+    Reach,
     RunReport,
     Surgery,
 )
@@ -49,6 +50,7 @@ from edgeprune.workload import (
     load_weights_,
 )
 
+BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -82,7 +84,8 @@ def compress(
         model: a module, or a description as for `--model`.
         data: a description as for `--data`, or (train, validation, test) loaders or
             data sets of (input, class).
-        budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb.
+        budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
+            max_memory_mb.
         out: folder of the run's files; a new one under runs/ by default.
         settings: any other setting of the command line, with underscores.
 
@@ -130,7 +133,7 @@ def groups_settings(
     """
     notes: tuple[str, ...] = ()
     if timed:
-        graph = profile_settings(settings, progress).graph
+        graph = profile_settings(settings, progress)[0].graph
     else:
         model, inputs = _model_and_inputs(settings)
         graph = survey(model, inputs)
@@ -165,8 +168,13 @@ def _model_and_inputs(settings: Settings) -> tuple[nn.Module, Inputs]:
     return model, example_inputs(shape, batch, settings.seed)
 
 
-def profile_settings(settings: Settings, progress: Progress) -> Profile:
+def profile_settings(
+    settings: Settings, progress: Progress, *, reach: bool = False
+) -> tuple[Profile, Reach | None]:
     """Profile a network on a target; needs no data and writes nothing.
+
+    Args:
+        reach: measure the latency table, for what pruning can reach.
 
     Raises:
         EdgepruneError: the model or the target is refused.
@@ -176,7 +184,8 @@ def profile_settings(settings: Settings, progress: Progress) -> Profile:
     runner = runner_for(target, seed=settings.seed, batch=len(inputs[0]))
     with tempfile.TemporaryDirectory() as held:
         bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
-        return profile_network(model, bench, progress)
+        profile = profile_network(model, bench, progress)
+        return profile, reach_of(profile, bench, progress) if reach else None
 
 
 def load_workload(settings: Settings, progress: Progress) -> Workload:
@@ -324,8 +333,9 @@ def _report(
                 outcome.parity, (MODEL_FILE, INT8_FILE), strict=False
             )
         ),
-        channel_step=outcome.profile.step,
+        latency_model=journal.latency_model,
         scores=journal.scores,
+        sensitivity=journal.sensitivity,
         attempts=tuple(journal.attempts),
         steps=tuple(journal.steps),
         training=tuple(journal.training),
@@ -348,7 +358,7 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
     )
     asked = ", ".join(
         f"--{name.replace('_', '-')} {value:,}"
-        for name in ("budget_ms", "max_macs", "max_params", "max_size_mb")
+        for name in BUDGETS
         if (value := getattr(settings, name)) is not None
     )
     untouched = not outcome.result.plans

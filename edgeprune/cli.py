@@ -146,6 +146,13 @@ def compress(
             help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS
         ),
     ] = None,
+    max_memory_mb: Annotated[
+        float | None,
+        typer.Option(
+            help="Activations that are alive at once, in 10^6 bytes.",
+            rich_help_panel=BUDGETS,
+        ),
+    ] = None,
     accuracy_floor: Annotated[
         float | None,
         typer.Option(
@@ -217,7 +224,8 @@ def compress(
     settings = load_settings(given, Path.cwd())
     if settings.budget == type(settings.budget)():
         message = (
-            "give a budget: --budget-ms, --max-macs, --max-params or --max-size-mb"
+            "give a budget: --budget-ms, --max-macs, --max-params, --max-size-mb or "
+            "--max-memory-mb"
         )
         raise typer.BadParameter(message)
     with _showing(quiet=quiet) as (console, progress):
@@ -241,7 +249,7 @@ def compress(
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 
-RENDERING = {"as_json", "quiet", "timed"}
+RENDERING = {"as_json", "quiet", "timed", "reach"}
 
 
 @app.command()
@@ -253,6 +261,14 @@ def profile(
     input_shape: Input = None,
     batch: Batch = None,
     target: Target = None,
+    reach: Annotated[
+        bool,
+        typer.Option(
+            "--reach",
+            help="Measure the latency table and show how fast pruning can make it.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
     seed: Seed = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -270,16 +286,13 @@ def profile(
         from edgeprune.records import ProfileReport, to_json
         from edgeprune.report.terminal import ProfileView, show_profile
 
-        found = profile_settings(settings, progress)
+        found, reached = profile_settings(settings, progress, reach=reach)
         if as_json:
-            typer.echo(
-                to_json(ProfileReport(found.figures, found.step, found.graph.refusals))
-            )
+            report = ProfileReport(found.figures, found.graph.refusals, reached)
+            typer.echo(to_json(report))
             return
         name = settings.model or "the embedded meter reader"
-        view = ProfileView(
-            name, settings.target, found.figures, found.step, found.graph
-        )
+        view = ProfileView(name, settings.target, found.figures, found.graph, reached)
         show_profile(Console(), view)
 
 

@@ -93,6 +93,7 @@ class Settings(BaseModel):
     max_macs: Count | None = None
     max_params: Count | None = None
     max_size_mb: Positive | None = None
+    max_memory_mb: Positive | None = None
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
     criterion: str = "taylor"
@@ -106,12 +107,12 @@ class Settings(BaseModel):
     @property
     def budget(self) -> Budget:
         """The upper limits."""
-        size = self.max_size_mb
         return Budget(
             latency_ms=self.budget_ms,
             macs=self.max_macs,
             params=self.max_params,
-            size_bytes=None if size is None else round(size * MEGABYTE),
+            size_bytes=_bytes(self.max_size_mb),
+            memory_bytes=_bytes(self.max_memory_mb),
         )
 
     def floor(self, baseline_accuracy: float) -> float:
@@ -120,6 +121,10 @@ class Settings(BaseModel):
             return self.accuracy_floor
         drop = DEFAULT_DROP if self.max_drop is None else self.max_drop
         return max(0.0, baseline_accuracy - drop / 100)
+
+
+def _bytes(megabytes: float | None) -> int | None:
+    return None if megabytes is None else round(megabytes * MEGABYTE)
 
 
 def load_settings(given: dict[str, Any], folder: Path) -> Settings:

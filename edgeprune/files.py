@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 from edgeprune.errors import OutputError
 
 PUBLIC = 0o644  # mkstemp makes files that only their owner may read
@@ -33,11 +35,10 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where measurements are kept for later runs: `EDGEPRUNE_CACHE`, or the user's."""
-    if said := os.environ.get("EDGEPRUNE_CACHE"):
-        return Path(said)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "edgeprune"
+    """What later runs can use again is kept here; `EDGEPRUNE_CACHE` moves it."""
+    return Path(
+        os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune")
+    )
 
 
 def check_folder(folder: Path) -> None:

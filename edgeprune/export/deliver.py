@@ -11,7 +11,8 @@ from edgeprune.export.parity import compare_with_file, prove_parity
 from edgeprune.export.quantize import quantize
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.bench import Bench, Exported
-from edgeprune.records import ModelFigures, Parity, Quantisation
+from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.records import ModelFigures, Parity, Quantisation, Timing
 from edgeprune.workload import accuracy
 
 NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
@@ -45,6 +46,15 @@ def add_test_accuracy(
 ) -> ModelFigures:
     """The one reading of the test split."""
     return replace(figures, test_accuracy=accuracy(OnnxModel(path), splits.test))
+
+
+def with_denormals(item: Exported, bench: Bench) -> tuple[Timing, Timing]:
+    """The timing with denormal weights, beside that of the file without them."""
+    path = item.path.with_name(f"{item.path.stem}.denormals.onnx")
+    write_onnx(item.model, bench.inputs, path, flush=False)
+    before, after = bench.compare([replace(item, path=path), item])
+    path.unlink()
+    return before, after
 
 
 def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8:

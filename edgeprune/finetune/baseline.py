@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
-import platformdirs
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.errors import OutputError
-from edgeprune.files import write_whole
+from edgeprune.files import cache_folder, write_whole
 from edgeprune.finetune.loop import Recipe, train
 from edgeprune.progress import Progress
 
@@ -42,13 +39,6 @@ def trained_example(
     except OutputError:
         progress.finish(f"{path.parent} cannot be written: trained anew next time")
     return trained
-
-
-def cache_folder() -> Path:
-    """Where baselines are kept; `EDGEPRUNE_CACHE` moves it."""
-    return Path(
-        os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune")
-    )
 
 
 def _contiguous(model: nn.Module) -> dict[str, torch.Tensor]:

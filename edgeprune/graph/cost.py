@@ -33,17 +33,11 @@ PRODUCTS = {"matmul", "bmm", "mm", "addmm", "baddbmm"}
 
 @dataclass(frozen=True)
 class Cost:
-    """A network's counted cost.
-
-    Attributes:
-        activation_peak_bytes: most bytes alive at once in float32 when operators run
-            in traced order and free their inputs as soon as they can.
-    """
+    """A network's counted cost."""
 
     layers: tuple[LayerCost, ...]
     macs: int
     params: int
-    activation_peak_bytes: int
 
 
 def count(traced: Trace) -> Cost:
@@ -61,7 +55,6 @@ def count(traced: Trace) -> Cost:
         layers=layers,
         macs=sum(layer.macs for layer in layers) + products,
         params=sum(params.values()),
-        activation_peak_bytes=_activation_peak(traced),
     )
 
 
@@ -128,36 +121,3 @@ def _summed(arguments: Mapping[str, Any]) -> int:
         lengths |= dict(zip(before, shape, strict=False))
         lengths |= dict(zip(after[::-1], shape[::-1], strict=False))
     return math.prod(size for item, size in lengths.items() if item not in written)
-
-
-def _activation_peak(traced: Trace) -> int:
-    """Liveness over the traced order; views and in-place results share their input."""
-    nodes = [node for node in traced.nodes if node.op != "output"]
-    last_use = {
-        source: index
-        for index, node in enumerate(traced.nodes)
-        for source in node.all_input_nodes
-    }
-    alive = peak = 0
-    for index, node in enumerate(nodes):
-        if node.name in traced.owners:
-            continue
-        alive += _bytes(node)
-        peak = max(peak, alive)
-        done = {*node.all_input_nodes, node}
-        alive -= sum(
-            _bytes(item)
-            for item in done
-            if last_use.get(item, index) == index and item.name not in traced.owners
-        )
-    return peak
-
-
-SHARING = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute"}
-
-
-def _bytes(node: fx.Node) -> int:
-    name = str(node.target).removeprefix("aten.").split(".")[0]
-    if name in SHARING or name.endswith("_"):
-        return 0
-    return math.prod(result_shape(node)) * FLOAT_BYTES

@@ -21,7 +21,6 @@ from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
-
 STEP = 8  # positions: two vectors, or one, of every runtime in use
 MOST_WIDTHS = 16  # to choose from
 

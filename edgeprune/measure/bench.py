@@ -11,6 +11,7 @@ from torch import nn
 from edgeprune.files import sha256
 from edgeprune.graph.cost import Cost, count, with_latency
 from edgeprune.graph.trace import Inputs, trace
+from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
 from edgeprune.measure.runner import Runner
 from edgeprune.records import (
@@ -23,17 +24,23 @@ from edgeprune.records import (
 
 LAYOUT_SUFFIX = "_nchwc"  # what ONNX Runtime appends when it changes a node's layout
 FUSED_PREFIX = "fused "
+DRIFT = 0.03  # of the usual time: the machine is in its usual state
 TRIES = 3  # of a measurement that something else on the machine disturbs
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A module, its file and its counted cost; not measured yet."""
+    """A module, its file and its counted cost; not measured yet.
+
+    Attributes:
+        denormals: how many weights of the file were so small that they were set to 0.
+    """
 
     model: nn.Module
     path: Path
     cost: Cost
     precision: str = "fp32"
+    denormals: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,22 +59,34 @@ class Bench:
     def export(self, model: nn.Module, name: str) -> Exported:
         """Write a module as `name`.onnx and count it."""
         path = self.folder / f"{name}.onnx"
-        write_onnx(model, self.inputs, path, dynamic_batch=self.dynamic_batch)
-        return Exported(model, path, count(trace(model, self.inputs)))
+        flushed = write_onnx(model, self.inputs, path, dynamic_batch=self.dynamic_batch)
+        cost = count(trace(model, self.inputs))
+        return Exported(model, path, cost, denormals=flushed)
 
-    def compare(self, files: Sequence[Exported]) -> list[Timing]:
+    def compare(
+        self, files: Sequence[Exported], usual_ms: float | None = None
+    ) -> list[Timing]:
         """Time files against each other, their rounds in turn.
 
-        Timings that warn of themselves are taken again, a few times at most; the
-        calmest is kept.
+        Timings that warn of themselves, or in which the first file is not as fast as
+        usual, are taken again, a few times at most; the best of them is kept.
+
+        Args:
+            usual_ms: what the first file takes on this machine.
         """
         paths = [item.path for item in files]
         tries: list[list[Timing]] = []
         while len(tries) < TRIES:
             tries.append(self.runner.time(paths))
-            if not any(timing.warnings for timing in tries[-1]):
+            calm = not any(timing.warnings for timing in tries[-1])
+            if calm and _drift(tries[-1], usual_ms) <= DRIFT:
                 return tries[-1]
-        return min(tries, key=lambda timings: max(item.spread for item in timings))
+        return min(
+            tries,
+            key=lambda timings: (
+                max(item.spread for item in timings) + _drift(timings, usual_ms)
+            ),
+        )
 
     def figures(self, item: Exported, timing: Timing) -> ModelFigures:
         """All figures of one file: counted, timed, and profiled by layer."""
@@ -78,13 +97,18 @@ class Bench:
             size_bytes=item.path.stat().st_size,
             macs=item.cost.macs,
             params=item.cost.params,
-            memory=Memory(
-                process_peak_bytes=self.runner.peak_memory(item.path) or None,
-                activation_peak_bytes=item.cost.activation_peak_bytes,
-            ),
+            memory=self._memory(item.path),
             timing=timing,
             summary=TimingSummary.of(timing),
             layers=self.layers(item),
+        )
+
+    def _memory(self, path: Path) -> Memory:
+        peak = self.runner.peak_memory(path)
+        return Memory(
+            process_peak_bytes=peak.process_peak_bytes or None,
+            run_peak_bytes=peak.run_peak_bytes,
+            activation_peak_bytes=activations(path).peak_bytes,
         )
 
     def layers(self, item: Exported) -> tuple[LayerCost, ...]:
@@ -102,6 +126,11 @@ class Bench:
             layer = made_by.get(plain, layer)  # reorders belong to what came before
             spent[layer] = spent.get(layer, 0.0) + node.latency_ms
         return with_latency(item.cost.layers, spent)
+
+
+def _drift(timings: Sequence[Timing], usual_ms: float | None) -> float:
+    """By what share the first file's time is off its usual one."""
+    return 0.0 if usual_ms is None else abs(timings[0].median_ms / usual_ms - 1)
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,6 @@ attempt of the planner need one, long before the export stage.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,22 @@ OUTPUT_NAME = "output"
 
 
 def write_onnx(
-    model: nn.Module, inputs: Inputs, path: Path, *, dynamic_batch: bool = False
-) -> None:
+    model: nn.Module,
+    inputs: Inputs,
+    path: Path,
+    *,
+    dynamic_batch: bool = False,
+    flush: bool = True,
+) -> int:
     """Write a model in float32 at evaluation mode, whole or not at all.
 
     Args:
         inputs: example inputs, whose shapes the file fixes.
         dynamic_batch: leave the first axis open.
+        flush: set denormal weights to 0; processors are slow with them.
+
+    Returns:
+        How many weights were flushed.
 
     Raises:
         ExportError: the exporter or the checker refuses the model.
@@ -61,7 +69,25 @@ def write_onnx(
     except Exception as error:
         message = f"{type(model).__name__} cannot be written as ONNX: {_cause(error)}."
         raise ExportError(message) from error
+    flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
+    return flushed
+
+
+def flush_denormals_(proto: onnx.ModelProto) -> int:
+    """Set weights below the smallest normal number to 0; how many there were."""
+    least = np.finfo(np.float32).tiny
+    count = 0
+    for item in proto.graph.initializer:
+        if item.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(item)
+        tiny = (values != 0) & (np.abs(values) < least)
+        if tiny.any():
+            count += int(tiny.sum())
+            flushed = np.where(tiny, np.float32(0), values)
+            item.CopyFrom(numpy_helper.from_array(flushed, item.name))
+    return count
 
 
 def _cause(error: BaseException) -> str:
@@ -95,39 +121,6 @@ def weights_of_nodes(path: Path) -> dict[str, str]:
 
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-
-
-def write_probe(path: Path, channels: int, *, size: int = 28, ends: int = 64) -> None:
-    """A small file of three 3x3 convolutions, ends -> channels -> channels -> ends.
-
-    It shows how the runtime's time depends on a channel count.
-    """
-    widths = [ends, channels, channels, ends]
-    rng = np.random.default_rng(0)
-    nodes, tensors, value = [], [], INPUT_NAME
-    for index, (before, after) in enumerate(pairwise(widths)):
-        weight = rng.standard_normal((after, before, 3, 3)).astype(np.float32)
-        bias = np.zeros(after, np.float32)
-        tensors.append(numpy_helper.from_array(weight, f"weight{index}"))
-        tensors.append(numpy_helper.from_array(bias, f"bias{index}"))
-        inputs = [value, f"weight{index}", f"bias{index}"]
-        nodes.append(
-            onnx.helper.make_node("Conv", inputs, [f"conv{index}"], pads=[1, 1, 1, 1])
-        )
-        nodes.append(onnx.helper.make_node("Relu", [f"conv{index}"], [f"relu{index}"]))
-        value = f"relu{index}"
-    shape = [1, ends, size, size]
-    describe = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        nodes,
-        "probe",
-        [describe(INPUT_NAME, onnx.TensorProto.FLOAT, shape)],
-        [describe(value, onnx.TensorProto.FLOAT, shape)],
-        tensors,
-    )
-    opset = onnx.helper.make_opsetid("", 20)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    write_whole(path, model.SerializeToString())
 
 
 def _name_output_(proto: onnx.ModelProto) -> None:

@@ -28,8 +28,6 @@ from edgeprune.targets import Timing as Recipe
 
 WORKER = Path(__file__).parent / "worker.py"
 TIMEOUT_S = 900
-BRIEF = Recipe(warmup=3, warmup_s=0.1, iterations=5, seconds=0.08, rounds=3)
-ONCE = Recipe(warmup=0, warmup_s=0.0, iterations=2, seconds=0.0, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,20 @@ class Probe:
     nodes: tuple[NodeTime, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """Resident sizes of a process that runs one model.
+
+    Attributes:
+        process_peak_bytes: the highest, less that with the runtime imported.
+        run_peak_bytes: the highest while it runs, less that after loading; None where
+            the system does not tell.
+    """
+
+    process_peak_bytes: int
+    run_peak_bytes: int | None
+
+
 class Runner(Protocol):
     """What a target must be able to do."""
 
@@ -79,12 +91,21 @@ class Runner(Protocol):
         """How the target wants many models to be timed."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """How many the runtime may use."""
+        ...
+
+    def with_threads(self, threads: int) -> Runner:
+        """The same device with another number of threads."""
+        ...
+
     def key(self) -> str:
         """Device, runtime and settings: what must be equal for times to be."""
         ...
 
-    def peak_memory(self, model: Path) -> int:
-        """Bytes by which loading and running the model raises the resident peak."""
+    def peak_memory(self, model: Path) -> PeakMemory:
+        """What loading and running the model needs, as the system sees it."""
         ...
 
 
@@ -156,6 +177,17 @@ class HostRunner:
         """The target's own recipe."""
         return self.target.probing
 
+    @property
+    def threads(self) -> int:
+        """The target's number of threads."""
+        return self.target.runtime.threads
+
+    def with_threads(self, threads: int) -> HostRunner:
+        """This machine with another number of threads."""
+        runtime = self.target.runtime.model_copy(update={"threads": threads})
+        target = self.target.model_copy(update={"runtime": runtime})
+        return HostRunner(target, seed=self.seed, batch=self.batch)
+
     def key(self) -> str:
         """This machine's processor, the runtime's version and the target's settings."""
         runtime = self.target.runtime
@@ -167,9 +199,9 @@ class HostRunner:
             ]
         )
 
-    def peak_memory(self, model: Path) -> int:
-        """Resident peak of a child that loads and runs just this model."""
-        return int(self._ask([model], "time", ONCE)["process_peak_bytes"])
+    def peak_memory(self, model: Path) -> PeakMemory:
+        """Resident peaks of a child that loads and runs just this model."""
+        return PeakMemory(**self._ask([model], "memory")["results"][0])
 
     def _ask(
         self,

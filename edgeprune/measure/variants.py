@@ -93,7 +93,13 @@ class Variants:
         try:
             cut = self._cut(plan)
             onnx.checker.check_model(cut, full_check=True)
-        except (ExportError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, IndexError):
+        except (
+            ExportError,
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+            ValueError,
+            IndexError,
+        ):
             return False
         return _weights(cut.graph) == _weights(exported)
 
@@ -102,7 +108,9 @@ class Variants:
         other = {
             item.name: numpy_helper.to_array(item) for item in exported.initializer
         }
-        for before, after in zip(self._skeleton.graph.node, exported.node, strict=False):
+        for before, after in zip(
+            self._skeleton.graph.node, exported.node, strict=False
+        ):
             if before.op_type != "Reshape" or after.op_type != "Reshape":
                 continue
             old, new = self._arrays.get(before.input[1]), other.get(after.input[1])
@@ -133,7 +141,11 @@ class Variants:
                 continue
             weight = node.input[1]
             outputs = cuts.get(weight, {}).get(int(node.op_type == "ConvTranspose"))
-            if len(node.input) > 2 and node.input[2] not in cuts and outputs is not None:
+            if (
+                len(node.input) > 2
+                and node.input[2] not in cuts
+                and outputs is not None
+            ):
                 bias = node.input[2]
                 arrays[bias] = self._arrays[bias][outputs]
             module = weight.rpartition(".")[0]
@@ -148,9 +160,7 @@ class Variants:
 
 def _halved(graph: ChannelGraph) -> Plan:
     """Half of every group, so that each width differs from what it was."""
-    return Plan(
-        {group.name: tuple(range(group.size // 2)) for group in graph.groups}
-    )
+    return Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
 
 
 def _told_apart(model: nn.Module) -> nn.Module:

@@ -2,5 +2,6 @@
 
 from edgeprune.pipeline.job import Job, Outcome, check_job
 from edgeprune.pipeline.run import Run
+from edgeprune.pipeline.smallest import reach_of
 
-__all__ = ["Job", "Outcome", "Run", "check_job"]
+__all__ = ["Job", "Outcome", "Run", "check_job", "reach_of"]

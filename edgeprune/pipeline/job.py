@@ -16,10 +16,12 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     Attempt,
     Budget,
+    LatencySummary,
     ModelFigures,
     Parity,
     Plan,
     Scores,
+    Sensitivity,
     Step,
     Surgery,
     Timing,
@@ -75,6 +77,8 @@ class Journal:
     steps: list[Step] = field(default_factory=list)
     training: list[Training] = field(default_factory=list)
     scores: Scores | None = None
+    sensitivity: Sensitivity | None = None
+    latency_model: LatencySummary | None = None
     notes: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -118,8 +122,8 @@ def check_job(job: Job) -> None:
     """
     if job.budget == Budget():
         message = (
-            "Give at least one budget: --budget-ms, --max-macs, --max-params or "
-            "--max-size-mb."
+            "Give at least one budget: --budget-ms, --max-macs, --max-params, "
+            "--max-size-mb or --max-memory-mb."
         )
         raise ConfigError(message)
     if job.criterion not in CRITERIA:

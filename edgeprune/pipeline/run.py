@@ -26,12 +26,19 @@ from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
 from edgeprune.measure.bench import Bench, parameter_shapes
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
+from edgeprune.pipeline.smallest import Smallest
+from edgeprune.pipeline.trials import Trials
+from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
-from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.loss import losses_of
+from edgeprune.prune.solver import Solution
 from edgeprune.records import (
     Attempt,
     Budget,
+    LatencySummary,
     ModelFigures,
     Plan,
     Step,
@@ -41,8 +48,10 @@ from edgeprune.records import (
 )
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
+from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.workload import check_outputs
 
+NOISE = 1.02  # times as long is not slower
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
@@ -70,6 +79,8 @@ class Run:
         check_job(self.job)
         with flushing_denormals():
             self.profile, self.baseline = self._profile()
+            base_ms = self.baseline.figures.latency_ms
+            self.trials = Trials(self.bench, self.baseline.exported, [base_ms])
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.limits = self._limits()
             refusal = self._unreachable()
@@ -117,27 +128,27 @@ class Run:
         """Export and measure the smallest network: is the budget out of reach?"""
         if pressure_of(self.baseline.figures, self.limits) <= 1:
             return None
-        progress, found = self.job.progress, []
-        progress.start("smallest network within reach", 2)
-        graph = self.profile.graph
-        equal = {group.name: torch.zeros(group.size) for group in graph.groups}
         with self.journal.stage("profile"):
-            for step in dict.fromkeys((self.profile.step.step, 1)):
-                plan = planner.smallest(graph, equal, step)
-                attempt = self._attempt(self.baseline, graph, plan, self.limits)
-                found.append(attempt)
-                progress.advance()
-                if attempt.within_budget:
-                    break
-        best = found[-1]
-        progress.finish(f"{best.latency_ms:.2f} ms, {best.macs / 1e6:.1f} M MACs")
-        if best.within_budget:
-            return None
-        return (
-            "the budget is out of reach: the smallest network that pruning can make of "
-            f"this one takes {best.latency_ms:.2f} ms, {best.macs / 1e6:.2f} M MACs, "
-            f"{best.params / 1e6:.3f} M parameters and {best.size_bytes / 1e6:.2f} MB; "
-            "a smaller --input, more threads in the target or another model would help"
+            self.table = measure_latency_table(
+                self.baseline.exported.model,
+                self.profile.graph,
+                self.bench,
+                self.job.progress,
+            )
+            self.journal.latency_model = LatencySummary.of(self.table)
+            model = self._cost_model(self.baseline, self.profile.graph)
+            smallest = Smallest(self.trials, self.profile.graph, model, self.limits)
+            return smallest.refusal(self.job.progress)
+
+    def _cost_model(self, start: State, graph: ChannelGraph) -> CostModel:
+        """Costs by widths of a network that may have been pruned before."""
+        return CostModel(
+            graph,
+            self.table,
+            original_ms=self.trials.usual_ms,
+            figures=start.figures,
+            shapes=parameter_shapes(start.exported.model),
+            blocks=removable_blocks(graph),
         )
 
     def _loop(self) -> tuple[stop.Decision, State]:
@@ -177,15 +188,16 @@ class Run:
         self.journal.training.append(training)
         with self.journal.stage("measure"):
             exported = self.bench.export(trained, f"round{number}")
-            base, timing = self.bench.compare([self.baseline.exported, exported])
+            base, timing = self.trials.timed(exported)
             figures = self.bench.figures(exported, timing)
-        self._note_slower(base.median_ms, timing.median_ms, number)
+            costs = self.trials.costs(exported, (base, timing), self.limits)
         accuracy = deliver.validation_accuracy(exported.path, self.data)
         figures = replace(figures, validation_accuracy=accuracy)
-        valid, before = accuracy >= self.floor, training.accuracy_before
+        pays = self._pays(start, costs, number)
+        valid, before = accuracy >= self.floor and pays, training.accuracy_before
         step = _step(f"round {number}", figures, before, valid=valid)
         self.journal.steps.append(step)
-        standing = stop.Standing(step, pressure_of(figures, self.limits), found.fits)
+        standing = stop.Standing(step, pressure_of(costs, self.limits), found.fits)
         plans = (*start.plans, found.plan)
         whole = start.surgery.then(surgery)
         return State(exported, figures, base, plans, whole), standing
@@ -202,6 +214,7 @@ class Run:
             macs=times(self.limits.macs),
             params=times(self.limits.params),
             size_bytes=times(self.limits.size_bytes),
+            memory_bytes=times(self.limits.memory_bytes),
         )
 
     def _groups(self, start: State) -> ChannelGraph:
@@ -222,60 +235,40 @@ class Run:
                 progress=self.job.progress,
             )
             scores = score_channels(self.job.criterion, context)
+            model = self._cost_model(start, graph)
+            blocks = [block.name for block in model.blocks]
+            sensitivity = measure_sensitivity(context, scores, blocks)
         self.journal.scores = self.journal.scores or scores
-        shapes = parameter_shapes(start.exported.model)
+        self.journal.sensitivity = self.journal.sensitivity or sensitivity
+        ranked = comparable_scores(scores, graph)
+        loss = losses_of(ranked, sensitivity)
         progress = self.job.progress
         progress.start("prune", planner.ROUNDS)
 
-        def measure(plan: Plan, number: int, predicted_ms: float | None) -> Attempt:
+        def measure(
+            plan: Plan, number: int, solution: Solution, predicted: Prediction
+        ) -> Attempt:
             attempt = replace(
-                self._attempt(start, graph, plan, limits),
+                self.trials.attempt(start.exported.model, graph, plan, limits),
                 round=number,
-                predicted_ms=predicted_ms,
+                predicted_ms=predicted.latency_ms,
+                gap=solution.gap,
             )
             self.journal.attempts.append(attempt)
             progress.advance(f"{attempt.latency_ms:.2f} ms")
             return attempt
 
         with self.journal.stage("prune"):
-            found = planner.search(
-                planner.Problem(
-                    graph,
-                    comparable_scores(scores, graph),
-                    CostModel(graph, start.figures, shapes),
-                    limits,
-                    self.profile.step.step,
-                ),
-                measure,
-            )
+            problem = planner.Problem(graph, ranked, model, loss, limits)
+            found = planner.search(problem, measure)
+        self.journal.notes += [
+            note for note in found.notes if note not in self.journal.notes
+        ]
         progress.finish(
             f"{found.attempt.latency_ms:.2f} ms with {found.attempt.kept_share:.0%} of "
             "the channels"
         )
         return found
-
-    def _attempt(
-        self, start: State, graph: ChannelGraph, plan: Plan, limits: Budget
-    ) -> Attempt:
-        """Apply a plan, export it and measure the file beside the baseline's."""
-        model = apply(start.exported.model, graph, plan)
-        exported = self.bench.export(model, "attempt")
-        _, timing = self.bench.compare([self.baseline.exported, exported])
-        sizes = {group.name: group.size for group in graph.groups}
-        widths = {name: len(kept) for name, kept in plan.kept.items()}
-        attempt = Attempt(
-            round=0,
-            widths=widths,
-            kept_share=sum({**sizes, **widths}.values()) / max(sum(sizes.values()), 1),
-            predicted_ms=None,
-            latency_ms=timing.median_ms,
-            macs=exported.cost.macs,
-            params=exported.cost.params,
-            size_bytes=exported.path.stat().st_size,
-            within_budget=False,
-        )
-        exported.path.unlink()
-        return replace(attempt, within_budget=pressure_of(attempt, limits) <= 1)
 
     def _recipe(self, number: int, goal: float) -> Recipe:
         """Fine-tuning; short in a round that only goes part of the way."""
@@ -292,13 +285,19 @@ class Run:
             progress=self.job.progress,
         )
 
-    def _note_slower(self, baseline_ms: float, found_ms: float, number: int) -> None:
-        if found_ms > baseline_ms:
-            note = (
-                f"round {number} ran slower than the baseline in the same measurement "
-                f"({found_ms:.2f} against {baseline_ms:.2f} ms)"
-            )
-            self.journal.notes.append(note)
+    def _pays(self, start: State, costs: Attempt, number: int) -> bool:
+        """Whether a round that was to save milliseconds did; else it is undone."""
+        before = (
+            start.figures.latency_ms * self.trials.usual_ms / start.beside.median_ms
+        )
+        if self.limits.latency_ms is None or costs.latency_ms <= before * NOISE:
+            return True
+        note = (
+            f"round {number} was undone: {costs.latency_ms:.2f} ms, and "
+            f"{before:.2f} ms before it"
+        )
+        self.journal.notes.append(note)
+        return False
 
     def _deliver(self, decision: stop.Decision, result: State) -> Outcome:
         """Stage 5: the files, proved; the one reading of the test split."""
@@ -322,6 +321,7 @@ class Run:
             f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
         )
         self._note_int8(decision, int8)
+        self._note_denormals(result)
         proofs = (parity, int8.parity) if int8.parity else (parity,)
         return Outcome(
             met=decision.verdict == "met",
@@ -342,6 +342,17 @@ class Run:
         if pressure_of(int8.figures, self.job.budget) <= 1:
             note = (
                 f"the int8 file is within the budget: {int8.figures.latency_ms:.2f} ms"
+            )
+            self.journal.notes.append(note)
+
+    def _note_denormals(self, result: State) -> None:
+        """What was won by setting denormal weights to 0."""
+        count = result.exported.denormals
+        if count:
+            before, after = deliver.with_denormals(result.exported, self.bench)
+            note = (
+                f"{count} denormal weights were set to 0: "
+                f"{before.median_ms:.2f} -> {after.median_ms:.2f} ms"
             )
             self.journal.notes.append(note)
 

@@ -11,14 +11,12 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 from torch import nn
 
-from edgeprune.errors import MeasurementError
 from edgeprune.files import cache_folder, write_whole
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import kept_indices
@@ -26,14 +24,23 @@ from edgeprune.measure.bench import Bench, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
 from edgeprune.measure.variants import Variants
 from edgeprune.profile.fit import Fit, Sample, fit, predict
+from edgeprune.profile.memory_table import memory_table
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import LatencyTable, Plan, from_json, to_json
+from edgeprune.records import (
+    LatencySummary,
+    LatencyTable,
+    MemoryTable,
+    Plan,
+    from_json,
+    to_json,
+)
 from edgeprune.records.latency import Place
 
 VERSION = 1  # of what is measured and how it is fitted
 BATCH = 16  # networks on the device at once
 SLOW = 4  # times fewer probes of a network whose every variant has to be exported
 NEAR = 0.35  # how far one group's share may be from that of its network
+FEW = 4  # variants, to see which activation follows which width
 FEWEST = 0.1  # share of a group's channels
 
 
@@ -61,6 +68,7 @@ def measure_latency_table(
         progress.start("latency table", len(plans))
         samples = probe(model, graph, variants, plans, bench, progress)
         layers = weights_of_nodes(variants.reference)
+        memory = _memory(graph, variants, plans[:FEW])
     found = fit(samples[:count], layers)
     table = LatencyTable(
         key=key,
@@ -69,11 +77,12 @@ def measure_latency_table(
         operators=found.operators,
         probes=count,
         errors=errors_of(found, samples[count:]),
+        memory=memory,
         seconds=time.perf_counter() - start,
     )
     progress.finish(
         f"{count} networks, {len(table.operators)} operators, error of {checks} others "
-        f"{table.median_error:.1%} (median)"
+        f"{LatencySummary.of(table).median_error:.1%} (median)"
     )
     write_whole(path, to_json(table, indent=None))
     return table
@@ -97,12 +106,22 @@ def probe(
         for plan, found in zip(batch, probes, strict=True):
             widths = widths_under(graph, plan)
             size = 4 * sum(
-                math.prod(widths.get((name, axis), size) for axis, size in enumerate(shape))
+                math.prod(
+                    widths.get((name, axis), size) for axis, size in enumerate(shape)
+                )
                 for name, shape in shapes.items()
             )
             samples.append(Sample(widths, size, found))
             progress.advance()
     return samples
+
+
+def _memory(
+    graph: ChannelGraph, variants: Variants, plans: Sequence[Plan]
+) -> MemoryTable:
+    paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(plans)]
+    widths = [widths_under(graph, plan) for plan in (Plan({}), *plans)]
+    return memory_table(variants.reference, paths, widths)
 
 
 def errors_of(found: Fit, samples: Sequence[Sample]) -> tuple[float, ...]:
@@ -129,9 +148,7 @@ def draw_plans(graph: ChannelGraph, count: int, *, seed: int) -> list[Plan]:
         share = rng.uniform(FEWEST, 1.0)
         kept: dict[str, tuple[int, ...]] = {}
         for group in graph.groups:
-            low, high = (
-                (share - NEAR, share + NEAR) if number % 2 else (share / 2, 1.0)
-            )
+            low, high = (share - NEAR, share + NEAR) if number % 2 else (share / 2, 1.0)
             wanted = float(np.clip(rng.uniform(low, high), FEWEST, 1.0)) * group.size
             width = min(group.widths(), key=lambda step: abs(step - wanted))
             if width < group.size:

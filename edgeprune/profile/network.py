@@ -10,9 +10,8 @@ from torch import nn
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
-from edgeprune.profile.staircase import measure_channel_step
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import ChannelStep, LayerCost, ModelFigures, RefusedGroup
+from edgeprune.records import LayerCost, ModelFigures, RefusedGroup
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,11 @@ class Profile:
 
     Attributes:
         graph: its channel groups, and what it refuses to give up.
-        step: by how many channels layers must shrink to get faster.
     """
 
     exported: Exported
     figures: ModelFigures
     graph: ChannelGraph
-    step: ChannelStep
 
 
 def profile_network(
@@ -40,7 +37,7 @@ def profile_network(
         ExportError: it cannot be written as ONNX.
         MeasurementError: it cannot be timed.
     """
-    progress.start("profile", 4)
+    progress.start("profile", 3)
     graph = survey(model, bench.inputs)
     progress.advance("channel groups")
     exported = bench.export(model, "baseline")
@@ -48,13 +45,11 @@ def profile_network(
     figures = bench.figures(exported, bench.compare([exported])[0])
     graph = replace(graph, refusals=priced(graph.refusals, figures.layers))
     progress.advance("latency")
-    step = measure_channel_step(bench.runner, bench.folder)
-    progress.advance("channel step")
     progress.finish(
         f"{figures.summary.median_ms:.2f} ms, {figures.macs / 1e6:.1f} M MACs, "
-        f"{len(graph.groups)} channel groups, widths in steps of {step.step}"
+        f"{len(graph.groups)} channel groups"
     )
-    return Profile(exported, figures, graph, step)
+    return Profile(exported, figures, graph)
 
 
 def priced(

@@ -46,7 +46,8 @@ def removable_blocks(graph: ChannelGraph) -> tuple[Block, ...]:
     return tuple(
         block
         for block in outermost
-        if sum(inside(other.name, (block.name,)) for other in outermost if other.groups) < 3
+        if sum(inside(other.name, (block.name,)) for other in outermost if other.groups)
+        < 3
     )
 
 

@@ -32,7 +32,7 @@ class Prediction:
     macs: float
     params: float
     size_bytes: float
-    memory_bytes: float = 0.0
+    memory_bytes: float
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class CostModel:
     Args:
         graph: of the network that is pruned; it may have been pruned before.
         table: of the original network.
-        original: the original network's figures: what the table's shares are of.
+        original_ms: what the original network takes: the table's shares are of it.
         figures: of the network that is pruned, with its layers.
         shapes: of its parameters, by path.
         blocks: modules that may go.
@@ -101,7 +101,7 @@ class CostModel:
         graph: ChannelGraph,
         table: LatencyTable,
         *,
-        original: ModelFigures,
+        original_ms: float,
         figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
         blocks: Sequence[Block] = (),
@@ -109,7 +109,7 @@ class CostModel:
         self.graph, self.table, self.blocks = graph, table, tuple(blocks)
         self.sizes = {group.name: group.size for group in graph.groups}
         self._figures, self._shapes = figures, shapes
-        self._original_ms = original.latency_ms
+        self._original_ms = original_ms
         self._widths = _axis_widths(graph)
         self._operators = [
             item for item in table.operators if item.layer in shapes or not item.layer
@@ -126,7 +126,9 @@ class CostModel:
             if not inside(layer.name, bypassed)
         )
         params = sum(
-            math.prod(self._width((name, axis)).at(chosen) for axis in range(len(shape)))
+            math.prod(
+                self._width((name, axis)).at(chosen) for axis in range(len(shape))
+            )
             for name, shape in self._shapes.items()
             if not inside(name, bypassed)
         )
@@ -138,14 +140,30 @@ class CostModel:
             FLOAT_BYTES * params,
             (*bypassed, *gone),
         )
+        memory_bytes = self.table.memory.peak_bytes(
+            lambda place: self._width(place).at(chosen)
+        )
         return Prediction(
-            share * self._original_ms, macs, params, self.size_of(params)
+            share * self._original_ms, macs, params, self.size_of(params), memory_bytes
         )
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""
         overhead = self._figures.size_bytes - FLOAT_BYTES * self._figures.params
         return overhead + FLOAT_BYTES * params
+
+    def alive_together(self) -> list[Width]:
+        """Bytes of activations while each operator runs, as sums over the groups."""
+        found: list[Width] = []
+        for held in self.table.memory.alive:
+            base, each = 0.0, dict.fromkeys(self.sizes, 0.0)
+            for item in (self.table.memory.values[index] for index in held):
+                width = FIXED if item.width is None else self._width(item.width)
+                base += item.each_bytes * width.base
+                for name, positions in width.positions:
+                    each[name] += item.each_bytes * positions
+            found.append(Width(base, tuple(each.items())))
+        return found
 
     def pieces(self, steps: Mapping[str, Sequence[int]], params: float) -> list[Piece]:
         """All costs over the widths that a solver may choose from.
@@ -207,7 +225,9 @@ class CostModel:
         names = tuple(dict.fromkeys(name for name, _ in both))
         if len(names) <= GRID:
             grids = np.meshgrid(*(steps[name] for name in names), indexing="ij")
-            at = dict(zip(names, (grid.astype(float).ravel() for grid in grids), strict=True))
+            at = dict(
+                zip(names, (grid.astype(float).ravel() for grid in grids), strict=True)
+            )
             shape = tuple(len(steps[name]) for name in names)
             values = part.cost(_over(read, at, shape), _over(made, at, shape))
             return Piece(names, blocks, costs={part.resource: values.reshape(shape)})
@@ -238,7 +258,9 @@ class CostModel:
         at = {name: np.array(chosen, float) for name in names}
         widths = _over(first, at, (len(chosen),))
         whole = many.at(self.sizes)
-        top, half = (cost(np.full(len(widths), size), widths) for size in (whole, whole / 2))
+        top, half = (
+            cost(np.full(len(widths), size), widths) for size in (whole, whole / 2)
+        )
         slope = (top - half) / (whole / 2)
         shape = (len(chosen),) if names else ()
         return Piece(
@@ -283,7 +305,8 @@ def _axis_widths(graph: ChannelGraph) -> dict[Place, Width]:
     sizes = {group.name: group.size for group in graph.groups}
     return {
         place: Width(
-            len(graph.axes[place]) - sum(each * sizes[name] for name, each in positions),
+            len(graph.axes[place])
+            - sum(each * sizes[name] for name, each in positions),
             tuple(positions),
         )
         for place, positions in owned.items()

@@ -17,25 +17,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from edgeprune.prune.cost_model import CostModel, Piece
-from edgeprune.records import Budget
+from edgeprune.prune.loss import Loss
+from edgeprune.records import Budget, pressure_of
 from edgeprune.records.latency import Floats
 
 TIME_LIMIT_S = 20.0
 GAP = 0.01  # of the loss: good enough, and proved
 INFEASIBLE = 2  # scipy's status
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a choice loses; comparable between groups and blocks.
-
-    Attributes:
-        widths: by group, of keeping w channels, for w = 0 .. its size.
-        blocks: by module, of leaving it out.
-    """
-
-    widths: Mapping[str, Sequence[float]]
-    blocks: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,9 @@ class Program:
         self.rows: list[tuple[list[int], list[float], float, float]] = []
         self.costs: dict[str, dict[int, float]] = {}
         self.constants: dict[str, float] = {}
-        self.blocks = {block.name: self.variable(integral=True) for block in model.blocks}
+        self.blocks = {
+            block.name: self.variable(integral=True) for block in model.blocks
+        }
         self.widths = {
             name: [self.variable(integral=True) for _ in widths]
             for name, widths in steps.items()
@@ -83,9 +73,13 @@ class Program:
         return self.count - 1
 
     def row(
-        self, variables: Sequence[int], factors: Sequence[float], low: float, high: float
+        self,
+        variables: Sequence[int],
+        factors: Sequence[float],
+        low: float,
+        high: float,
     ) -> None:
-        """low <= sum of factors times variables <= high."""
+        """Low <= sum of factors times variables <= high."""
         self.rows.append((list(variables), list(factors), low, high))
 
     def cost(self, resource: str, variable: int, value: float) -> None:
@@ -153,16 +147,18 @@ class Program:
         for row, variable in zip(pairs, first, strict=True):
             self.row([*row.tolist(), variable], [*[1.0] * len(row), -1.0], 0.0, 0.0)
         for column, variable in zip(pairs.T, second, strict=True):
-            self.row([*column.tolist(), variable], [*[1.0] * len(column), -1.0], 0.0, 0.0)
+            self.row(
+                [*column.tolist(), variable], [*[1.0] * len(column), -1.0], 0.0, 0.0
+            )
         for resource, values in piece.costs.items():
-            for variable, value in zip(pairs.ravel().tolist(), values.ravel().tolist(), strict=True):
+            for variable, value in zip(
+                pairs.ravel().tolist(), values.ravel().tolist(), strict=True
+            ):
                 self.cost(resource, variable, value)
 
     def _add_sloped(self, piece: Piece) -> None:
         """Its further groups' positions, split over the widths of the first one."""
-        highest = sum(
-            each * self.model.sizes[name] for name, each in piece.further
-        )
+        highest = sum(each * self.model.sizes[name] for name, each in piece.further)
         if piece.groups:
             shown = self._presence(piece.groups[0], piece.blocks)
             costs = {key: values.tolist() for key, values in piece.costs.items()}
@@ -178,7 +174,9 @@ class Program:
             self.row([part, variable], [1.0, -highest], -np.inf, 0.0)
         variables, factors = list(parts), [1.0] * len(parts)
         for name, each in piece.further:
-            for width, variable in zip(self.steps[name], self.widths[name], strict=True):
+            for width, variable in zip(
+                self.steps[name], self.widths[name], strict=True
+            ):
                 variables.append(variable)
                 factors.append(-each * width)
         slack = [self.blocks[block] for block in piece.blocks]
@@ -203,7 +201,19 @@ class Program:
         most = (highest - self.constants.get(resource, 0.0)) / scale
         self.row(list(held), factors, -np.inf, most)
 
-    def solve(self, objective: Floats, time_limit_s: float) -> tuple[Floats | None, float, int]:
+    def limit_memory(self, highest: float) -> None:
+        """No more bytes of activations than this while any operator runs."""
+        for alive in self.model.alive_together():
+            variables, factors = [], []
+            for name, each in alive.positions:
+                if each:
+                    variables += self.widths[name]
+                    factors += [each * width / highest for width in self.steps[name]]
+            self.row(variables, factors, -np.inf, 1.0 - alive.base / highest)
+
+    def solve(
+        self, objective: Floats, time_limit_s: float
+    ) -> tuple[Floats | None, float, int]:
         """The best values, the gap and scipy's status."""
         rows, columns, factors = [], [], []
         for index, (variables, values, _, _) in enumerate(self.rows):
@@ -231,7 +241,9 @@ class Program:
             name: self.steps[name][int(np.argmax(values[variables]))]
             for name, variables in self.widths.items()
         }
-        gone = [name for name, variable in self.blocks.items() if values[variable] > 0.5]
+        gone = [
+            name for name, variable in self.blocks.items() if values[variable] > 0.5
+        ]
         return widths, tuple(gone)
 
 
@@ -261,13 +273,17 @@ def least_loss(
         program.cost("loss", variable, loss.blocks[name])
     for resource, highest in limits_of(model, budget).items():
         program.limit(resource, highest)
+    if budget.memory_bytes is not None:
+        program.limit_memory(budget.memory_bytes)
     values, gap, status = program.solve(program.vector("loss"), time_limit_s)
     seconds = time.perf_counter() - start
     if values is not None:
         return Solution(*program.choice(values), True, gap, seconds)
     if status == INFEASIBLE:
         least = fastest(model, params=params)
-        return Solution(least.widths, least.bypassed, False, None, seconds, "out of reach")
+        return Solution(
+            least.widths, least.bypassed, False, None, seconds, "out of reach"
+        )
     return _greedy(model, loss, budget, start)
 
 
@@ -327,8 +343,6 @@ def _program(model: CostModel, params: float | None) -> Program:
 
 def _greedy(model: CostModel, loss: Loss, budget: Budget, start: float) -> Solution:
     """Step down where least is lost per relief, until the prediction fits."""
-    from edgeprune.records import pressure_of
-
     steps = {group.name: group.widths() for group in model.graph.groups}
     at = {name: len(widths) - 1 for name, widths in steps.items()}
 

@@ -14,6 +14,7 @@ class Budget:
     macs: int | None = None
     params: int | None = None
     size_bytes: int | None = None
+    memory_bytes: int | None = None
 
 
 class Costs(Protocol):
@@ -39,6 +40,11 @@ class Costs(Protocol):
         """Of the ONNX file."""
         ...
 
+    @property
+    def memory_bytes(self) -> float:
+        """Of the activations that are alive at once, at most."""
+        ...
+
 
 def pressure_of(costs: Costs, budget: Budget) -> float:
     """The largest share of any limit that is used up; at most 1 is within budget."""
@@ -47,6 +53,7 @@ def pressure_of(costs: Costs, budget: Budget) -> float:
         (costs.macs, budget.macs),
         (costs.params, budget.params),
         (costs.size_bytes, budget.size_bytes),
+        (costs.memory_bytes, budget.memory_bytes),
     )
     return max(
         (cost / limit for cost, limit in pairs if limit is not None), default=0.0

@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from edgeprune.records.memory import MemoryTable, Place
+
 Floats = npt.NDArray[np.float64]
-Place = tuple[str, int]  # a parameter and one of its axes: where a width is read off
 VECTOR = 4  # runtimes handle channels in vectors of at least so many
 
 
@@ -48,6 +49,7 @@ class LatencyTable:
         cache_bytes: weights beyond so many are fetched from memory in every call.
         probes: how many networks it was fitted to.
         errors: relative errors for networks that it was not fitted to.
+        memory: of the activations, by the same widths.
         seconds: that measuring took.
     """
 
@@ -57,12 +59,8 @@ class LatencyTable:
     operators: tuple[OperatorTime, ...]
     probes: int
     errors: tuple[float, ...]
+    memory: MemoryTable
     seconds: float
-
-    @property
-    def median_error(self) -> float:
-        """Of the absolute errors."""
-        return statistics.median(map(abs, self.errors)) if self.errors else 0.0
 
     def missed(self, weight_bytes: float) -> float:
         """The share of so many bytes of weights that no cache holds."""
@@ -89,7 +87,9 @@ class LatencyTable:
             bypassed: modules that are left out.
         """
         read, made = (
-            np.array([self.block if place is None else width(place) for place in places])
+            np.array(
+                [self.block if place is None else width(place) for place in places]
+            )
             for places in (
                 [item.read for item in self.operators],
                 [item.made for item in self.operators],
@@ -103,6 +103,35 @@ class LatencyTable:
     @cached_property
     def _weights(self) -> Floats:
         return np.array([item.weights for item in self.operators])
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """How well times were predicted; what a report says of a table."""
+
+    block: int
+    cache_bytes: float
+    operators: int
+    probes: int
+    errors: tuple[float, ...]
+    seconds: float
+
+    @classmethod
+    def of(cls, table: LatencyTable) -> LatencySummary:
+        """Of a table."""
+        return cls(
+            table.block,
+            table.cache_bytes,
+            len(table.operators),
+            table.probes,
+            table.errors,
+            table.seconds,
+        )
+
+    @property
+    def median_error(self) -> float:
+        """Of the absolute errors for networks that were not fitted."""
+        return statistics.median(map(abs, self.errors)) if self.errors else 0.0
 
 
 def inside(path: str, modules: Collection[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
@@ -116,11 +115,14 @@ class Memory:
     Attributes:
         process_peak_bytes: highest resident size of a child process that loads and
             runs the model, less that of the same child with the runtime imported.
-        activation_peak_bytes: most bytes of activations alive at once, computed from
-            the layer order in float32: a lower bound, not a measurement.
+        run_peak_bytes: by how much running raises the resident size, once what
+            loading freed has been handed back; measured in such a child.
+        activation_peak_bytes: most bytes of activations alive at once in the graph
+            that the runtime runs: counted, a lower bound of the one above.
     """
 
     process_peak_bytes: int | None
+    run_peak_bytes: int | None = None
     activation_peak_bytes: int | None = None
 
 
@@ -168,14 +170,7 @@ class ModelFigures:
         """Measured median."""
         return self.summary.median_ms
 
-
-@dataclass(frozen=True, slots=True)
-class ChannelStep:
-    """By how many channels a layer must shrink before the runtime gets faster.
-
-    Attributes:
-        latency_ms: median of a probe network by its channel count.
-    """
-
-    step: int
-    latency_ms: Mapping[int, float]
+    @property
+    def memory_bytes(self) -> float:
+        """Activations that are alive at once; 0 where that was not counted."""
+        return self.memory.activation_peak_bytes or 0

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeprune.records.budget import Budget
-from edgeprune.records.measurement import ChannelStep, Machine, ModelFigures
+from edgeprune.records.latency import LatencySummary
+from edgeprune.records.measurement import Machine, ModelFigures
 
 REPORT_SCHEMA = 1
 
@@ -45,24 +46,55 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupLoss:
+    """What the network loses with one group alone at a width, in nats."""
+
+    name: str
+    width: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What the network loses with a group at a few widths, or with a block left out.
+
+    Attributes:
+        blocks: loss in nats by module.
+    """
+
+    groups: tuple[GroupLoss, ...]
+    blocks: Mapping[str, float]
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One plan that was applied, exported and measured.
 
     Attributes:
-        predicted_ms: what the planner expected; an estimate.
-        latency_ms: measured median of the exported file.
+        bypassed: modules that became an identity.
         kept_share: of all prunable channels.
+        predicted_ms: what the planner expected; an estimate.
+        latency_ms: measured beside the baseline: its time as a share of the
+            baseline's, in milliseconds of the baseline's usual time. So a machine
+            that is slower for a while does not count.
+        gap: how far from the least possible loss the plan is at most, by the solver;
+            None where it was not asked.
     """
 
     round: int
     widths: Mapping[str, int]
+    bypassed: tuple[str, ...]
     kept_share: float
     predicted_ms: float | None
     latency_ms: float
     macs: int
     params: int
     size_bytes: int
+    memory_bytes: int
     within_budget: bool
+    gap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +236,42 @@ class DataFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachPoint:
+    """The fastest network with a share of the channels: an estimate.
+
+    Attributes:
+        share: of all prunable channels that are left.
+        bypassed: how many blocks are left out.
+    """
+
+    share: float
+    latency_ms: float
+    macs: float
+    params: float
+    bypassed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What pruning can reach on a target.
+
+    Attributes:
+        points: predicted, from few channels to all.
+        smallest: the smallest network, exported and measured.
+    """
+
+    points: tuple[ReachPoint, ...]
+    smallest: Attempt
+    latency_model: LatencySummary
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileReport:
     """What `edgeprune profile --json` prints."""
 
     figures: ModelFigures
-    channel_step: ChannelStep
     refused: tuple[RefusedGroup, ...]
+    reach: Reach | None = None
 
 
 Status = Literal["met", "unmet"]
@@ -235,8 +297,9 @@ class RunReport:
     result: ModelFigures
     quantisation: Quantisation
     parity: tuple[Parity, ...]
-    channel_step: ChannelStep | None
+    latency_model: LatencySummary | None
     scores: Scores | None
+    sensitivity: Sensitivity | None
     attempts: tuple[Attempt, ...]
     steps: tuple[Step, ...]
     training: tuple[Training, ...]

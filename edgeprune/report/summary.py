@@ -70,6 +70,7 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
         Row("MACs", take(lambda m: m.macs), millions),
         Row("parameters", take(lambda m: m.params), millions),
         Row("file", take(lambda m: m.size_bytes), megabytes),
+        Row("memory to run", take(lambda m: m.memory.run_peak_bytes), megabytes),
         Row("peak memory", take(lambda m: m.memory.process_peak_bytes), megabytes),
         Row(
             "activations, counted",

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.records import (
-    ChannelStep,
     GroupsReport,
     ModelFigures,
+    Reach,
     RefusedGroup,
     RunReport,
 )
@@ -154,8 +154,8 @@ class ProfileView:
     name: str
     target: str
     figures: ModelFigures
-    step: ChannelStep
     graph: ChannelGraph
+    reach: Reach | None = None
 
 
 def show_profile(console: Console, view: ProfileView) -> None:
@@ -189,11 +189,36 @@ def show_profile(console: Console, view: ProfileView) -> None:
     )
     for warning in summary.warnings:
         console.print(f"note: {warning}", highlight=False)
-    console.print(
-        f"Layers get faster in steps of {view.step.step} channels here.",
-        highlight=False,
-    )
     show_groups(console, view.graph)
+    if view.reach is not None:
+        show_reach(console, view.reach)
+
+
+def show_reach(console: Console, reach: Reach) -> None:
+    """How fast the network gets with fewer channels: estimates, and one measurement."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = ("channels left", "blocks out", "MACs", "parameters", "ms (estimate)")
+    for title in titles:
+        table.add_column(title, justify="right")
+    for point in reach.points:
+        table.add_row(
+            f"{point.share:.0%}",
+            str(point.bypassed),
+            millions(point.macs),
+            millions(point.params),
+            f"{point.latency_ms:.2f}",
+        )
+    console.print("\nThe fastest network with so many of the channels:")
+    console.print(table)
+    smallest, model = reach.smallest, reach.latency_model
+    console.print(
+        f"Smallest of all, measured: {milliseconds(smallest.latency_ms)}, "
+        f"{millions(smallest.macs)} MACs, {millions(smallest.params)} parameters. "
+        f"Estimates are {model.median_error:.1%} off (median of {len(model.errors)} "
+        "measured networks).",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show_groups_report(console: Console, report: GroupsReport) -> None:

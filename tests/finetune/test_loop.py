@@ -10,7 +10,8 @@ from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
-from edgeprune.finetune.baseline import cache_folder, trained_example
+from edgeprune.files import cache_folder
+from edgeprune.finetune.baseline import trained_example
 from edgeprune.finetune.formats import CANDIDATES, PLAIN, fastest_format
 from edgeprune.finetune.loop import Recipe, default_epochs, evaluate, train
 from edgeprune.progress import SILENT

@@ -1,0 +1,166 @@
+"""The smallest network within reach, measured before anything is scored or trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.export.quantize import quantize
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import apply
+from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.pipeline.trials import Trials
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.profile.network import Profile
+from edgeprune.progress import Progress
+from edgeprune.prune import planner
+from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.solver import fastest
+from edgeprune.records import (
+    Attempt,
+    Budget,
+    LatencySummary,
+    Plan,
+    Reach,
+    ReachPoint,
+    pressure_of,
+)
+
+SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+SOLVE_S = 5.0  # for each point of the curve: it is an estimate anyway
+SIDES = (0.75, 0.5)  # of the input, to try where the budget is out of reach
+RANDOM_SAMPLES = 8  # to calibrate int8 with, where only its speed matters
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The fastest network that pruning can make of one, beside the limits."""
+
+    trials: Trials
+    graph: ChannelGraph
+    model: CostModel
+    limits: Budget
+
+    def refusal(self, progress: Progress) -> str | None:
+        """Why the limits are out of reach, and what would help; None if they are not."""
+        progress.start("smallest network within reach", 1)
+        plan, found = self.measure()
+        progress.finish(f"{found.latency_ms:.2f} ms, {found.macs / 1e6:.1f} M MACs")
+        if found.within_budget:
+            return None
+        sentence = (
+            "the budget is out of reach: the smallest network that pruning can make of "
+            f"this one takes {found.latency_ms:.2f} ms, {found.macs / 1e6:.2f} M MACs, "
+            f"{found.params / 1e6:.3f} M parameters, {found.size_bytes / 1e6:.2f} MB "
+            f"and {found.memory_bytes / 1e6:.2f} MB of activations"
+        )
+        in_time = replace(
+            self.limits, macs=None, params=None, size_bytes=None, memory_bytes=None
+        )
+        if pressure_of(found, in_time) <= 1:
+            return f"{sentence}; another model would help"
+        progress.start("what would help", len(SIDES) + 2)
+        helps = []
+        for text in self._helps(plan):
+            progress.advance(text)
+            helps.append(text)
+        progress.finish()
+        return f"{sentence}; measured of it: {', '.join(helps)}" if helps else sentence
+
+    def measure(self) -> tuple[Plan, Attempt]:
+        """The plan, and the network that it makes, exported and measured."""
+        plan = planner.smallest(self.graph, self.model)
+        model = self.trials.baseline.model
+        return plan, self.trials.attempt(model, self.graph, plan, self.limits)
+
+    def reach(self, progress: Progress) -> Reach:
+        """The fastest networks with a part of the channels, and the smallest one."""
+        progress.start("reach", len(SHARES) + 1)
+        points: list[ReachPoint] = []
+        for share in SHARES:
+            points.append(self._point(share))
+            progress.advance(f"{share:.0%}")
+        _, attempt = self.measure()
+        progress.finish(f"{attempt.latency_ms:.2f} ms at the least")
+        return Reach(tuple(points), attempt, LatencySummary.of(self.model.table))
+
+    def _point(self, share: float) -> ReachPoint:
+        found = fastest(self.model, channels=share, time_limit_s=SOLVE_S)
+        cost = self.model.predict(found.widths, found.bypassed)
+        return ReachPoint(
+            share, cost.latency_ms, cost.macs, cost.params, len(found.bypassed)
+        )
+
+    def _helps(self, plan: Plan) -> Iterator[str]:
+        """Times of the smallest network under other circumstances, measured."""
+        bench = self.trials.bench
+        pruned = apply(self.trials.baseline.model, self.graph, plan)
+        limit = self.limits.latency_ms or 0.0
+        whole = bench.inputs[0].shape
+        for part in SIDES:
+            sides = [max(1, round(side * part)) for side in whole[2:]]
+            smaller = torch.randn(*whole[:2], *sides)
+            shape = "x".join(map(str, (whole[1], *sides)))
+            if (ms := _time(pruned, replace(bench, inputs=(smaller,)))) is not None:
+                yield _verdict(f"{ms:.2f} ms with --input {shape}", ms, limit)
+        threads, cores = bench.runner.threads, os.cpu_count() or 1
+        if cores > threads:
+            more = replace(bench, runner=bench.runner.with_threads(cores))
+            if (ms := _time(pruned, more)) is not None:
+                yield _verdict(f"{ms:.2f} ms with {cores} threads", ms, limit)
+        if (ms := _time_int8(pruned, bench)) is not None:
+            yield _verdict(f"{ms:.2f} ms in int8", ms, limit)
+
+
+def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:
+    """What pruning can reach of a profiled network, from its latency table.
+
+    Raises:
+        EdgepruneError: the network cannot be exported or timed at other widths.
+    """
+    exported, figures = profile.exported, profile.figures
+    model, graph = exported.model, profile.graph
+    table = measure_latency_table(model, graph, bench, progress)
+    costs = CostModel(
+        graph,
+        table,
+        original_ms=figures.latency_ms,
+        figures=figures,
+        shapes=parameter_shapes(model),
+        blocks=removable_blocks(graph),
+    )
+    trials = Trials(bench, exported, [figures.latency_ms])
+    return Smallest(trials, graph, costs, Budget()).reach(progress)
+
+
+def _verdict(text: str, found_ms: float, limit_ms: float) -> str:
+    return f"{text} ({'enough' if found_ms <= limit_ms else 'not enough'})"
+
+
+def _time(model: nn.Module, bench: Bench) -> float | None:
+    """None where the module does not run like this."""
+    try:
+        exported = bench.export(model, "circumstance")
+        return bench.compare([exported])[0].median_ms
+    except (EdgepruneError, RuntimeError):
+        return None
+
+
+def _time_int8(model: nn.Module, bench: Bench) -> float | None:
+    path = bench.folder / "circumstance.int8.onnx"
+    try:
+        exported = bench.export(model, "circumstance")
+        batches = [(bench.inputs[0], torch.zeros(1))] * RANDOM_SAMPLES
+        quantize(exported.path, path, batches)
+        return bench.compare([Exported(model, Path(path), exported.cost, "int8")])[
+            0
+        ].median_ms
+    except EdgepruneError:
+        return None

@@ -1,0 +1,86 @@
+"""Networks measured beside the baseline, so that drift of the machine cancels."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import apply
+from edgeprune.measure.bench import Bench, Exported
+from edgeprune.measure.memory import activations
+from edgeprune.prune.blocks import removable_blocks
+from edgeprune.records import Attempt, Budget, Plan, Timing, pressure_of
+
+
+@dataclass
+class Trials:
+    """Measures networks in turn with the baseline.
+
+    Attributes:
+        baseline: the file of the unpruned network.
+        seen_ms: its median in every measurement so far.
+    """
+
+    bench: Bench
+    baseline: Exported
+    seen_ms: list[float] = field(default_factory=list)
+
+    @property
+    def usual_ms(self) -> float:
+        """What the baseline takes on this machine most of the time."""
+        return statistics.median(self.seen_ms)
+
+    def attempt(
+        self, model: nn.Module, graph: ChannelGraph, plan: Plan, limits: Budget
+    ) -> Attempt:
+        """Apply a plan, export it and measure the file beside the baseline's.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        exported = self.bench.export(apply(model, graph, plan), "attempt")
+        base, timing = self.timed(exported)
+        found = self.costs(exported, (base, timing), limits)
+        exported.path.unlink()
+        sizes = {group.name: group.size for group in graph.groups}
+        widths = {name: len(kept) for name, kept in plan.kept.items()}
+        gone = {
+            name
+            for block in removable_blocks(graph)
+            if block.name in plan.bypassed
+            for name in block.groups
+        }
+        left = sum(
+            widths.get(name, size) for name, size in sizes.items() if name not in gone
+        )
+        share = left / max(sum(sizes.values()), 1)
+        return replace(found, widths=widths, bypassed=plan.bypassed, kept_share=share)
+
+    def timed(self, exported: Exported) -> tuple[Timing, Timing]:
+        """The baseline's timing and the file's, in turn."""
+        base, timing = self.bench.compare([self.baseline, exported], self.usual_ms)
+        self.seen_ms.append(base.median_ms)
+        return base, timing
+
+    def costs(
+        self, exported: Exported, timings: tuple[Timing, Timing], limits: Budget
+    ) -> Attempt:
+        """What a file costs, its time as it would be with the baseline's usual one."""
+        base, timing = timings
+        found = Attempt(
+            round=0,
+            widths={},
+            bypassed=(),
+            kept_share=1.0,
+            predicted_ms=None,
+            latency_ms=timing.median_ms * self.usual_ms / base.median_ms,
+            macs=exported.cost.macs,
+            params=exported.cost.params,
+            size_bytes=exported.path.stat().st_size,
+            memory_bytes=activations(exported.path).peak_bytes,
+            within_budget=False,
+        )
+        return replace(found, within_budget=pressure_of(found, limits) <= 1)

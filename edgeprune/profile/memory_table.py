@@ -1,0 +1,55 @@
+"""Which activation follows which width: seen on a few variants of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeprune.measure.memory import activations
+from edgeprune.records import Activation, MemoryTable
+from edgeprune.records.memory import Place
+
+
+def memory_table(
+    reference: Path,
+    variants: Sequence[Path],
+    widths: Sequence[Mapping[Place, int]],
+) -> MemoryTable:
+    """The table of a network.
+
+    Args:
+        reference: the file at full widths.
+        variants: files at other widths.
+        widths: of every parameter axis, in the reference and then in each variant.
+
+    Raises:
+        MeasurementError: the runtime does not load a file.
+    """
+    whole = activations(reference)
+    others = [activations(path).shapes for path in variants]
+    columns: dict[tuple[int, ...], Place] = {}
+    for place in widths[0]:
+        column = tuple(sizes[place] for sizes in widths)
+        if len(set(column)) > 1:
+            columns.setdefault(column, place)
+    names = sorted({name for held in whole.alive for name in held})
+    values: list[Activation] = []
+    for name in names:
+        shape = whole.shapes[name]
+        rows = [shape, *(other.get(name, shape) for other in others)]
+        place = _place(rows, columns)
+        length = widths[0][place] if place else 1
+        values.append(Activation(place, whole.sizes[name] / length))
+    number = {name: index for index, name in enumerate(names)}
+    alive = tuple(tuple(sorted(number[name] for name in held)) for held in whole.alive)
+    return MemoryTable(tuple(values), alive)
+
+
+def _place(
+    rows: Sequence[tuple[int, ...]], columns: Mapping[tuple[int, ...], Place]
+) -> Place | None:
+    """The parameter axis whose width one of the sizes is."""
+    if len({len(row) for row in rows}) != 1:
+        return None
+    sizes = zip(*rows, strict=True)
+    return next((columns[column] for column in sizes if column in columns), None)
