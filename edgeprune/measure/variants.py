@@ -28,6 +28,13 @@ from edgeprune.records import Plan
 
 Cuts = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 CONVOLUTIONS = {"Conv", "ConvTranspose"}
+UNFIT = (
+    ExportError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    ValueError,
+    IndexError,
+)
 OPEN = -1  # the one size of a Reshape that the runtime works out
 
 
@@ -75,7 +82,7 @@ class Variants:
     def write(self, plan: Plan, name: str) -> Path:
         """The network under a plan as `name`.onnx."""
         path = self._folder / f"{name}.onnx"
-        if self.quick:
+        if self.quick and not plan.bypassed:
             write_whole(path, self._cut(plan).SerializeToString())
         else:
             pruned = apply(self._model, self._graph, plan)
@@ -93,13 +100,7 @@ class Variants:
         try:
             cut = self._cut(plan)
             onnx.checker.check_model(cut, full_check=True)
-        except (
-            ExportError,
-            onnx.checker.ValidationError,
-            onnx.shape_inference.InferenceError,
-            ValueError,
-            IndexError,
-        ):
+        except UNFIT:
             return False
         return _weights(cut.graph) == _weights(exported)
 
@@ -108,9 +109,8 @@ class Variants:
         other = {
             item.name: numpy_helper.to_array(item) for item in exported.initializer
         }
-        for before, after in zip(
-            self._skeleton.graph.node, exported.node, strict=False
-        ):
+        nodes = self._skeleton.graph.node
+        for before, after in zip(nodes, exported.node, strict=False):
             if before.op_type != "Reshape" or after.op_type != "Reshape":
                 continue
             old, new = self._arrays.get(before.input[1]), other.get(after.input[1])

@@ -15,6 +15,7 @@ import platform
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def main() -> None:
         pinned = pin(job["threads"])
         stage = "run"
         runs = {"time": measure, "profile": profile, "probe": probe, "memory": memory}
-        results = runs[job["mode"]](lambda *model: load(ort, np, job, *model), job)
+        results = runs[job["mode"]](partial(load, ort, np, job), job)
         answer: dict[str, Any] = {
             "ok": True,
             "results": results,

@@ -49,7 +49,7 @@ class Smallest:
     limits: Budget
 
     def refusal(self, progress: Progress) -> str | None:
-        """Why the limits are out of reach, and what would help; None if they are not."""
+        """Why the limits are out of reach, and what would help, if they are."""
         progress.start("smallest network within reach", 1)
         plan, found = self.measure()
         progress.finish(f"{found.latency_ms:.2f} ms, {found.macs / 1e6:.1f} M MACs")

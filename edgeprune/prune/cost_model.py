@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block
-from edgeprune.records import LatencyTable, ModelFigures
+from edgeprune.records import LatencyTable, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place, inside
 
 Widths = Mapping[str, int]
+Steps = Mapping[str, Sequence[int]]  # the widths to choose from, by group
 Costs = dict[str, Floats]
 FLOAT_BYTES = 4
 GRID = 2  # groups whose widths make a table; more are taken along a line
-RESOURCES = ("latency_ms", "macs", "params")
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class CostModel:
             found.append(Width(base, tuple(each.items())))
         return found
 
-    def pieces(self, steps: Mapping[str, Sequence[int]], params: float) -> list[Piece]:
+    def pieces(self, steps: Steps, params: float) -> list[Piece]:
         """All costs over the widths that a solver may choose from.
 
         Args:
@@ -190,85 +191,84 @@ class CostModel:
 
     def _parts(self, missed: float) -> list[Part]:
         """Operators with their time, layers with their MACs, parameters."""
-        parts: list[Part] = []
-        for item in self._operators:
+        constant = Width(self.table.block, ())
+        return [
+            *(
+                Part(
+                    item.layer,
+                    "latency_ms",
+                    self._width(item.read) if item.read else constant,
+                    self._width(item.made) if item.made else constant,
+                    partial(self._operator_ms, item, missed),
+                )
+                for item in self._operators
+            ),
+            *(
+                Part(
+                    layer.name,
+                    "macs",
+                    self._width((layer.name, 1)),
+                    self._width((layer.name, 0)),
+                    _product(layer.macs / self._full_size(layer.name)),
+                )
+                for layer in self._figures.layers
+            ),
+            *(
+                Part(
+                    name,
+                    "params",
+                    self._width((name, 1)) if len(shape) > 1 else FIXED,
+                    self._width((name, 0)) if shape else FIXED,
+                    _product(math.prod(shape[2:])),
+                )
+                for name, shape in self._shapes.items()
+            ),
+        ]
 
-            def time(read: Floats, made: Floats, item=item) -> Floats:
-                shares = self.table.times(item, read, made, missed)
-                return shares * self._original_ms
+    def _operator_ms(
+        self, item: OperatorTime, missed: float, read: Floats, made: Floats
+    ) -> Floats:
+        return self.table.times(item, read, made, missed) * self._original_ms
 
-            read, made = (
-                Width(self.table.block, ()) if place is None else self._width(place)
-                for place in (item.read, item.made)
-            )
-            parts.append(Part(item.layer, "latency_ms", read, made, time))
-        for layer in self._figures.layers:
-            made, read = self._width((layer.name, 0)), self._width((layer.name, 1))
-            each = layer.macs / (made.at(self.sizes) * read.at(self.sizes))
-            parts.append(Part(layer.name, "macs", read, made, _product(each)))
-        for name, shape in self._shapes.items():
-            made, read = (
-                self._width((name, axis)) if axis < len(shape) else FIXED
-                for axis in (0, 1)
-            )
-            parts.append(
-                Part(name, "params", read, made, _product(math.prod(shape[2:])))
-            )
-        return parts
+    def _full_size(self, weight: str) -> float:
+        """The product of a weight's first two widths."""
+        first, second = (self._width((weight, axis)) for axis in (0, 1))
+        return first.at(self.sizes) * second.at(self.sizes)
 
-    def _piece(self, part: Part, steps: Mapping[str, Sequence[int]]) -> Piece:
+    def _piece(self, part: Part, steps: Steps) -> Piece:
         blocks = tuple(
             block.name for block in self.blocks if inside(part.owner, (block.name,))
         )
-        read, made = part.read, part.made
-        both = (*read.positions, *made.positions)
+        both = (*part.read.positions, *part.made.positions)
         names = tuple(dict.fromkeys(name for name, _ in both))
-        if len(names) <= GRID:
-            grids = np.meshgrid(*(steps[name] for name in names), indexing="ij")
-            at = dict(
-                zip(names, (grid.astype(float).ravel() for grid in grids), strict=True)
-            )
-            shape = tuple(len(steps[name]) for name in names)
-            values = part.cost(_over(read, at, shape), _over(made, at, shape))
-            return Piece(names, blocks, costs={part.resource: values.reshape(shape)})
-        return self._sloped(part, blocks, steps)
+        if len(names) > GRID:
+            return self._sloped(part, blocks, steps)
+        read, made = (_over(width, names, steps) for width in (part.read, part.made))
+        values = part.cost(read.ravel(), made.ravel()).reshape(read.shape)
+        return Piece(names, blocks, costs={part.resource: values})
 
-    def _sloped(
-        self, part: Part, blocks: tuple[str, ...], steps: Mapping[str, Sequence[int]]
-    ) -> Piece:
-        """Many groups on one side: a straight line in their sum, for each width of the other."""
-        read, made = part.read, part.made
-        first, many, cost = made, read, part.cost
-        if len(made.positions) > 1:
-            first, many = read, made
-
-            def cost(many: Floats, first: Floats) -> Floats:
-                return part.cost(first, many)
-
-        if read.positions == made.positions:
-            first = FIXED
-
-            def cost(many: Floats, first: Floats) -> Floats:
-                return part.cost(many, many)
-
-        elif len(first.positions) > 1:
-            first = Width(first.at(self.sizes), ())
-        names = tuple(name for name, _ in first.positions)
-        chosen = steps[names[0]] if names else [1]
-        at = {name: np.array(chosen, float) for name in names}
-        widths = _over(first, at, (len(chosen),))
-        whole = many.at(self.sizes)
-        top, half = (
-            cost(np.full(len(widths), size), widths) for size in (whole, whole / 2)
+    def _sloped(self, part: Part, blocks: tuple[str, ...], steps: Steps) -> Piece:
+        """Many groups on one side: a line in their sum, for each width of the other."""
+        many, one = sorted(
+            (part.read, part.made), key=lambda width: -len(width.positions)
         )
-        slope = (top - half) / (whole / 2)
-        shape = (len(chosen),) if names else ()
+        same = many.positions == one.positions
+        if len(one.positions) > 1:  # both sides of many groups: this one as it is
+            one = Width(one.at(self.sizes), ())
+        names = tuple(name for name, _ in one.positions)
+        widths = _over(one, names, steps)
+
+        def cost(length: float) -> Floats:
+            lengths = np.full(widths.size, length)
+            other = lengths if same else widths.ravel()
+            pair = (lengths, other) if many is part.read else (other, lengths)
+            return part.cost(*pair).reshape(widths.shape)
+
+        whole = many.at(self.sizes)
+        slope = (cost(whole) - cost(whole / 2)) / (whole / 2)
+        base = cost(whole) - slope * (whole - many.base)
         return Piece(
-            names,
-            blocks,
-            many.positions,
-            {part.resource: (top - slope * (whole - many.base)).reshape(shape)},
-            {part.resource: slope.reshape(shape)},
+            names, blocks, many.positions, {part.resource: base}, {part.resource: slope}
         )
 
     def _width(self, place: Place) -> Width:
@@ -288,10 +288,16 @@ def _product(each: float) -> Callable[[Floats, Floats], Floats]:
     return lambda read, made: each * read * made
 
 
-def _over(width: Width, at: Mapping[str, Floats], shape: tuple[int, ...]) -> Floats:
-    """A width at every point of a grid, flattened."""
-    base = np.full(math.prod(shape), width.base)
-    return base + sum(each * at[name] for name, each in width.positions)
+def _over(width: Width, names: Sequence[str], steps: Steps) -> Floats:
+    """A width at every point of the grid of some groups' widths."""
+    grids = np.meshgrid(
+        *(np.array(steps[name], float) for name in names), indexing="ij"
+    )
+    each = dict(width.positions)
+    found = np.full(tuple(len(steps[name]) for name in names), width.base)
+    for name, grid in zip(names, grids, strict=True):
+        found = found + each.get(name, 0.0) * grid
+    return found
 
 
 def _axis_widths(graph: ChannelGraph) -> dict[Place, Width]:

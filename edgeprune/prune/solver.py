@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -129,7 +130,7 @@ class Program:
         return set(blocks) <= freed
 
     def _presence(self, group: str, blocks: tuple[str, ...]) -> list[int]:
-        """Per width, a variable that is 1 if it is chosen and none of the blocks goes."""
+        """Per width, what is 1 if it is chosen and none of the blocks goes."""
         if self._frees(group, blocks):
             return self.widths[group]
         if (group, blocks) not in self._shown:
@@ -223,12 +224,14 @@ class Program:
         matrix = coo_array(
             (factors, (rows, columns)), shape=(len(self.rows), self.count)
         ).tocsr()
-        low, high = (np.array([row[side] for row in self.rows]) for side in (2, 3))
+        low: Any = np.array([row[2] for row in self.rows])  # scipy's stubs want floats
+        high: Any = np.array([row[3] for row in self.rows])
+        upper: Any = np.array(self.upper)
         scale = max(float(np.abs(objective).max()), 1e-30)
         found = milp(
             objective / scale,
             integrality=np.array(self.integral),
-            bounds=Bounds(0.0, np.array(self.upper)),
+            bounds=Bounds(0.0, upper),
             constraints=LinearConstraint(matrix, low, high),
             options={"time_limit": time_limit_s, "mip_rel_gap": GAP},
         )
