@@ -60,10 +60,10 @@ class Probing(Timing):
         checks: more of them, that its error is taken from.
     """
 
-    warmup: Annotated[int, Field(ge=0)] = 2
+    warmup: Annotated[int, Field(ge=0)] = 1
     iterations: Annotated[int, Field(ge=1)] = 3
-    seconds: Annotated[float, Field(ge=0)] = 0.025
-    rounds: Annotated[int, Field(ge=1)] = 4
+    seconds: Annotated[float, Field(ge=0)] = 0.04
+    rounds: Annotated[int, Field(ge=1)] = 5
     networks: Annotated[int, Field(ge=4)] = 64
     checks: Annotated[int, Field(ge=1)] = 8
 

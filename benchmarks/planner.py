@@ -1,0 +1,382 @@
+"""The planner against its budgets, and against peers at equal measured milliseconds.
+
+    pip install -e '.[test,benchmark]'
+    python -m benchmarks.planner budgets   # (network, budget) pairs: is it met, how close
+    python -m benchmarks.planner peers     # CIFAR-10, at the peers' measured time
+
+`budgets` prunes torchvision networks with random weights (time does not depend on
+them) and random losses to shares of their own time. `peers` prunes trained networks
+with Torch-Pruning (global ranking, widths in steps of 8 and 16) and uniformly,
+measures the exported result, and gives edgeprune exactly that time. No fine-tuning
+before the first accuracy; then the same few steps for all. What is there is not
+measured again; `--again` does. Writes `planner.json` and `planner.md`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime
+import torch
+import torch_pruning as tp
+import typer
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.latency_model import NETWORKS
+from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
+from edgeprune import targets
+from edgeprune.data import Reading, TensorBatches
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs, evaluating
+from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.measure.runner import HostRunner
+from edgeprune.pipeline.trials import Trials
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.prune import planner
+from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.loss import Loss, losses_of, lost
+from edgeprune.prune.solver import Solution
+from edgeprune.records import Attempt, Budget, ModelFigures, Plan
+from edgeprune.score.context import Context
+from edgeprune.score.criteria import comparable_scores, score_channels
+from edgeprune.score.sensitivity import measure_sensitivity
+
+HERE = Path(__file__).parent
+ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
+SHARES = (0.8, 0.6, 0.4)  # of the network's own time
+RATIOS = (0.25, 0.5)  # of the channels, that peers are told to remove
+STEPS, STEP_SIZE, BATCH = 60, 0.01, 128  # of the short training
+SLOWER = 1.02  # times as long as the input, beyond the noise of a measurement
+Row = dict[str, Any]
+
+TRAINED: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], Any, Any]] = {
+    "resnet56_cifar": (cifar_resnet56, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "vgg16_cifar": (cifar_vgg16, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+Names = Annotated[list[str] | None, typer.Argument()]
+
+
+@dataclass
+class Setting:
+    """A network, profiled, on this machine."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    bench: Bench
+    trials: Trials
+    figures: ModelFigures
+    costs: CostModel
+
+    @property
+    def baseline(self) -> Exported:
+        """The unpruned network's file."""
+        return self.trials.baseline
+
+
+def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
+    """Profile a network and measure its latency table."""
+    bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+    graph = survey(model, inputs)
+    exported = bench.export(model, "baseline")
+    figures = bench.figures(exported, bench.compare([exported])[0])
+    table = measure_latency_table(model, graph, bench)
+    trials = Trials(bench, exported, [figures.latency_ms])
+    costs = CostModel(
+        graph,
+        table,
+        original_ms=figures.latency_ms,
+        figures=figures,
+        shapes=parameter_shapes(model),
+        blocks=removable_blocks(graph),
+    )
+    return Setting(model, graph, bench, trials, figures, costs)
+
+
+def run(
+    held: Setting, scores: dict[str, torch.Tensor], loss: Loss, budget: Budget
+) -> tuple[planner.Search, int, Solution]:
+    """The closed loop: what it found, its rounds, the last solution."""
+    solutions: list[Solution] = []
+
+    def measure(plan: Plan, _: int, solution: Solution, __: Prediction) -> Attempt:
+        solutions.append(solution)
+        return held.trials.attempt(held.model, held.graph, plan, budget)
+
+    problem = planner.Problem(held.graph, scores, held.costs, loss, budget)
+    found = planner.search(problem, measure)
+    return found, len(solutions), solutions[-1]
+
+
+def final_share(held: Setting, model: nn.Module) -> float:
+    """The exported file's median in a measurement of its own, beside the baseline's."""
+    exported = held.bench.export(model, "final")
+    base, timing = held.bench.compare([held.baseline, exported], held.trials.usual_ms)
+    return timing.median_ms / base.median_ms
+
+
+@app.command()
+def budgets(names: Names = None, *, again: bool = False) -> None:
+    """Does the closed loop end at or under the budget, and close to it?"""
+    rows = _rows()
+    for name in names or NETWORKS:
+        todo = [
+            share
+            for share in SHARES
+            if again or f"{name} {share}" not in rows["budgets"]
+        ]
+        if not todo:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            held = setting(*NETWORKS[name](), folder)
+            generator = torch.Generator().manual_seed(0)
+            scores = {
+                group.name: torch.rand(group.size, generator=generator).double() ** 2
+                for group in held.graph.groups
+            }
+            curves = {group: lost(values) for group, values in scores.items()}
+            usual = float(
+                np.mean([curve[len(curve) // 2] for curve in curves.values()])
+            )
+            loss = Loss(curves, {block.name: 2 * usual for block in held.costs.blocks})
+            for share in todo:
+                limit = share * held.trials.usual_ms
+                found, rounds, solution = run(
+                    held, scores, loss, Budget(latency_ms=limit)
+                )
+                pruned = apply(held.model, held.graph, found.plan)
+                final = final_share(held, pruned) * held.trials.usual_ms
+                rows["budgets"][f"{name} {share}"] = {
+                    "budget_ms": limit,
+                    "final_ms": final,
+                    "used": final / limit,
+                    "rounds": rounds,
+                    "blocks_out": len(found.plan.bypassed),
+                    "gap": solution.gap,
+                    "solver_s": solution.seconds,
+                }
+                print(name, share, rows["budgets"][f"{name} {share}"], flush=True)
+                _write(rows)
+
+
+@app.command()
+def peers(names: Names = None, *, again: bool = False) -> None:
+    """At the peers' measured time: whose network is more accurate?"""
+    rows = _rows()
+    for name in names or TRAINED:
+        make, mean, std = TRAINED[name]
+        model, inputs = make()
+        data = cifar10(mean, std)
+        with tempfile.TemporaryDirectory() as folder:
+            held = setting(model, inputs, folder)
+            ranked, loss = judged(held, data)
+            rows["accuracy"][name] = accuracy(model, data)
+            for peer, prune in PEERS.items():
+                for ratio in RATIOS:
+                    key = f"{name} {peer} {ratio}"
+                    if key in rows["peers"] and not again:
+                        continue
+                    other = prune(held, ratio)
+                    share = final_share(held, other)
+                    limit = Budget(latency_ms=share * held.trials.usual_ms)
+                    row: Row = {
+                        "share": share,
+                        "peer": judged_model(other, model, data),
+                    }
+                    ours = model
+                    if share < 1:
+                        found, row["rounds"], _ = run(held, ranked, loss, limit)
+                        ours = apply(model, held.graph, found.plan)
+                    row["ours_share"] = final_share(held, ours)
+                    row["ours"] = judged_model(ours, model, data)
+                    rows["peers"][key] = row
+                    print(key, row, flush=True)
+                    _write(rows)
+
+
+def judged(held: Setting, data: Cifar10) -> tuple[dict[str, torch.Tensor], Loss]:
+    """Scores and losses as a run would find them."""
+    batches = TensorBatches(*data.calibration, Reading(64))
+    context = Context(held.model, held.graph, batches)
+    scores = score_channels("taylor", context)
+    blocks = [block.name for block in held.costs.blocks]
+    ranked = comparable_scores(scores, held.graph)
+    return ranked, losses_of(ranked, measure_sensitivity(context, scores, blocks))
+
+
+def uniform(held: Setting, ratio: float) -> nn.Module:
+    """The same share of every group, the smallest L1 norms first."""
+    context = Context(held.model, held.graph)
+    scores = comparable_scores(score_channels("l1", context), held.graph)
+    kept = {}
+    for group in held.graph.groups:
+        width = max(1, round(group.size * (1 - ratio)))
+        order = scores[group.name].argsort(descending=True, stable=True)
+        kept[group.name] = tuple(sorted(order[:width].tolist()))
+    return apply(held.model, held.graph, Plan(kept))
+
+
+def torch_pruning(
+    round_to: int, importance: Callable[[], Any]
+) -> Callable[[Setting, float], nn.Module]:
+    """Torch-Pruning with global ranking and widths in steps."""
+
+    def prune(held: Setting, ratio: float) -> nn.Module:
+        model = copy.deepcopy(held.model)
+        last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+        tp.pruner.BasePruner(
+            model,
+            held.bench.inputs[0],
+            importance(),
+            global_pruning=True,
+            pruning_ratio=ratio,
+            round_to=round_to,
+            ignored_layers=last,
+        ).step()
+        return model.eval()
+
+    return prune
+
+
+PEERS: dict[str, Callable[[Setting, float], nn.Module]] = {
+    "uniform": uniform,
+    "Torch-Pruning, L1, 8": torch_pruning(
+        8, lambda: tp.importance.GroupMagnitudeImportance(p=1)
+    ),
+    "Torch-Pruning, L1, 16": torch_pruning(
+        16, lambda: tp.importance.GroupMagnitudeImportance(p=1)
+    ),
+    "Torch-Pruning, L2, 8": torch_pruning(
+        8, lambda: tp.importance.GroupMagnitudeImportance(p=2)
+    ),
+    "Torch-Pruning, L2, 16": torch_pruning(
+        16, lambda: tp.importance.GroupMagnitudeImportance(p=2)
+    ),
+}
+
+
+def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
+    """Accuracy at once and after the same few steps, and what is left of the weights."""
+    return {
+        "before": accuracy(model, data),
+        "after": accuracy(trained(model, original, data), data),
+        "l1_kept": _l1(model) / _l1(original),
+        "params": sum(value.numel() for value in model.parameters()),
+    }
+
+
+def _l1(model: nn.Module) -> float:
+    return sum(
+        float(layer.weight.detach().abs().sum())
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d)
+    )
+
+
+def accuracy(model: nn.Module, data: Cifar10) -> float:
+    """On all test images."""
+    x, y = data.test
+    with evaluating(model), torch.no_grad():
+        found = torch.cat([model(part).argmax(1) for part in x.split(500)])
+    return float((found == y).float().mean())
+
+
+def trained(model: nn.Module, original: nn.Module, data: Cifar10) -> nn.Module:
+    """A few steps towards the original's outputs, on images without augmentation."""
+    torch.manual_seed(0)
+    student = copy.deepcopy(model).train()
+    optimizer = torch.optim.SGD(student.parameters(), STEP_SIZE, 0.9)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    x, _ = data.calibration
+    for _ in range(STEPS):
+        batch = x[torch.randint(len(x), (BATCH,))]
+        with torch.no_grad():
+            wanted = functional.softmax(original(batch), 1)
+        loss = functional.cross_entropy(student(batch), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return student.eval()
+
+
+def _rows() -> dict[str, Any]:
+    empty: dict[str, Any] = {"budgets": {}, "peers": {}, "accuracy": {}}
+    return json.loads(ROWS.read_text()) if ROWS.is_file() else empty
+
+
+def _write(rows: dict[str, Any]) -> None:
+    rows["onnxruntime"] = onnxruntime.__version__
+    ROWS.write_text(json.dumps(rows, indent=1) + "\n")
+    TABLE.write_text(table(rows))
+
+
+def table(rows: dict[str, Any]) -> str:
+    """The study as Markdown."""
+    found = list(rows["budgets"].values())
+    under = sum(row["used"] <= 1 for row in found)
+    close = sum(0.93 <= row["used"] <= 1 for row in found)
+    lines = [
+        "# The planner",
+        "",
+        "Written by `python -m benchmarks.planner`; what is done is said there. ONNX "
+        "Runtime on one core; every time is measured in turn with the unpruned network.",
+        "",
+        "## Budgets",
+        "",
+        f"{len(found)} (network, budget) pairs: {under} at or under the budget in a "
+        f"last measurement of their own, {close} of them at 93 % of it or more; at most "
+        f"{max((row['rounds'] for row in found), default=0)} rounds of export and "
+        "measuring.",
+        "",
+        "| network, budget as a share of its time | budget, ms | final, ms | used | "
+        "rounds | blocks out | solver, s | gap |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows["budgets"].items():
+        gap = "-" if row["gap"] is None else f"{row['gap']:.2%}"
+        lines.append(
+            f"| {name} | {row['budget_ms']:.3f} | {row['final_ms']:.3f} | "
+            f"{row['used']:.1%} | {row['rounds']} | {row['blocks_out']} | "
+            f"{row['solver_s']:.1f} | {gap} |"
+        )
+    slower = sum(row["share"] > SLOWER for row in rows["peers"].values())
+    ours = sum(row["ours_share"] > SLOWER for row in rows["peers"].values())
+    lines += [
+        "",
+        "## Peers",
+        "",
+        f"Networks slower than their input (by more than {SLOWER - 1:.0%}): "
+        f"{slower} of the peers', {ours} of edgeprune's. Test accuracy at equal time, "
+        f"at once and after {STEPS} steps of distillation.",
+        "",
+        "| network, peer, ratio | time | edgeprune's | at once | edgeprune | after "
+        f"{STEPS} steps | edgeprune | L1 kept | edgeprune |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows["peers"].items():
+        cells = [f"{row['share']:.2f}", f"{row['ours_share']:.2f}"]
+        for key in ("before", "after", "l1_kept"):
+            cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    whole = ", ".join(f"{name} {value:.2%}" for name, value in rows["accuracy"].items())
+    return "\n".join([*lines, "", f"Unpruned: {whole}."]) + "\n"
+
+
+if __name__ == "__main__":
+    app()

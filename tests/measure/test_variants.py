@@ -1,0 +1,94 @@
+"""Files that are cut to size against files that are exported at that size."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+import torchvision
+
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.surgery import apply
+from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.variants import Variants
+from edgeprune.records import Plan
+from tests.nets import Bottom, CifarResNet, Signal
+
+IMAGE = (torch.randn(1, 3, 64, 64),)
+CASES = {
+    "flatten": (lambda: Bottom(16), (torch.randn(1, 3, 8, 8),)),
+    "padded shortcuts": (lambda: CifarResNet(1), (torch.randn(1, 3, 16, 16),)),
+    **{
+        name: (lambda name=name: torchvision.models.get_model(name), IMAGE)
+        for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "densenet121", "regnet_x_400mf")
+    },
+}
+
+
+def halves(graph, part=3):
+    return Plan(
+        {
+            group.name: tuple(range(max(1, group.size * 2 // part)))
+            for group in graph.groups
+        }
+    )
+
+
+def outline(path):
+    """Operators with the shapes of their weights, and the numbers that they hold."""
+    graph = onnx.load(path).graph
+    shapes = {item.name: tuple(item.dims) for item in graph.initializer}
+    return [
+        (
+            node.op_type,
+            [shapes[name] for name in node.input if len(shapes.get(name, ())) > 1],
+            [item.i for item in node.attribute if item.name == "group"],
+        )
+        for node in graph.node
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_cut_file_is_the_exported_one_but_for_the_values(case, tmp_path):
+    make, inputs = CASES[case]
+    model = make().eval()
+    graph = analyse(model, inputs)
+    variants = Variants(model, graph, inputs, tmp_path)
+    assert variants.quick
+    plan = halves(graph)
+    path = variants.write(plan, "cut")
+    write_onnx(apply(model, graph, plan), inputs, tmp_path / "exported.onnx")
+    assert outline(path) == outline(tmp_path / "exported.onnx")
+    assert outline(path) != outline(variants.reference)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": inputs[0].numpy()})
+    assert np.isfinite(found).all()
+    assert found.shape == tuple(model(*inputs).shape)
+
+
+def test_a_plan_with_blocks_is_exported(tmp_path):
+    model, inputs = CifarResNet(2).eval(), (torch.randn(1, 3, 16, 16),)
+    graph = analyse(model, inputs)
+    variants = Variants(model, graph, inputs, tmp_path)
+    path = variants.write(Plan({}, ("layer1.1",)), "without")
+    assert len(outline(path)) < len(outline(variants.reference))
+
+
+def test_one_axis_signals_are_cut_too(tmp_path):
+    model, inputs = Signal().eval(), (torch.randn(1, 2, 64),)
+    graph = analyse(model, inputs)
+    variants = Variants(model, graph, inputs, tmp_path)
+    assert outline(variants.write(halves(graph), "cut")) != outline(variants.reference)
+
+
+def test_equal_structures_have_equal_keys_whatever_the_weights(tmp_path):
+    inputs = (torch.randn(1, 3, 8, 8),)
+    keys = []
+    for index, width in enumerate((16, 16, 24)):
+        model = Bottom(width).eval()
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        variants = Variants(model, analyse(model, inputs), inputs, folder)
+        keys.append(variants.structure())
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]

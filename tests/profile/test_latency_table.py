@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.graph.survey import survey
+from edgeprune.measure.bench import Bench
+from edgeprune.measure.runner import HostRunner
+from edgeprune.profile.latency_table import draw_plans, measure_latency_table
+from tests.nets import Bottom, CifarResNet
+
+QUICK = targets.load("tests/quick.toml")
+
+
+class Counting(HostRunner):
+    """Counts the networks that are timed."""
+
+    networks = 0
+
+    def probe(self, models, reference):
+        self.networks += len(models)
+        return super().probe(models, reference)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(Counting(QUICK), (torch.randn(1, 3, 16, 16),), tmp_path)
+
+
+def table(model, bench):
+    return measure_latency_table(model, survey(model, bench.inputs), bench)
+
+
+def test_a_second_run_measures_nothing(bench):
+    first = table(Bottom(32).eval(), bench)
+    assert bench.runner.networks == QUICK.probing.networks + QUICK.probing.checks
+    second = table(Bottom(32).eval(), bench)  # other weights, the same structure
+    assert bench.runner.networks == QUICK.probing.networks + QUICK.probing.checks
+    assert second == first
+
+
+@pytest.mark.parametrize("other", ["model", "threads", "input", "file"])
+def test_another_network_or_runtime_is_measured(bench, other, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
+    table(Bottom(32).eval(), bench)
+    before = bench.runner.networks
+    model, runner, inputs = Bottom(32).eval(), bench.runner, bench.inputs
+    if other == "model":
+        model = Bottom(24).eval()
+    if other == "threads":
+        runner = Counting(runner.with_threads(2).target)
+        before = 0
+    if other == "input":
+        inputs = (torch.randn(1, 3, 8, 8),)
+    if other == "file":
+        (held,) = (tmp_path / "cache" / "latency").iterdir()
+        held.write_text(held.read_text()[:-20])
+    table(model, Bench(runner, inputs, bench.folder))
+    assert runner.networks > before
+
+
+def test_every_layer_has_its_time(bench):
+    found = table(CifarResNet(1).eval(), bench)
+    layers = {item.layer for item in found.operators}
+    assert {"conv1.weight", "layer2.0.conv2.weight", "linear.weight"} <= layers
+    assert len(found.errors) == QUICK.probing.checks
+    assert all(
+        item.read is None or item.read[0].endswith("weight") for item in found.operators
+    )
+
+
+def test_plans_have_widths_to_choose_from_and_are_the_same_again():
+    graph = survey(CifarResNet(2).eval(), (torch.randn(1, 3, 16, 16),))
+    plans = draw_plans(graph, 20, seed=3)
+    assert plans == draw_plans(graph, 20, seed=3)
+    assert plans != draw_plans(graph, 20, seed=4)
+    widths = {group.name: group.widths() for group in graph.groups}
+    for plan in plans:
+        assert all(len(kept) in widths[name] for name, kept in plan.kept.items())
+
+
+class Cut(nn.Module):
+    """A split by widths that are written into the file: it cannot be cut to size."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 32, 1)
+        self.second = nn.Conv2d(16, 16, 1)
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        one, two = torch.chunk(self.first(x), 2, dim=1)
+        return self.last(self.second(one) + two)
+
+
+def test_a_network_that_cannot_be_cut_is_exported_each_time(bench):
+    found = table(Cut().eval(), bench)
+    assert found.operators
+    assert bench.runner.networks <= QUICK.probing.networks + QUICK.probing.checks

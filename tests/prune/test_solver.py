@@ -1,0 +1,205 @@
+"""The solver against every choice there is, on networks small enough to try them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.graph.groups import analyse
+from edgeprune.prune import solver
+from edgeprune.prune.loss import Loss, lost
+from edgeprune.records import Budget, pressure_of
+from tests.nets import Bottom
+from tests.tables import costs_of
+
+X = (torch.randn(1, 3, 8, 8),)
+CHOICES = 20_000
+
+
+class Residual(nn.Module):
+    """Two blocks of which either can go."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.first, self.second = Branch(), Branch()
+        self.head = nn.Conv2d(16, 5, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        return self.head(self.second(self.first(x)))
+
+
+class Branch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.narrow = nn.Conv2d(16, 24, 3, padding=1)
+        self.wide = nn.Conv2d(24, 16, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.wide(torch.relu(self.narrow(x)))
+
+
+class Concatenated(nn.Module):
+    """A layer that reads three groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Conv2d(3, 16, 3, padding=1) for _ in range(3))
+        self.mix = nn.Conv2d(48, 16, 1)
+        self.head = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.mix(torch.cat([part(x) for part in self.parts], 1)))
+
+
+def losses(costs, seed=0):
+    rng = np.random.default_rng(seed)
+    return Loss(
+        {name: lost(torch.tensor(rng.random(size))) for name, size in costs.sizes.items()},
+        {block.name: float(rng.uniform(1, 20)) for block in costs.blocks},
+    )
+
+
+def choices(costs):
+    """Every choice of widths and blocks; groups of a block that goes are not named."""
+    steps = {group.name: group.widths() for group in costs.graph.groups}
+    names = [block.name for block in costs.blocks]
+    for some in itertools.chain.from_iterable(
+        itertools.combinations(costs.blocks, number) for number in range(len(names) + 1)
+    ):
+        gone = set().union(*(block.groups for block in some))
+        left = [name for name in steps if name not in gone]
+        for widths in itertools.product(*(steps[name] for name in left)):
+            yield dict(zip(left, widths, strict=True)), tuple(b.name for b in some)
+
+
+def brute_force(costs, loss, budget):
+    """The least loss of all choices within the budget."""
+    return min(
+        (
+            loss.of(widths, bypassed)
+            for widths, bypassed in choices(costs)
+            if pressure_of(costs.predict(widths, bypassed), budget) <= 1
+        ),
+        default=None,
+    )
+
+
+def named(costs, solution):
+    gone = {
+        name
+        for block in costs.blocks
+        if block.name in solution.bypassed
+        for name in block.groups
+    }
+    return {name: width for name, width in solution.widths.items() if name not in gone}
+
+
+BUDGETS = [
+    Budget(latency_ms=7.0),
+    Budget(latency_ms=3.0),
+    Budget(macs=60_000),
+    Budget(params=1500),
+    Budget(size_bytes=6000),
+    Budget(memory_bytes=9000),
+    Budget(latency_ms=6.0, params=2500, memory_bytes=10_000),
+]
+
+
+@pytest.mark.parametrize("make", [lambda: Bottom(32), Residual, Concatenated])
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+@pytest.mark.parametrize("block", [1, 16])
+def test_no_choice_within_the_budget_loses_less(make, budget, block):
+    model = make().eval()
+    costs = costs_of(model, X, analyse(model, X), block=block)
+    loss = losses(costs)
+    assert sum(1 for _ in choices(costs)) < CHOICES
+    least = brute_force(costs, loss, budget)
+    found = solver.least_loss(costs, loss, budget)
+    if least is None:
+        assert not found.feasible
+        return
+    assert found.feasible
+    assert found.gap is not None
+    predicted = costs.predict(named(costs, found), found.bypassed)
+    assert pressure_of(predicted, budget) <= 1 + 1e-6
+    mine = loss.of(named(costs, found), found.bypassed)
+    assert mine <= least * (1 + 2 * solver.GAP) + 1e-9
+
+
+def test_the_budgets_of_these_tests_bind():
+    """Else the test above would be of a solver that may answer `all of it`."""
+    model = Residual().eval()
+    costs = costs_of(model, X, analyse(model, X))
+    whole = costs.predict({})
+    assert all(pressure_of(whole, budget) > 1 for budget in BUDGETS)
+
+
+@pytest.mark.parametrize("make", [lambda: Bottom(32), Residual, Concatenated])
+def test_pieces_add_up_to_the_prediction(make):
+    """What the solver sees of a choice is what the model predicts for it."""
+    model = make().eval()
+    costs = costs_of(model, X, analyse(model, X), block=1)
+    steps = {group.name: group.widths() for group in costs.graph.groups}
+    pieces = costs.pieces(steps, costs.predict({}).params)
+    for widths, bypassed in itertools.islice(choices(costs), 0, None, 7):
+        predicted = costs.predict(widths, bypassed)
+        for resource in ("latency_ms", "macs", "params"):
+            total = sum(
+                value_of(piece, resource, steps, widths)
+                for piece in pieces
+                if not set(piece.blocks) & set(bypassed)
+            )
+            assert total == pytest.approx(getattr(predicted, resource), rel=1e-6)
+
+
+def value_of(piece, resource, steps, widths):
+    if resource not in piece.costs:
+        return 0.0
+    if any(name not in widths for name in piece.groups):
+        return 0.0
+    at = tuple(steps[name].index(widths[name]) for name in piece.groups)
+    value = piece.costs[resource][at]
+    if piece.further:
+        length = sum(each * widths[name] for name, each in piece.further)
+        value += piece.slopes[resource][at] * length
+    return float(value)
+
+
+def test_a_budget_out_of_reach_gives_the_fastest_choice():
+    model = Residual().eval()
+    costs = costs_of(model, X, analyse(model, X))
+    found = solver.least_loss(costs, losses(costs), Budget(latency_ms=1e-6))
+    assert not found.feasible
+    assert set(found.bypassed) == {"first", "second"}
+    least = min(costs.predict(*choice).latency_ms for choice in choices(costs))
+    fastest = costs.predict(named(costs, found), found.bypassed).latency_ms
+    assert fastest == pytest.approx(least, rel=solver.GAP)
+
+
+def test_without_time_there_is_a_greedy_answer_and_a_note():
+    model = Bottom(32).eval()
+    costs = costs_of(model, X, analyse(model, X))
+    budget = Budget(latency_ms=5.0)
+    found = solver.least_loss(costs, losses(costs), budget, time_limit_s=0.0)
+    assert "greedy" in found.note
+    assert found.gap is None
+    assert pressure_of(costs.predict(found.widths), budget) <= 1
+
+
+def test_the_fastest_network_with_a_share_of_the_channels():
+    model = Residual().eval()
+    costs = costs_of(model, X, analyse(model, X))
+    whole = sum(costs.sizes.values())
+    for share in (0.3, 0.6):
+        found = solver.fastest(costs, channels=share)
+        mine = costs.predict(named(costs, found), found.bypassed).latency_ms
+        best = min(
+            costs.predict(widths, bypassed).latency_ms
+            for widths, bypassed in choices(costs)
+            if sum(widths.values()) >= share * whole
+        )
+        assert mine == pytest.approx(best, rel=solver.GAP)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgeprune.data import Reading, TensorBatches
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.surgery import apply
+from edgeprune.records import GroupScores, Plan, Scores
+from edgeprune.score.context import Context
+from edgeprune.score.sensitivity import divergence, measure_sensitivity, measured_widths
+from tests.nets import CifarResNet
+
+X = torch.randn(96, 3, 16, 16)
+
+
+def context_of(model):
+    model.eval()
+    batches = TensorBatches(X, torch.zeros(len(X), dtype=torch.long), Reading(32))
+    return Context(model, analyse(model, (X[:1],)), batches)
+
+
+def rising(graph):
+    """Scores by which the last channels stay."""
+    return Scores(
+        "made up",
+        tuple(
+            GroupScores(group.name, tuple(float(n) for n in range(group.size)))
+            for group in graph.groups
+        ),
+        0,
+        0.0,
+        0,
+    )
+
+
+def reference(model, changed):
+    with torch.no_grad():
+        before, after = (functional.log_softmax(net(X).double(), 1) for net in (model, changed))
+    return float((before.exp() * (before - after)).sum(1).mean())
+
+
+def test_each_loss_is_that_of_the_network_that_surgery_makes():
+    context = context_of(CifarResNet(2))
+    graph, model = context.graph, context.model
+    found = measure_sensitivity(context, rising(graph), ["layer1.1", "layer3.1"])
+    assert found.samples == len(X)
+    for item in found.groups[::3]:
+        size = graph.group(item.name).size
+        kept = tuple(range(size - item.width, size))
+        changed = apply(model, graph, Plan({item.name: kept}))
+        assert item.loss == pytest.approx(reference(model, changed), rel=1e-4)
+        assert item.loss > 0
+    for name, loss in found.blocks.items():
+        changed = apply(model, graph, Plan({}, (name,)))
+        assert loss == pytest.approx(reference(model, changed), rel=1e-4)
+
+
+def test_a_useless_group_and_a_useless_block_lose_nothing():
+    model = CifarResNet(2)
+    with torch.no_grad():
+        model.layer2[1].bn2.weight.zero_()
+        model.layer2[1].bn2.bias.zero_()
+    context = context_of(model)
+    found = measure_sensitivity(context, rising(context.graph), ["layer2.1", "layer3.1"])
+    assert found.blocks["layer2.1"] == pytest.approx(0, abs=1e-9)
+    assert found.blocks["layer3.1"] > 1e-6
+    inner = [item.loss for item in found.groups if item.name == "layer2.1.conv1"]
+    assert inner == pytest.approx([0] * len(inner), abs=1e-9)
+
+
+def test_the_model_is_left_as_it_was():
+    context = context_of(CifarResNet(1))
+    before = {key: value.clone() for key, value in context.model.state_dict().items()}
+    measure_sensitivity(context, rising(context.graph), [])
+    after = context.model.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_widths_are_some_of_those_to_choose_from():
+    graph = context_of(CifarResNet(1)).graph
+    for group in graph.groups:
+        assert set(measured_widths(group)) <= set(group.widths()[:-1])
+        assert measured_widths(group)
+
+
+def test_divergence_is_zero_for_equal_outputs_only():
+    one = functional.log_softmax(torch.randn(4, 10), 1)
+    assert divergence(one, one) == 0
+    assert divergence(one, one.flip(1)) > 0
+
+
+def test_dense_outputs_are_summed_over_positions():
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 4, 1))
+    context = context_of(model)
+    found = measure_sensitivity(context, rising(context.graph), [])
+    assert all(item.loss > 0 for item in found.groups)
