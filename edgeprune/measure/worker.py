@@ -25,13 +25,12 @@ SENTINEL = "@@EDGEPRUNE "
 def main() -> None:
     """Run one job."""
     job = json.load(sys.stdin)
-    stage = "import"
+    job["stage"] = "import"
     try:
         import numpy as np
         import onnxruntime as ort
 
         pinned = pin(job["threads"])
-        stage = "run"
         runs = {"time": measure, "profile": profile, "probe": probe, "memory": memory}
         results = runs[job["mode"]](partial(load, ort, np, job), job)
         answer: dict[str, Any] = {
@@ -42,7 +41,7 @@ def main() -> None:
             "machine": machine(),
         }
     except Exception as error:  # noqa: BLE001  reported to the caller, who raises
-        answer = {"ok": False, "stage": stage, "error": str(error)}
+        answer = {"ok": False, "stage": job["stage"], "error": str(error)}
     sys.stdout.write("\n" + SENTINEL + json.dumps(answer) + "\n")
 
 
@@ -60,6 +59,7 @@ def load(
     ort: Any, np: Any, job: dict[str, Any], model: str, profiled: bool = False
 ) -> dict[str, Any]:
     """A session and an input for it."""
+    job["stage"] = "load"
     options = ort.SessionOptions()
     options.intra_op_num_threads = job["threads"]
     options.inter_op_num_threads = 1
@@ -82,6 +82,7 @@ def load(
     feeds = {
         item.name: feed(np, rng, item, job["batch"]) for item in session.get_inputs()
     }
+    job["stage"] = "run"
     return {"session": session, "feeds": feeds, "load_ms": load_ms, "provider": got}
 
 

@@ -19,9 +19,9 @@ from edgeprune.prune.loss import Loss
 from edgeprune.prune.solver import Solution, fastest, least_loss
 from edgeprune.records import Attempt, Budget, Plan, pressure_of
 
-AIM = 0.97  # of a limit in ms: room for the noise of the final measurement
+AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
-ROUNDS = 3
+ROUNDS = len(AIM)
 SETTLE = 2  # solutions, each with the number of parameters that the last one left
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
@@ -68,7 +68,8 @@ def search(problem: Problem, measure: Measure) -> Search:
     notes: list[str] = []
     correction, budget = 1.0, problem.budget
     while len(found) < ROUNDS:
-        solution = settle(problem.model, problem.loss, _aim(budget, correction))
+        limits = _aim(budget, AIM[len(found)] / correction)
+        solution = settle(problem.model, problem.loss, limits)
         notes += [solution.note] if solution.note else []
         plan = plan_of(problem.graph, problem.scores, solution)
         if any(plan == earlier for earlier, _ in found):
@@ -124,10 +125,10 @@ def plan_of(
     return Plan(kept, tuple(solution.bypassed))
 
 
-def _aim(budget: Budget, correction: float) -> Budget:
+def _aim(budget: Budget, times: float) -> Budget:
     if budget.latency_ms is None:
         return budget
-    return replace(budget, latency_ms=budget.latency_ms * AIM / correction)
+    return replace(budget, latency_ms=budget.latency_ms * times)
 
 
 def _best(found: list[tuple[Plan, Attempt]], budget: Budget) -> tuple[Plan, Attempt]:

@@ -40,12 +40,6 @@ def test_macs_agree_with_fvcore(name):
     assert cost_of(model, 1, 3, 64, 64).macs == flops["conv"] + flops["linear"]
 
 
-def test_activation_peak_of_a_chain_is_its_largest_neighbours():
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 2, 1))
-    peak = cost_of(model, 1, 3, 4, 4).activation_peak_bytes
-    assert peak == (3 + 8) * 16 * 4
-
-
 def test_products_of_activations_are_counted():
     class Products(nn.Module):
         def forward(self, q, k, v):

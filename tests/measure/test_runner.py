@@ -8,8 +8,8 @@ from edgeprune import targets
 from edgeprune.errors import ExportError, MeasurementError, TargetError
 from edgeprune.measure import worker
 from edgeprune.measure.bench import Bench
-from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx, write_probe
-from edgeprune.measure.runner import ONCE, HostRunner, runner_for
+from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
+from edgeprune.measure.runner import HostRunner, runner_for
 from edgeprune.targets import Timing
 from tests.nets import Bottom
 
@@ -54,7 +54,7 @@ def test_peak_memory_grows_with_the_model(runner, tmp_path):
     write_onnx(Bottom(512), X, tmp_path / "large.onnx")
     small = runner.peak_memory(tmp_path / "small.onnx")
     large = runner.peak_memory(tmp_path / "large.onnx")
-    assert large - small > 4e6
+    assert large.process_peak_bytes - small.process_peak_bytes > 4e6
 
 
 def test_an_open_batch_is_timed_at_the_batch_that_was_asked_for():
@@ -66,7 +66,7 @@ def test_an_open_batch_is_timed_at_the_batch_that_was_asked_for():
 def test_a_corrupt_file_is_refused_with_the_stage(runner, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(MeasurementError, match=r"bad.onnx failed while trying to load"):
-        runner.time([tmp_path / "bad.onnx"], ONCE)
+        runner.time([tmp_path / "bad.onnx"], BRIEF)
 
 
 def test_a_provider_that_falls_back_is_refused(tmp_path):
@@ -75,7 +75,7 @@ def test_a_provider_that_falls_back_is_refused(tmp_path):
     write_onnx(Bottom(), X, tmp_path / "a.onnx")
     runner = HostRunner(target.model_copy(update={"runtime": runtime}))
     with pytest.raises(MeasurementError, match="fell back to CPUExecutionProvider"):
-        runner.time([tmp_path / "a.onnx"], ONCE)
+        runner.time([tmp_path / "a.onnx"], BRIEF)
 
 
 def test_a_board_that_is_not_connected_is_refused():
@@ -101,10 +101,25 @@ def test_values_lead_to_the_layer_that_made_them(tmp_path):
     }
 
 
-def test_a_probe_runs(runner, tmp_path):
-    write_probe(tmp_path / "probe.onnx", 20, size=8, ends=16)
-    assert runner.time([tmp_path / "probe.onnx"], ONCE)[0].median_ms > 0
+def test_a_probe_tells_of_every_operator_beside_the_reference(runner, tmp_path):
+    """Half as wide: fewer channels are read and made, by the same operators."""
+    write_onnx(Bottom(64), X, tmp_path / "whole.onnx")
+    write_onnx(Bottom(32), X, tmp_path / "half.onnx")
+    whole, half = runner.probe(
+        [tmp_path / "whole.onnx", tmp_path / "half.onnx"], tmp_path / "whole.onnx"
+    )
+    assert whole.share > 0
+    assert half.share > 0
+    convolutions = [node for node in whole.nodes if node.operator == "Conv"]
+    assert [node.made[1] for node in convolutions] == [64, 128]
+    assert [node.made[1] for node in half.nodes if node.operator == "Conv"] == [32, 64]
+    assert all(node.latency_ms > 0 for node in convolutions)
 
+
+def test_the_key_names_processor_runtime_and_settings(runner):
+    key = runner.key()
+    assert "onnxruntime" in key
+    assert key != runner.with_threads(7).key()
 
 def test_export_keeps_names_and_opens_the_batch_on_request(tmp_path):
     import onnx

