@@ -4,10 +4,11 @@
     python -m benchmarks.latency_model            # all networks
     python -m benchmarks.latency_model resnet50   # some
 
-Per network: a table is measured as for any run, then random plans of two kinds,
-each network whole and in turn with the unpruned one: widths that the planner may
-choose, and the same with residual blocks left out. A row that is there is not measured again; `--again` does. The table is
-written to `latency_model.md`, the rows to `latency_model.json`.
+Per network: a table is measured as for any run, then random plans of two kinds, each
+network whole and in turn with the unpruned one: widths that the planner may choose, and
+the same with residual blocks left out. A row that is there is not measured again;
+`--again` does. The table is written to `latency_model.md`, the rows to
+`latency_model.json`.
 """
 
 from __future__ import annotations

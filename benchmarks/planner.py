@@ -1,7 +1,7 @@
 """The planner against its budgets, and against peers at equal measured milliseconds.
 
     pip install -e '.[test,benchmark]'
-    python -m benchmarks.planner budgets   # (network, budget) pairs: is it met, how close
+    python -m benchmarks.planner budgets   # (network, budget) pairs: is each met?
     python -m benchmarks.planner peers     # CIFAR-10, at the peers' measured time
 
 `budgets` prunes torchvision networks with random weights (time does not depend on
@@ -20,6 +20,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +61,7 @@ ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
 SHARES = (0.8, 0.6, 0.4)  # of the network's own time
 RATIOS = (0.25, 0.5)  # of the channels, that peers are told to remove
 STEPS, STEP_SIZE, BATCH = 60, 0.01, 128  # of the short training
+SAMPLES = 512  # whose gradients judge channels, as in edgeprune
 SLOWER = 1.02  # times as long as the input, beyond the noise of a measurement
 Row = dict[str, Any]
 
@@ -87,6 +89,9 @@ class Setting:
     def baseline(self) -> Exported:
         """The unpruned network's file."""
         return self.trials.baseline
+
+
+Peer = Callable[[Setting, float, Cifar10], nn.Module]
 
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
@@ -191,7 +196,7 @@ def peers(names: Names = None, *, again: bool = False) -> None:
                     key = f"{name} {peer} {ratio}"
                     if key in rows["peers"] and not again:
                         continue
-                    other = prune(held, ratio)
+                    other = prune(held, ratio, data)
                     share = final_share(held, other)
                     limit = Budget(latency_ms=share * held.trials.usual_ms)
                     row: Row = {
@@ -219,7 +224,7 @@ def judged(held: Setting, data: Cifar10) -> tuple[dict[str, torch.Tensor], Loss]
     return ranked, losses_of(ranked, measure_sensitivity(context, scores, blocks))
 
 
-def uniform(held: Setting, ratio: float) -> nn.Module:
+def uniform(held: Setting, ratio: float, _: Cifar10) -> nn.Module:
     """The same share of every group, the smallest L1 norms first."""
     context = Context(held.model, held.graph)
     scores = comparable_scores(score_channels("l1", context), held.graph)
@@ -231,47 +236,46 @@ def uniform(held: Setting, ratio: float) -> nn.Module:
     return apply(held.model, held.graph, Plan(kept))
 
 
-def torch_pruning(
-    round_to: int, importance: Callable[[], Any]
-) -> Callable[[Setting, float], nn.Module]:
+def torch_pruning(kind: str, round_to: int) -> Peer:
     """Torch-Pruning with global ranking and widths in steps."""
 
-    def prune(held: Setting, ratio: float) -> nn.Module:
+    def prune(held: Setting, ratio: float, data: Cifar10) -> nn.Module:
         model = copy.deepcopy(held.model)
         last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-        tp.pruner.BasePruner(
+        pruner = tp.pruner.BasePruner(
             model,
             held.bench.inputs[0],
-            importance(),
+            IMPORTANCES[kind](),
             global_pruning=True,
             pruning_ratio=ratio,
             round_to=round_to,
             ignored_layers=last,
-        ).step()
+        )
+        x, y = (part[:SAMPLES] for part in data.calibration)
+        functional.cross_entropy(model(x), y).backward()  # Taylor reads gradients
+        pruner.step()
         return model.eval()
 
     return prune
 
 
-PEERS: dict[str, Callable[[Setting, float], nn.Module]] = {
+IMPORTANCES: dict[str, Callable[[], Any]] = {
+    "L1": partial(tp.importance.GroupMagnitudeImportance, p=1),
+    "L2": partial(tp.importance.GroupMagnitudeImportance, p=2),
+    "Taylor": tp.importance.GroupTaylorImportance,
+}
+PEERS: dict[str, Peer] = {
     "uniform": uniform,
-    "Torch-Pruning, L1, 8": torch_pruning(
-        8, lambda: tp.importance.GroupMagnitudeImportance(p=1)
-    ),
-    "Torch-Pruning, L1, 16": torch_pruning(
-        16, lambda: tp.importance.GroupMagnitudeImportance(p=1)
-    ),
-    "Torch-Pruning, L2, 8": torch_pruning(
-        8, lambda: tp.importance.GroupMagnitudeImportance(p=2)
-    ),
-    "Torch-Pruning, L2, 16": torch_pruning(
-        16, lambda: tp.importance.GroupMagnitudeImportance(p=2)
-    ),
+    **{
+        f"Torch-Pruning, {kind}, {step}": torch_pruning(kind, step)
+        for kind in IMPORTANCES
+        for step in (8, 16)
+    },
 }
 
 
 def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
-    """Accuracy at once and after the same few steps, and what is left of the weights."""
+    """Accuracy at once and after the same few steps; what is left of the weights."""
     return {
         "before": accuracy(model, data),
         "after": accuracy(trained(model, original, data), data),
@@ -335,14 +339,15 @@ def table(rows: dict[str, Any]) -> str:
         "# The planner",
         "",
         "Written by `python -m benchmarks.planner`; what is done is said there. ONNX "
-        "Runtime on one core; every time is measured in turn with the unpruned network.",
+        "Runtime on one core; every time is measured in turn with the unpruned "
+        "network.",
         "",
         "## Budgets",
         "",
         f"{len(found)} (network, budget) pairs: {under} at or under the budget in a "
-        f"last measurement of their own, {close} of them at 93 % of it or more; at most "
+        f"last measurement of their own, {close} of them at 93 % of it or more; "
         f"{max((row['rounds'] for row in found), default=0)} rounds of export and "
-        "measuring.",
+        "measuring at most.",
         "",
         "| network, budget as a share of its time | budget, ms | final, ms | used | "
         "rounds | blocks out | solver, s | gap |",

@@ -4,9 +4,9 @@ import math
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
+from edgeprune.measure.bench import parameter_shapes
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
-from edgeprune.measure.bench import parameter_shapes
 from edgeprune.records import Activation, LatencyTable, MemoryTable, OperatorTime
 from tests.figures import figures_of
 
@@ -18,7 +18,9 @@ def table_of(graph, cost, *, block=1, memory=None):
     operators = []
     for layer in cost.layers:
         made, read = ((layer.name, axis) for axis in (0, 1))
-        sizes = [len(graph.axes[place]) for place in (read, made) if place in graph.axes]
+        sizes = [
+            len(graph.axes[place]) for place in (read, made) if place in graph.axes
+        ]
         rounded = math.prod(-(-size // block) * block for size in sizes)
         weights = [0.0] * 10
         weights[PRODUCT] = layer.macs / cost.macs / rounded
@@ -41,7 +43,9 @@ def memory_of(graph, cost):
     values = []
     for layer in cost.layers:
         place = (layer.name, 0)
-        values.append(Activation(place, layer.activation_bytes / len(graph.axes[place])))
+        values.append(
+            Activation(place, layer.activation_bytes / len(graph.axes[place]))
+        )
     alive = tuple((index, index + 1) for index in range(len(values) - 1))
     return MemoryTable(tuple(values), alive or ((0,),))
 

@@ -84,7 +84,8 @@ def test_pressure_is_the_largest_share_of_any_limit():
     step = Step("a", 10.0, 100, 50, 0.5, 0.5, valid=True)
 
     class Costs:
-        latency_ms, macs, params, size_bytes = 10.0, 100, 50, 200
+        latency_ms, macs, params = 10.0, 100, 50
+        size_bytes, memory_bytes = 200, 400
 
     assert step.macs == Costs.macs
     assert pressure_of(Costs, Budget(latency_ms=20, macs=50)) == 2

@@ -290,7 +290,7 @@ class Run:
         before = (
             start.figures.latency_ms * self.trials.usual_ms / start.beside.median_ms
         )
-        if self.limits.latency_ms is None or costs.latency_ms <= before * NOISE:
+        if costs.latency_ms <= before * NOISE:
             return True
         note = (
             f"round {number} was undone: {costs.latency_ms:.2f} ms, and "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -219,6 +220,50 @@ def test_a_budget_out_of_reach_is_refused_before_training(trained):
     assert "out of reach: the smallest network" in done.stdout
     assert not report.training
     assert report.result.sha256 == report.baseline.sha256
+
+
+def test_a_budget_out_of_reach_says_what_was_measured_to_help(trained):
+    done = command(
+        trained, "compress", *MODEL, "--budget-ms", "0.0001", "--out", "help"
+    )
+    sentence = edgeprune.read_report(trained / "help").sentence
+    for circumstance in ("with --input 3x12x12", "with --input 3x8x8", "in int8"):
+        assert re.search(rf"[\d.]+ ms {circumstance} \(not enough\)", sentence), (
+            sentence
+        )
+    assert "measured of it" in done.stdout
+
+
+def test_reach_is_printed_without_data(trained):
+    shown = ["profile", *MODEL[:4], "--target", QUICK, "--input", "3x16x16", "--reach"]
+    done = command(trained, *shown)
+    assert done.returncode == 0, done.stderr
+    assert "The fastest network with so many of the channels" in done.stdout
+    assert "Smallest of all, measured" in done.stdout
+    reach = json.loads(command(trained, *shown, "--json").stdout)["reach"]
+    shares = [point["share"] for point in reach["points"]]
+    assert shares == pytest.approx([tenth / 10 for tenth in range(1, 11)])
+    macs = [point["macs"] for point in reach["points"]]
+    assert macs[0] < macs[-1] / 4
+    assert reach["smallest"]["macs"] <= macs[0]
+
+
+def test_memory_is_a_budget(trained):
+    """Counted in the exported file as ONNX Runtime lays it out."""
+    limit = 0.06
+    done = command(
+        trained,
+        *("compress", *MODEL, "--max-memory-mb", str(limit), "--epochs", "0"),
+        *("--accuracy-floor", "0", "--out", "memory"),
+    )
+    report = edgeprune.read_report(trained / "memory")
+    before, after = (
+        figures.memory.activation_peak_bytes
+        for figures in (report.baseline, report.result)
+    )
+    assert done.returncode == 0, done.stderr
+    assert before > limit * 1e6 >= after
+    assert report.attempts[-1].memory_bytes == after
 
 
 def test_below_the_floor_the_best_valid_model_is_written(trained):

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune import loop
 from edgeprune.files import cache_folder
+from edgeprune.finetune import loop
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.finetune.formats import CANDIDATES, PLAIN, fastest_format
 from edgeprune.finetune.loop import Recipe, default_epochs, evaluate, train

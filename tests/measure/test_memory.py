@@ -33,7 +33,11 @@ def peak(model, tmp_path, size=128):
 
 def test_a_chain_keeps_what_is_read_and_what_is_made(tmp_path):
     model = nn.Sequential(
-        nn.Conv2d(4, 8, 1), nn.ReLU(), nn.Conv2d(8, 32, 1), nn.ReLU(), nn.Conv2d(32, 2, 1)
+        nn.Conv2d(4, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 32, 1),
+        nn.ReLU(),
+        nn.Conv2d(32, 2, 1),
     )
     _, found = peak(model, tmp_path, size=16)
     assert found == FLOAT * 16 * 16 * (8 + 32)
@@ -59,11 +63,11 @@ def test_what_is_computed_in_place_takes_no_memory(tmp_path):
 
 @pytest.mark.parametrize("width", [32, 128])
 def test_the_count_is_near_what_the_process_takes(width, tmp_path):
-    """Running takes at least what is counted, and scratch memory on top."""
+    """The arena grows by doubling, and kernels have scratch memory."""
     path, counted = peak(Skip(width), tmp_path)
     assert counted == FLOAT * 128 * 128 * 4 * width
     measured = HostRunner(targets.load("tests/quick.toml")).peak_memory(path)
     if measured.run_peak_bytes is None:
         pytest.skip("this system does not let a process forget its peak")
-    assert 0.9 * counted <= measured.run_peak_bytes <= 1.5 * counted + 4 * MIB
+    assert 0.9 * counted <= measured.run_peak_bytes <= 2.5 * counted + 4 * MIB
     assert measured.process_peak_bytes >= counted

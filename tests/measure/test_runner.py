@@ -121,6 +121,7 @@ def test_the_key_names_processor_runtime_and_settings(runner):
     assert "onnxruntime" in key
     assert key != runner.with_threads(7).key()
 
+
 def test_export_keeps_names_and_opens_the_batch_on_request(tmp_path):
     import onnx
 

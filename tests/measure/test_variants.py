@@ -20,7 +20,12 @@ CASES = {
     "padded shortcuts": (lambda: CifarResNet(1), (torch.randn(1, 3, 16, 16),)),
     **{
         name: (lambda name=name: torchvision.models.get_model(name), IMAGE)
-        for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "densenet121", "regnet_x_400mf")
+        for name in (
+            "mobilenet_v3_small",
+            "shufflenet_v2_x0_5",
+            "densenet121",
+            "regnet_x_400mf",
+        )
     },
 }
 

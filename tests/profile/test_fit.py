@@ -103,7 +103,8 @@ def test_a_disturbed_probe_does_not_count():
     samples = device.samples(40, 1)
     bad = samples[7].probe
     nodes = tuple(
-        NodeTime(n.name, 4 * n.latency_ms, n.operator, n.read, n.made) for n in bad.nodes
+        NodeTime(n.name, 4 * n.latency_ms, n.operator, n.read, n.made)
+        for n in bad.nodes
     )
     samples[7] = Sample(
         samples[7].widths, samples[7].weight_bytes, Probe(4 * bad.share, nodes)
@@ -125,7 +126,11 @@ def test_an_operator_that_some_networks_lack_took_no_time_there():
     samples = []
     for sample in device.samples(60, 1):
         p = sample.widths["a.weight", 0]
-        extra = () if p % 16 == 0 else (NodeTime("Reorder", 1e-4 * p, "Reorder", (1, p), (1, p)),)
+        extra = (
+            ()
+            if p % 16 == 0
+            else (NodeTime("Reorder", 1e-4 * p, "Reorder", (1, p), (1, p)),)
+        )
         whole = sample.probe.share + sum(node.latency_ms for node in extra)
         nodes = (sample.probe.nodes[0], *extra, *sample.probe.nodes[1:])
         samples.append(Sample(sample.widths, sample.weight_bytes, Probe(whole, nodes)))

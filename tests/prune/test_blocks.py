@@ -10,7 +10,10 @@ from tests.nets import CifarResNet
 IMAGE = (torch.randn(1, 3, 64, 64),)
 CASES = [
     (lambda: CifarResNet(2), ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]),
-    (lambda: torchvision.models.resnet18(), ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]),
+    (
+        lambda: torchvision.models.resnet18(),
+        ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"],
+    ),
     (lambda: torchvision.models.vgg11(), []),
     (lambda: torchvision.models.densenet121(), []),
 ]
@@ -22,7 +25,9 @@ def test_the_residual_blocks_of_a_network(make, expected):
     assert [block.name for block in removable_blocks(graph)] == expected
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large", "regnet_y_400mf"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "mobilenet_v3_large", "regnet_y_400mf"]
+)
 def test_without_a_block_the_groups_around_it_are_what_they_were(name):
     """The solver relies on it; squeeze-and-excite may go, too."""
     graph = analyse(torchvision.models.get_model(name).eval(), IMAGE)

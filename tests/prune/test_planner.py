@@ -16,7 +16,7 @@ X = (torch.randn(1, 3, 8, 8),)
 
 
 class Device:
-    """A device whose time is known: proportional to MACs, but not quite as predicted."""
+    """A device whose time is known: it follows MACs, but not quite as predicted."""
 
     def __init__(self, model, inputs=X, slower=1.0):
         self.model, self.inputs, self.slower = model.eval(), inputs, slower

@@ -58,7 +58,10 @@ class Concatenated(nn.Module):
 def losses(costs, seed=0):
     rng = np.random.default_rng(seed)
     return Loss(
-        {name: lost(torch.tensor(rng.random(size))) for name, size in costs.sizes.items()},
+        {
+            name: lost(torch.tensor(rng.random(size)))
+            for name, size in costs.sizes.items()
+        },
         {block.name: float(rng.uniform(1, 20)) for block in costs.blocks},
     )
 

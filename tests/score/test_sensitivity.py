@@ -36,7 +36,9 @@ def rising(graph):
 
 def reference(model, changed):
     with torch.no_grad():
-        before, after = (functional.log_softmax(net(X).double(), 1) for net in (model, changed))
+        before, after = (
+            functional.log_softmax(net(X).double(), 1) for net in (model, changed)
+        )
     return float((before.exp() * (before - after)).sum(1).mean())
 
 
@@ -62,7 +64,9 @@ def test_a_useless_group_and_a_useless_block_lose_nothing():
         model.layer2[1].bn2.weight.zero_()
         model.layer2[1].bn2.bias.zero_()
     context = context_of(model)
-    found = measure_sensitivity(context, rising(context.graph), ["layer2.1", "layer3.1"])
+    found = measure_sensitivity(
+        context, rising(context.graph), ["layer2.1", "layer3.1"]
+    )
     assert found.blocks["layer2.1"] == pytest.approx(0, abs=1e-9)
     assert found.blocks["layer3.1"] > 1e-6
     inner = [item.loss for item in found.groups if item.name == "layer2.1.conv1"]
