@@ -99,9 +99,9 @@ def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
     return solution
 
 
-def smallest(graph: ChannelGraph, model: CostModel) -> Plan:
-    """The fastest network within reach, by prediction; which channels stay is open."""
-    solution = fastest(model, params=0.0)
+def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:
+    """The fastest network within the other limits, by prediction."""
+    solution = fastest(model, budget=replace(budget, latency_ms=None), params=0.0)
     scores = {group.name: torch.zeros(group.size) for group in graph.groups}
     return plan_of(graph, scores, solution)
 

@@ -1,30 +1,20 @@
-"""Widths and blocks with the least loss within all limits, as a mixed-integer program.
-
-One binary variable for every width of every group, of which one is chosen; one for
-every block that may go. A cost that depends on two groups is a table over pairs of
-widths: a pair has a continuous variable, and the pairs of a row sum to the variable
-of the row's width, so that they can only be what the binary ones say.
-"""
+"""Widths and blocks with the least loss, or the least time, within all limits."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
-from edgeprune.prune.cost_model import CostModel, Piece
+from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.loss import Loss
+from edgeprune.prune.program import INFEASIBLE, Program
 from edgeprune.records import Budget, pressure_of
-from edgeprune.records.latency import Floats
 
 TIME_LIMIT_S = 20.0
-GAP = 0.01  # of the loss: good enough, and proved
-INFEASIBLE = 2  # scipy's status
+NO_LIMIT = Budget()
 
 
 @dataclass(frozen=True)
@@ -43,211 +33,6 @@ class Solution:
     gap: float | None
     seconds: float
     note: str = ""
-
-
-class Program:
-    """Variables and rows, filled in piece by piece."""
-
-    def __init__(self, model: CostModel, steps: Mapping[str, Sequence[int]]) -> None:
-        self.model, self.steps = model, steps
-        self.count = 0
-        self.integral: list[int] = []
-        self.upper: list[float] = []
-        self.rows: list[tuple[list[int], list[float], float, float]] = []
-        self.costs: dict[str, dict[int, float]] = {}
-        self.constants: dict[str, float] = {}
-        self.blocks = {
-            block.name: self.variable(integral=True) for block in model.blocks
-        }
-        self.widths = {
-            name: [self.variable(integral=True) for _ in widths]
-            for name, widths in steps.items()
-        }
-        self._shown: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-        self._choose_one()
-
-    def variable(self, *, integral: bool = False, upper: float = 1.0) -> int:
-        """A new variable from 0 to an upper bound."""
-        self.integral.append(int(integral))
-        self.upper.append(upper)
-        self.count += 1
-        return self.count - 1
-
-    def row(
-        self,
-        variables: Sequence[int],
-        factors: Sequence[float],
-        low: float,
-        high: float,
-    ) -> None:
-        """Low <= sum of factors times variables <= high."""
-        self.rows.append((list(variables), list(factors), low, high))
-
-    def cost(self, resource: str, variable: int, value: float) -> None:
-        """What a variable costs."""
-        held = self.costs.setdefault(resource, {})
-        held[variable] = held.get(variable, 0.0) + value
-
-    def _choose_one(self) -> None:
-        """One width for each group, none for the groups of a block that goes."""
-        for name, chosen in self.widths.items():
-            gone = [
-                self.blocks[block.name]
-                for block in self.model.blocks
-                if name in block.groups
-            ]
-            self.row([*chosen, *gone], [1.0] * (len(chosen) + len(gone)), 1.0, 1.0)
-        names = [block.name for block in self.model.blocks]
-        for outer in names:
-            for inner in names:
-                if inner.startswith(f"{outer}."):  # what is gone cannot go
-                    pair = [self.blocks[outer], self.blocks[inner]]
-                    self.row(pair, [1.0, 1.0], 0.0, 1.0)
-
-    def add(self, piece: Piece) -> None:
-        """The costs of a piece."""
-        if piece.further:
-            self._add_sloped(piece)
-        elif len(piece.groups) == 2:
-            self._add_pairs(piece)
-        elif piece.groups:
-            shown = self._presence(piece.groups[0], piece.blocks)
-            for resource, values in piece.costs.items():
-                for variable, value in zip(shown, values.tolist(), strict=True):
-                    self.cost(resource, variable, value)
-        else:
-            for resource, value in piece.costs.items():
-                self._add_constant(resource, float(value), piece.blocks)
-
-    def _add_constant(self, resource: str, value: float, blocks: Sequence[str]) -> None:
-        self.constants[resource] = self.constants.get(resource, 0.0) + value
-        for block in blocks:
-            self.cost(resource, self.blocks[block], -value)
-
-    def _frees(self, group: str, blocks: Sequence[str]) -> bool:
-        """Whether the group goes with each of the blocks, so that none need be said."""
-        freed = {block.name for block in self.model.blocks if group in block.groups}
-        return set(blocks) <= freed
-
-    def _presence(self, group: str, blocks: tuple[str, ...]) -> list[int]:
-        """Per width, what is 1 if it is chosen and none of the blocks goes."""
-        if self._frees(group, blocks):
-            return self.widths[group]
-        if (group, blocks) not in self._shown:
-            shown = [self.variable() for _ in self.widths[group]]
-            for variable, width in zip(shown, self.widths[group], strict=True):
-                self.row([variable, width], [1.0, -1.0], -np.inf, 0.0)
-            gone = [self.blocks[block] for block in blocks]
-            self.row([*shown, *gone], [1.0] * (len(shown) + len(gone)), 1.0, 1.0)
-            self._shown[group, blocks] = shown
-        return self._shown[group, blocks]
-
-    def _add_pairs(self, piece: Piece) -> None:
-        first, second = (self._presence(name, piece.blocks) for name in piece.groups)
-        pairs = np.array([[self.variable() for _ in second] for _ in first])
-        for row, variable in zip(pairs, first, strict=True):
-            self.row([*row.tolist(), variable], [*[1.0] * len(row), -1.0], 0.0, 0.0)
-        for column, variable in zip(pairs.T, second, strict=True):
-            self.row(
-                [*column.tolist(), variable], [*[1.0] * len(column), -1.0], 0.0, 0.0
-            )
-        for resource, values in piece.costs.items():
-            for variable, value in zip(
-                pairs.ravel().tolist(), values.ravel().tolist(), strict=True
-            ):
-                self.cost(resource, variable, value)
-
-    def _add_sloped(self, piece: Piece) -> None:
-        """Its further groups' positions, split over the widths of the first one."""
-        highest = sum(each * self.model.sizes[name] for name, each in piece.further)
-        if piece.groups:
-            shown = self._presence(piece.groups[0], piece.blocks)
-            costs = {key: values.tolist() for key, values in piece.costs.items()}
-            slopes = {key: values.tolist() for key, values in piece.slopes.items()}
-        else:
-            shown = [self.variable()]
-            gone = [self.blocks[block] for block in piece.blocks]
-            self.row([*shown, *gone], [1.0] * (1 + len(gone)), 1.0, 1.0)
-            costs = {key: [float(value)] for key, value in piece.costs.items()}
-            slopes = {key: [float(value)] for key, value in piece.slopes.items()}
-        parts = [self.variable(upper=highest) for _ in shown]
-        for part, variable in zip(parts, shown, strict=True):
-            self.row([part, variable], [1.0, -highest], -np.inf, 0.0)
-        variables, factors = list(parts), [1.0] * len(parts)
-        for name, each in piece.further:
-            for width, variable in zip(
-                self.steps[name], self.widths[name], strict=True
-            ):
-                variables.append(variable)
-                factors.append(-each * width)
-        slack = [self.blocks[block] for block in piece.blocks]
-        self.row([*variables, *slack], [*factors, *[highest] * len(slack)], 0.0, np.inf)
-        for resource in costs:
-            for index, variable in enumerate(shown):
-                self.cost(resource, variable, costs[resource][index])
-                self.cost(resource, parts[index], slopes[resource][index])
-
-    def vector(self, resource: str) -> Floats:
-        """The costs of all variables."""
-        found = np.zeros(self.count)
-        for variable, value in self.costs.get(resource, {}).items():
-            found[variable] = value
-        return found
-
-    def limit(self, resource: str, highest: float) -> None:
-        """No more of a resource than this."""
-        held = self.costs.get(resource, {})
-        scale = max(highest, 1e-12)
-        factors = [value / scale for value in held.values()]
-        most = (highest - self.constants.get(resource, 0.0)) / scale
-        self.row(list(held), factors, -np.inf, most)
-
-    def limit_memory(self, highest: float) -> None:
-        """No more bytes of activations than this while any operator runs."""
-        for alive in self.model.alive_together():
-            variables, factors = [], []
-            for name, each in alive.positions:
-                if each:
-                    variables += self.widths[name]
-                    factors += [each * width / highest for width in self.steps[name]]
-            self.row(variables, factors, -np.inf, 1.0 - alive.base / highest)
-
-    def solve(
-        self, objective: Floats, time_limit_s: float
-    ) -> tuple[Floats | None, float, int]:
-        """The best values, the gap and scipy's status."""
-        rows, columns, factors = [], [], []
-        for index, (variables, values, _, _) in enumerate(self.rows):
-            rows += [index] * len(variables)
-            columns += variables
-            factors += values
-        matrix = coo_array(
-            (factors, (rows, columns)), shape=(len(self.rows), self.count)
-        ).tocsr()
-        low: Any = np.array([row[2] for row in self.rows])  # scipy's stubs want floats
-        high: Any = np.array([row[3] for row in self.rows])
-        upper: Any = np.array(self.upper)
-        scale = max(float(np.abs(objective).max()), 1e-30)
-        found = milp(
-            objective / scale,
-            integrality=np.array(self.integral),
-            bounds=Bounds(0.0, upper),
-            constraints=LinearConstraint(matrix, low, high),
-            options={"time_limit": time_limit_s, "mip_rel_gap": GAP},
-        )
-        gap = found.mip_gap if found.mip_gap is not None else 0.0
-        return found.x, float(gap), int(found.status)
-
-    def choice(self, values: Floats) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Widths and blocks by the values of the variables."""
-        widths = {
-            name: self.steps[name][int(np.argmax(values[variables]))]
-            for name, variables in self.widths.items()
-        }
-        gone = [
-            name for name, variable in self.blocks.items() if values[variable] > 0.5
-        ]
-        return widths, tuple(gone)
 
 
 def least_loss(
@@ -274,25 +59,22 @@ def least_loss(
             program.cost("loss", variable, loss.widths[name][width])
     for name, variable in program.blocks.items():
         program.cost("loss", variable, loss.blocks[name])
-    for resource, highest in limits_of(model, budget).items():
-        program.limit(resource, highest)
-    if budget.memory_bytes is not None:
-        program.limit_memory(budget.memory_bytes)
+    program.limit_all(budget)
     values, gap, status = program.solve(program.vector("loss"), time_limit_s)
     seconds = time.perf_counter() - start
     if values is not None:
         return Solution(*program.choice(values), True, gap, seconds)
     if status == INFEASIBLE:
-        least = fastest(model, params=params)
-        return Solution(
-            least.widths, least.bypassed, False, None, seconds, "out of reach"
-        )
+        within = replace(budget, latency_ms=None)
+        least = fastest(model, budget=within, params=params)
+        return replace(least, feasible=False, gap=None, seconds=seconds)
     return _greedy(model, loss, budget, start)
 
 
 def fastest(
     model: CostModel,
     *,
+    budget: Budget = NO_LIMIT,
     params: float | None = None,
     channels: float = 0.0,
     time_limit_s: float = TIME_LIMIT_S,
@@ -300,10 +82,12 @@ def fastest(
     """The choice that takes the least time by prediction.
 
     Args:
+        budget: further limits; the narrowest widths where none is within them.
         channels: how many must be left, as a share of all.
     """
     start = time.perf_counter()
     program = _program(model, params)
+    program.limit_all(budget)
     if channels:
         variables, factors = [], []
         for name, chosen in program.widths.items():
@@ -313,26 +97,20 @@ def fastest(
         program.row(variables, factors, least, np.inf)
     values, gap, _ = program.solve(program.vector("latency_ms"), time_limit_s)
     seconds = time.perf_counter() - start
-    if values is None:
-        widths = {name: steps[0] for name, steps in program.steps.items()}
-        return Solution(widths, (), True, None, seconds, "the narrowest widths")
-    return Solution(*program.choice(values), True, gap, seconds)
+    if values is not None:
+        return Solution(*program.choice(values), True, gap, seconds)
+    widths = {name: steps[0] for name, steps in program.steps.items()}
+    return Solution(widths, _outermost(model), False, None, seconds)
 
 
-def limits_of(model: CostModel, budget: Budget) -> dict[str, float]:
-    """The limits by resource, those on file size as numbers of parameters."""
-    found: dict[str, float] = {}
-    if budget.latency_ms is not None:
-        found["latency_ms"] = budget.latency_ms
-    if budget.macs is not None:
-        found["macs"] = budget.macs
-    params = [] if budget.params is None else [float(budget.params)]
-    if budget.size_bytes is not None:
-        overhead = model.size_of(0.0)
-        params.append((budget.size_bytes - overhead) / 4)
-    if params:
-        found["params"] = max(1.0, min(params))
-    return found
+def _outermost(model: CostModel) -> tuple[str, ...]:
+    """All blocks, without those that go with one around them."""
+    names = [block.name for block in model.blocks]
+    return tuple(
+        name
+        for name in names
+        if not any(name.startswith(f"{other}.") for other in names)
+    )
 
 
 def _program(model: CostModel, params: float | None) -> Program:

@@ -107,7 +107,7 @@ def test_a_budget_out_of_reach_ends_with_the_fastest_network():
     device, budget = Device(CifarResNet(2)), Budget(latency_ms=1e-6)
     found = planner.search(device.problem(budget), device.measure(budget))
     assert not found.fits
-    smallest = planner.smallest(device.graph, device.problem(budget).model)
+    smallest = planner.smallest(device.graph, device.problem(budget).model, budget)
     assert {name: len(kept) for name, kept in found.plan.kept.items()} == {
         name: len(kept) for name, kept in smallest.kept.items()
     }

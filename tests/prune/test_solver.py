@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgeprune.graph.groups import analyse
-from edgeprune.prune import solver
+from edgeprune.prune import program, solver
 from edgeprune.prune.loss import Loss, lost
 from edgeprune.records import Budget, pressure_of
 from tests.nets import Bottom
@@ -132,7 +132,7 @@ def test_no_choice_within_the_budget_loses_less(make, budget, block):
     predicted = costs.predict(named(costs, found), found.bypassed)
     assert pressure_of(predicted, budget) <= 1 + 1e-6
     mine = loss.of(named(costs, found), found.bypassed)
-    assert mine <= least * (1 + 2 * solver.GAP) + 1e-9
+    assert mine <= least * (1 + 2 * program.GAP) + 1e-9
 
 
 def test_the_budgets_of_these_tests_bind():
@@ -182,7 +182,7 @@ def test_a_budget_out_of_reach_gives_the_fastest_choice():
     assert set(found.bypassed) == {"first", "second"}
     least = min(costs.predict(*choice).latency_ms for choice in choices(costs))
     fastest = costs.predict(named(costs, found), found.bypassed).latency_ms
-    assert fastest == pytest.approx(least, rel=solver.GAP)
+    assert fastest == pytest.approx(least, rel=program.GAP)
 
 
 def test_without_time_there_is_a_greedy_answer_and_a_note():
@@ -207,4 +207,23 @@ def test_the_fastest_network_with_a_share_of_the_channels():
             for widths, bypassed in choices(costs)
             if sum(widths.values()) >= share * whole
         )
-        assert mine == pytest.approx(best, rel=solver.GAP)
+        assert mine == pytest.approx(best, rel=program.GAP)
+
+
+def test_the_fastest_network_keeps_other_limits():
+    model = Residual().eval()
+    costs = costs_of(model, X, analyse(model, X))
+    budget = Budget(params=700)
+    found = solver.fastest(costs, budget=budget)
+    assert costs.predict(named(costs, found), found.bypassed).params <= 700
+    none = solver.fastest(costs, budget=Budget(params=1))
+    assert not none.feasible
+    assert set(none.bypassed) == {"first", "second"}
+
+
+def test_a_network_without_groups_has_one_choice():
+    model = nn.Linear(4, 2).eval()
+    inputs = (torch.randn(1, 4),)
+    costs = costs_of(model, inputs, analyse(model, inputs))
+    assert solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=20.0)).feasible
+    assert not solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=1.0)).feasible
