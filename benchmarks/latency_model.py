@@ -101,7 +101,6 @@ def measure(name: str) -> Row:
             original_ms=1.0,
             figures=figures,
             shapes=parameter_shapes(model),
-            blocks=removable_blocks(graph),
         )
         variants = Variants(model, graph, inputs, Path(held))
         probing = target.probing.model_copy(update={"rounds": ROUNDS})

@@ -47,7 +47,6 @@ from edgeprune.measure.runner import HostRunner
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
-from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.loss import Loss, losses_of, lost
 from edgeprune.prune.solver import Solution
@@ -108,7 +107,6 @@ def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
         original_ms=figures.latency_ms,
         figures=figures,
         shapes=parameter_shapes(model),
-        blocks=removable_blocks(graph),
     )
     return Setting(model, graph, bench, trials, figures, costs)
 

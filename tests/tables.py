@@ -5,7 +5,6 @@ import math
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
 from edgeprune.measure.bench import parameter_shapes
-from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import Activation, LatencyTable, MemoryTable, OperatorTime
 from tests.figures import figures_of
@@ -59,5 +58,4 @@ def costs_of(model, inputs, graph, *, latency_ms=10.0, block=1):
         original_ms=latency_ms,
         figures=figures_of(counted, latency_ms),
         shapes=parameter_shapes(model),
-        blocks=removable_blocks(graph),
     )

@@ -31,7 +31,6 @@ from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
-from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.loss import losses_of
 from edgeprune.prune.solver import Solution
@@ -148,7 +147,6 @@ class Run:
             original_ms=self.trials.usual_ms,
             figures=start.figures,
             shapes=parameter_shapes(start.exported.model),
-            blocks=removable_blocks(graph),
         )
 
     def _loop(self) -> tuple[stop.Decision, State]:

@@ -20,7 +20,6 @@ from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile
 from edgeprune.progress import Progress
 from edgeprune.prune import planner
-from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import fastest
 from edgeprune.records import (
@@ -134,7 +133,6 @@ def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:
         original_ms=figures.latency_ms,
         figures=figures,
         shapes=parameter_shapes(model),
-        blocks=removable_blocks(graph),
     )
     trials = Trials(bench, exported, [figures.latency_ms])
     return Smallest(trials, graph, costs, Budget()).reach(progress)

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.prune.blocks import Block
+from edgeprune.prune.blocks import removable_blocks
 from edgeprune.records import LatencyTable, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place, inside
 
@@ -94,6 +94,8 @@ class CostModel:
         original_ms: what the original network takes: the table's shares are of it.
         figures: of the network that is pruned, with its layers.
         shapes: of its parameters, by path.
+
+    Attributes:
         blocks: modules that may go.
     """
 
@@ -105,9 +107,9 @@ class CostModel:
         original_ms: float,
         figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
-        blocks: Sequence[Block] = (),
     ) -> None:
-        self.graph, self.table, self.blocks = graph, table, tuple(blocks)
+        self.graph, self.table = graph, table
+        self.blocks = removable_blocks(graph)
         self.sizes = {group.name: group.size for group in graph.groups}
         self._figures, self._shapes = figures, shapes
         self._original_ms = original_ms
