@@ -48,12 +48,13 @@ from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Attempt, Budget, ModelFigures, Plan
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import measure_sensitivity
+from edgeprune.score.sensitivity import Judge, measure_sensitivity
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
@@ -90,6 +91,7 @@ class Setting:
         return self.trials.baseline
 
 
+Judged = tuple[dict[str, torch.Tensor], Loss, Callable[[Plan], float]]
 Peer = Callable[[Setting, float, Cifar10], nn.Module]
 
 
@@ -112,7 +114,11 @@ def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
 
 
 def run(
-    held: Setting, scores: dict[str, torch.Tensor], loss: Loss, budget: Budget
+    held: Setting,
+    scores: dict[str, torch.Tensor],
+    loss: Loss,
+    budget: Budget,
+    error: Callable[[Plan], float],
 ) -> tuple[planner.Search, int, Solution]:
     """The closed loop: what it found, its rounds, the last solution."""
     solutions: list[Solution] = []
@@ -121,7 +127,7 @@ def run(
         solutions.append(solution)
         return held.trials.attempt(held.model, held.graph, plan, budget)
 
-    problem = planner.Problem(held.graph, scores, held.costs, loss, budget)
+    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, error)
     found = planner.search(problem, measure)
     return found, len(solutions), solutions[-1]
 
@@ -160,7 +166,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
             for share in todo:
                 limit = share * held.trials.usual_ms
                 found, rounds, solution = run(
-                    held, scores, loss, Budget(latency_ms=limit)
+                    held, scores, loss, Budget(latency_ms=limit), lambda _: 0.0
                 )
                 pruned = apply(held.model, held.graph, found.plan)
                 final = final_share(held, pruned) * held.trials.usual_ms
@@ -185,41 +191,52 @@ def peers(names: Names = None, *, again: bool = False) -> None:
         make, mean, std = TRAINED[name]
         model, inputs = make()
         data = cifar10(mean, std)
+        rows["accuracy"][name] = accuracy(model, data)
         with tempfile.TemporaryDirectory() as folder:
             held = setting(model, inputs, folder)
-            ranked, loss = judged(held, data)
-            rows["accuracy"][name] = accuracy(model, data)
+            found = judged(held, data)
             for peer, prune in PEERS.items():
                 for ratio in RATIOS:
                     key = f"{name} {peer} {ratio}"
-                    if key in rows["peers"] and not again:
-                        continue
-                    other = prune(held, ratio, data)
-                    share = final_share(held, other)
-                    limit = Budget(latency_ms=share * held.trials.usual_ms)
-                    row: Row = {
-                        "share": share,
-                        "peer": judged_model(other, model, data),
-                    }
-                    ours = model
-                    if share < 1:
-                        found, row["rounds"], _ = run(held, ranked, loss, limit)
-                        ours = apply(model, held.graph, found.plan)
-                    row["ours_share"] = final_share(held, ours)
-                    row["ours"] = judged_model(ours, model, data)
-                    rows["peers"][key] = row
-                    print(key, row, flush=True)
-                    _write(rows)
+                    if key not in rows["peers"] or again:
+                        row = beside(
+                            held, partial(prune, held, ratio, data), found, data
+                        )
+                        rows["peers"][key] = row
+                        print(key, row, flush=True)
+                        _write(rows)
 
 
-def judged(held: Setting, data: Cifar10) -> tuple[dict[str, torch.Tensor], Loss]:
-    """Scores and losses as a run would find them."""
+def beside(
+    held: Setting, prune: Callable[[], nn.Module], found: Judged, data: Cifar10
+) -> Row:
+    """A peer's network, and edgeprune's in the time that it takes."""
+    try:
+        other = prune()
+        accuracy(other, data)
+    except (RuntimeError, ValueError, IndexError) as problem:
+        return {"failed": str(problem).splitlines()[0]}
+    share = final_share(held, other)
+    row: Row = {"share": share, "peer": judged_model(other, held.model, data)}
+    ours = held.model
+    if share < 1:
+        limit = Budget(latency_ms=share * held.trials.usual_ms)
+        plan, row["rounds"], _ = run(held, *found[:2], limit, found[2])
+        ours = apply(held.model, held.graph, plan.plan)
+    row["ours_share"] = final_share(held, ours)
+    row["ours"] = judged_model(ours, held.model, data)
+    return row
+
+
+def judged(held: Setting, data: Cifar10) -> Judged:
+    """Scores, losses and the errors of plans as a run would find them."""
     batches = TensorBatches(*data.calibration, Reading(64))
     context = Context(held.model, held.graph, batches)
     scores = score_channels("taylor", context)
     blocks = [block.name for block in held.costs.blocks]
     ranked = comparable_scores(scores, held.graph)
-    return ranked, losses_of(ranked, measure_sensitivity(context, scores, blocks))
+    loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))
+    return ranked, loss, Judge(context, JUDGED).error
 
 
 def uniform(held: Setting, ratio: float, _: Cifar10) -> nn.Module:
@@ -358,8 +375,9 @@ def table(rows: dict[str, Any]) -> str:
             f"{row['used']:.1%} | {row['rounds']} | {row['blocks_out']} | "
             f"{row['solver_s']:.1f} | {gap} |"
         )
-    slower = sum(row["share"] > SLOWER for row in rows["peers"].values())
-    ours = sum(row["ours_share"] > SLOWER for row in rows["peers"].values())
+    pairs = [row for row in rows["peers"].values() if "failed" not in row]
+    slower = sum(row["share"] > SLOWER for row in pairs)
+    ours = sum(row["ours_share"] > SLOWER for row in pairs)
     lines += [
         "",
         "## Peers",
@@ -373,6 +391,9 @@ def table(rows: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows["peers"].items():
+        if "failed" in row:
+            lines.append(f"| {name} | fails: {row['failed']} |" + " |" * 8)
+            continue
         cells = [f"{row['share']:.2f}", f"{row['ours_share']:.2f}"]
         for key in ("before", "after", "l1_kept"):
             cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]

@@ -32,6 +32,7 @@ from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import losses_of
 from edgeprune.prune.solver import Solution
 from edgeprune.records import (
@@ -47,7 +48,7 @@ from edgeprune.records import (
 )
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import measure_sensitivity
+from edgeprune.score.sensitivity import Judge, measure_sensitivity
 from edgeprune.workload import check_outputs
 
 NOISE = 1.02  # times as long is not slower
@@ -257,7 +258,8 @@ class Run:
             return attempt
 
         with self.journal.stage("prune"):
-            problem = planner.Problem(graph, ranked, model, loss, limits)
+            judge = Judge(context, JUDGED)
+            problem = planner.Problem(graph, ranked, model, loss, limits, judge.error)
             found = planner.search(problem, measure)
         self.journal.notes += [
             note for note in found.notes if note not in self.journal.notes

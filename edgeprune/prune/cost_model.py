@@ -120,7 +120,7 @@ class CostModel:
 
     def predict(self, widths: Widths, bypassed: Collection[str] = ()) -> Prediction:
         """Cost at these widths; a group that is not named keeps its size."""
-        chosen = {**self.sizes, **widths}
+        chosen = {**self.sizes, **widths, **dict.fromkeys(self._freed(bypassed), 0)}
         macs = sum(
             layer.macs
             * self._share((layer.name, 0), chosen)
@@ -149,6 +149,15 @@ class CostModel:
         return Prediction(
             share * self._original_ms, macs, params, self.size_of(params), memory_bytes
         )
+
+    def _freed(self, bypassed: Collection[str]) -> list[str]:
+        """The groups that go with some blocks."""
+        return [
+            name
+            for block in self.blocks
+            if block.name in bypassed
+            for name in block.groups
+        ]
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.exchange import exchange
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.solver import Solution, fastest, least_loss
 from edgeprune.records import Attempt, Budget, Plan, pressure_of
@@ -22,7 +23,7 @@ from edgeprune.records import Attempt, Budget, Plan, pressure_of
 AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
-SETTLE = 2  # solutions, each with the number of parameters that the last one left
+SETTLE = 4  # solutions, each with the number of parameters that the last one left
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
 
@@ -49,6 +50,7 @@ class Problem:
 
     Attributes:
         scores: by group, shape (channels,): which channels of it stay.
+        error: of a plan's network; what losses only estimate.
     """
 
     graph: ChannelGraph
@@ -56,6 +58,11 @@ class Problem:
     model: CostModel
     loss: Loss
     budget: Budget
+    error: Callable[[Plan], float]
+
+    def error_of(self, solution: Solution) -> float:
+        """Of the network that a solution makes."""
+        return self.error(plan_of(self.graph, self.scores, solution))
 
 
 def search(problem: Problem, measure: Measure) -> Search:
@@ -71,6 +78,8 @@ def search(problem: Problem, measure: Measure) -> Search:
         limits = _aim(budget, AIM[len(found)] / correction)
         solution = settle(problem.model, problem.loss, limits)
         notes += [solution.note] if solution.note else []
+        if solution.feasible:
+            solution = exchange(problem.model, solution, limits, problem.error_of)
         plan = plan_of(problem.graph, problem.scores, solution)
         if any(plan == earlier for earlier, _ in found):
             break
@@ -89,13 +98,21 @@ def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
     """The least loss, with weights as far from memory as the solution has them.
 
     How much of the weights the processor's cache holds depends on how many are left,
-    which the solution decides.
+    which the solution decides. So it is solved again with what the last one left, and
+    with a limit that is lower by what it was over.
     """
-    params: float | None = None
     solution = least_loss(model, loss, budget)
-    for _ in range(SETTLE - 1):
-        params = model.predict(solution.widths, solution.bypassed).params
-        solution = least_loss(model, loss, budget, params=params)
+    limit = aim = budget.latency_ms
+    for _ in range(SETTLE):
+        predicted = model.predict(solution.widths, solution.bypassed)
+        if limit is None or aim is None or not solution.feasible:
+            break
+        used = predicted.latency_ms / limit
+        if used <= 1:
+            break
+        aim /= used
+        within = replace(budget, latency_ms=aim)
+        solution = least_loss(model, loss, within, params=predicted.params)
     return solution
 
 

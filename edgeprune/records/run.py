@@ -47,7 +47,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class GroupLoss:
-    """What the network loses with one group alone at a width, in nats."""
+    """Error of the network with one group alone at a width."""
 
     name: str
     width: int
@@ -58,8 +58,10 @@ class GroupLoss:
 class Sensitivity:
     """What the network loses with a group at a few widths, or with a block left out.
 
+    Losses are mean squared changes of the outputs as a share of their variance.
+
     Attributes:
-        blocks: loss in nats by module.
+        blocks: loss by module.
     """
 
     groups: tuple[GroupLoss, ...]

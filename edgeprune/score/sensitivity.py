@@ -7,12 +7,12 @@ each is narrowed, or left out, alone, and the outputs are held against the origi
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgeprune.graph.groups import Group
 from edgeprune.graph.surgery import operate_, plan_surgery
@@ -25,41 +25,65 @@ ALLOWANCE_S = 60.0  # for all of it
 FEWEST, MOST = 16, 512  # samples
 
 
+class Judge:
+    """Tells how far a plan alone takes the outputs from the original's.
+
+    The error is the mean squared change of the outputs, as a share of their variance
+    over the samples: no labels are needed, and unlike a loss of probabilities it does
+    not vanish where the network is sure of itself; small independent changes add up.
+
+    Args:
+        trials: about how many plans will be judged; with the time that one sample
+            takes this decides how many samples are used.
+    """
+
+    def __init__(self, context: Context, trials: int) -> None:
+        self._model, self._graph = context.model, context.graph
+        with evaluating(self._model), torch.no_grad():
+            self._x = _samples(context, trials)
+            self._original = _outputs(self._model, self._x)
+
+    @property
+    def samples(self) -> int:
+        """How many are looked at."""
+        return len(self._x)
+
+    def error(self, plan: Plan) -> float:
+        """Of the network that surgery makes.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        changed = copy.deepcopy(self._model)
+        operate_(changed, plan_surgery(self._model, self._graph, plan))
+        with evaluating(changed), torch.no_grad():
+            return relative_error(self._original, _outputs(changed, self._x))
+
+
 def measure_sensitivity(
     context: Context, scores: Scores, blocks: Sequence[str]
 ) -> Sensitivity:
-    """Loss of every group at a few widths, and of every block.
-
-    The loss is the mean over samples of the Kullback-Leibler divergence of the
-    changed network's class probabilities from the original's, in nats: no labels are
-    needed. How many samples are used follows from how long one takes.
-    """
+    """Error of the network with every group at a few widths, and without each block."""
     start = time.perf_counter()
     trials = [
         (group.name, width, _narrowed(group, scores, width))
         for group in context.graph.groups
         for width in measured_widths(group)
     ]
-    with evaluating(context.model), torch.no_grad():
-        x = _samples(context, len(trials) + len(blocks))
-        original = _log_probabilities(context.model, x)
-        context.progress.start("sensitivity", len(trials) + len(blocks))
+    judge = Judge(context, len(trials) + len(blocks))
+    context.progress.start("sensitivity", len(trials) + len(blocks))
 
-        def loss(plan: Plan) -> float:
-            changed = copy.deepcopy(context.model)
-            operate_(changed, plan_surgery(context.model, context.graph, plan))
-            context.progress.advance()
-            return divergence(original, _log_probabilities(changed, x))
+    def loss(plan: Plan) -> float:
+        context.progress.advance()
+        return judge.error(plan)
 
-        groups = tuple(
-            GroupLoss(name, width, loss(plan)) for name, width, plan in trials
-        )
-        left_out = {name: loss(Plan({}, (name,))) for name in blocks}
-    seconds = time.perf_counter() - start
+    groups = tuple(GroupLoss(name, width, loss(plan)) for name, width, plan in trials)
+    left_out = {name: loss(Plan({}, (name,))) for name in blocks}
     context.progress.finish(
-        f"{len(trials)} widths and {len(blocks)} blocks on {len(x)} samples"
+        f"{len(trials)} widths and {len(blocks)} blocks on {judge.samples} samples"
     )
-    return Sensitivity(groups, left_out, len(x), seconds)
+    seconds = time.perf_counter() - start
+    return Sensitivity(groups, left_out, judge.samples, seconds)
 
 
 def measured_widths(group: Group) -> list[int]:
@@ -73,10 +97,10 @@ def measured_widths(group: Group) -> list[int]:
     return sorted(found)
 
 
-def divergence(original: Tensor, changed: Tensor) -> float:
-    """Mean divergence of log probabilities, shape (N, classes, ...); not below 0."""
-    found = functional.kl_div(changed, original, reduction="none", log_target=True)
-    return max(0.0, float(found.flatten(1).sum(1).mean()))
+def relative_error(original: Tensor, changed: Tensor) -> float:
+    """Mean squared change of outputs, shape (N, ...), over the original's variance."""
+    spread = (original - original.mean(0)).square().mean().clamp_min(1e-30)
+    return float((changed - original).square().mean() / spread)
 
 
 def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
@@ -98,13 +122,13 @@ def _samples(context: Context, trials: int) -> Tensor:
             context.model(some)
             each = (time.perf_counter() - start) / len(some)
             affordable = ALLOWANCE_S / (each * max(trials, 1))
-            wanted = int(min(MOST, max(FEWEST, affordable)))
+            power = 2 ** int(math.log2(max(affordable, 1)))  # hardly ever another
+            wanted = min(MOST, max(FEWEST, power))
         held.append(x)
         if sum(map(len, held)) >= wanted:
             break
     return torch.cat(held)[:wanted]
 
 
-def _log_probabilities(model: nn.Module, x: Tensor) -> Tensor:
-    parts = [model(part) for part in x.split(64)]
-    return functional.log_softmax(torch.cat(parts).double(), dim=1)
+def _outputs(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([model(part).double() for part in x.split(64)])

@@ -35,7 +35,9 @@ class Device:
             {name: lost(values) for name, values in scores.items()},
             {block.name: 3.0 for block in costs.blocks},
         )
-        return planner.Problem(self.graph, scores, costs, loss, budget)
+        return planner.Problem(
+            self.graph, scores, costs, loss, budget, lambda plan: 0.0
+        )
 
     def measure(self, budget):
         def measured(plan, number, solution, predicted):

@@ -1,14 +1,18 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply
 from edgeprune.records import GroupScores, Plan, Scores
 from edgeprune.score.context import Context
-from edgeprune.score.sensitivity import divergence, measure_sensitivity, measured_widths
+from edgeprune.score.sensitivity import (
+    Judge,
+    measure_sensitivity,
+    measured_widths,
+    relative_error,
+)
 from tests.nets import CifarResNet
 
 X = torch.randn(96, 3, 16, 16)
@@ -36,17 +40,15 @@ def rising(graph):
 
 def reference(model, changed):
     with torch.no_grad():
-        before, after = (
-            functional.log_softmax(net(X).double(), 1) for net in (model, changed)
-        )
-    return float((before.exp() * (before - after)).sum(1).mean())
+        before, after = (net(X).double() for net in (model, changed))
+    variance = ((before - before.mean(0)) ** 2).mean()
+    return float(((after - before) ** 2).mean() / variance)
 
 
 def test_each_loss_is_that_of_the_network_that_surgery_makes():
     context = context_of(CifarResNet(2))
     graph, model = context.graph, context.model
     found = measure_sensitivity(context, rising(graph), ["layer1.1", "layer3.1"])
-    assert found.samples == len(X)
     for item in found.groups[::3]:
         size = graph.group(item.name).size
         kept = tuple(range(size - item.width, size))
@@ -88,10 +90,25 @@ def test_widths_are_some_of_those_to_choose_from():
         assert measured_widths(group)
 
 
-def test_divergence_is_zero_for_equal_outputs_only():
-    one = functional.log_softmax(torch.randn(4, 10), 1)
-    assert divergence(one, one) == 0
-    assert divergence(one, one.flip(1)) > 0
+def test_an_error_is_a_share_of_the_variance():
+    one = torch.randn(400, 10).double()
+    assert relative_error(one, one) == 0
+    assert relative_error(one, torch.zeros_like(one) + one.mean(0)) == pytest.approx(1)
+    assert relative_error(7 * one, 7 * one + 7) == pytest.approx(
+        relative_error(one, one + 1)
+    )
+
+
+def test_a_judge_tells_the_error_of_channels_and_blocks_together():
+    context = context_of(CifarResNet(2))
+    name = context.graph.groups[0].name
+    plan = Plan({name: (0, 1, 2)}, ("layer3.1",))
+    judge = Judge(context, 1000)
+    assert judge.samples == len(X)
+    changed = apply(context.model, context.graph, plan)
+    with torch.no_grad():
+        outputs = (net(X).double() for net in (context.model, changed))
+        assert judge.error(plan) == pytest.approx(relative_error(*outputs), rel=1e-4)
 
 
 def test_dense_outputs_are_summed_over_positions():

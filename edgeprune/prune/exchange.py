@@ -1,0 +1,146 @@
+"""Exchanges: a solution made better where losses do not simply add up.
+
+The solver adds losses that were measured one by one. Together they are more than
+their sum, and some pairs get on better than others. So each single step from a
+solution is judged where it stands, and pairs of steps that keep the time, one that
+gives back and one that takes, are tried in the order of what they promise.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.solver import Solution
+from edgeprune.records import Budget, pressure_of
+
+JUDGED = 300  # networks in all
+TRIED = 6  # pairs before the singles are taken as exhausted
+GAIN = 0.002  # of the error: less is noise
+
+Errors = Callable[[Solution], float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: a group to another width, or a block out or back.
+
+    Attributes:
+        width: None for a block.
+    """
+
+    name: str
+    width: int | None
+    error: float = 0.0
+
+
+def exchange(
+    model: CostModel, solution: Solution, budget: Budget, error: Errors
+) -> Solution:
+    """A solution of less error within the same limits, by prediction.
+
+    Args:
+        error: of a solution's network.
+    """
+    best, least = solution, error(solution)
+    left = JUDGED
+    while left > 0:
+        steps = [
+            replace(step, error=error(_after(model, best, [step])))
+            for step in _steps(model, best)
+        ]
+        left -= len(steps)
+        found = _better(model, (best, least), budget, error, steps)
+        left -= TRIED
+        if found is None:
+            break
+        best, least = found
+    return best
+
+
+def _better(
+    model: CostModel,
+    start: tuple[Solution, float],
+    budget: Budget,
+    error: Errors,
+    steps: Sequence[Step],
+) -> tuple[Solution, float] | None:
+    """The start with as many promising exchanges as really help; None if none does."""
+    best, least = start
+    promised = sorted(
+        (one.error + other.error - 2 * least, index, (one, other))
+        for index, (one, other) in enumerate(itertools.combinations(steps, 2))
+        if one.name != other.name and one.error + other.error < (2 - GAIN) * least
+    )
+    failed, touched = 0, set[str]()
+    for _, _, pair in promised:
+        if failed >= TRIED:
+            break
+        if touched & {step.name for step in pair}:
+            continue
+        changed = _after(model, best, pair)
+        if pressure_of(model.predict(changed.widths, changed.bypassed), budget) > 1:
+            continue
+        found = error(changed)
+        if found < least * (1 - GAIN):
+            best, least = changed, found
+            touched |= {step.name for step in pair}
+        else:
+            failed += 1
+    return (best, least) if touched else None
+
+
+def _steps(model: CostModel, solution: Solution) -> list[Step]:
+    """Every group one width up or down, every block out or back."""
+    gone = _gone(model, solution.bypassed)
+    found = [Step(block.name, None) for block in model.blocks]
+    for group in model.graph.groups:
+        if group.name in gone:
+            continue
+        widths = group.widths()
+        at = widths.index(solution.widths[group.name])
+        found += [
+            Step(group.name, widths[index])
+            for index in (at - 1, at + 1)
+            if 0 <= index < len(widths)
+        ]
+    return found
+
+
+def _after(model: CostModel, solution: Solution, steps: Sequence[Step]) -> Solution:
+    """The solution after some steps; groups of a block that is back are whole."""
+    widths: dict[str, int] = dict(solution.widths)
+    bypassed = list(solution.bypassed)
+    for step in steps:
+        if step.width is not None:
+            widths[step.name] = step.width
+        elif step.name in bypassed:
+            bypassed.remove(step.name)
+            widths |= _sizes(model, step.name)
+        else:
+            nested = [name for name in bypassed if name.startswith(f"{step.name}.")]
+            bypassed = [name for name in bypassed if name not in nested]
+            if not any(step.name.startswith(f"{name}.") for name in bypassed):
+                bypassed.append(step.name)
+    return replace(solution, widths=widths, bypassed=tuple(bypassed))
+
+
+def _gone(model: CostModel, bypassed: Sequence[str]) -> set[str]:
+    return {
+        name
+        for block in model.blocks
+        if block.name in bypassed
+        for name in block.groups
+    }
+
+
+def _sizes(model: CostModel, module: str) -> Mapping[str, int]:
+    """Full widths of the groups that go with a block."""
+    return {
+        name: model.sizes[name]
+        for block in model.blocks
+        if block.name == module
+        for name in block.groups
+    }

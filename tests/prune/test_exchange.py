@@ -1,0 +1,64 @@
+"""Exchanges, with errors that do not add up."""
+
+import pytest
+import torch
+
+from edgeprune.graph.groups import analyse
+from edgeprune.prune.exchange import exchange
+from edgeprune.prune.solver import Solution
+from edgeprune.records import Budget
+from tests.prune.test_solver import Residual, choices, named
+from tests.tables import costs_of
+
+X = (torch.randn(1, 3, 8, 8),)
+BUDGET = Budget(latency_ms=6.0)
+
+
+@pytest.fixture
+def costs():
+    model = Residual().eval()
+    return costs_of(model, X, analyse(model, X))
+
+
+def fits(costs, widths, bypassed):
+    return costs.predict(widths, bypassed).latency_ms <= BUDGET.latency_ms
+
+
+def test_a_pair_that_gets_on_badly_is_taken_apart(costs):
+    """Both inner groups narrow is bad; one narrower and the other whole is not."""
+
+    def error(solution):
+        first, second = (
+            solution.widths[f"{name}.narrow"] for name in ("first", "second")
+        )
+        outs = 10.0 * len(solution.bypassed)
+        return (24 - first) * (24 - second) + 24 - solution.widths["stem"] + outs
+
+    start = Solution(
+        {"stem": 16, "first.narrow": 16, "second.narrow": 8}, (), True, 0.0, 0.0
+    )
+    assert fits(costs, start.widths, ())
+    found = exchange(costs, start, BUDGET, error)
+    assert error(found) < error(start) / 2
+    assert fits(costs, named(costs, found), found.bypassed)
+    least = min(
+        error(Solution({**start.widths, **widths}, bypassed, True, 0.0, 0.0))
+        for widths, bypassed in choices(costs)
+        if fits(costs, widths, bypassed) and not bypassed
+    )
+    assert error(found) <= 2 * least
+
+
+def test_a_block_comes_back_for_another(costs):
+    def error(solution):
+        return {(): 3.0, ("first",): 5.0, ("second",): 1.0}.get(solution.bypassed, 6.0)
+
+    start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
+    found = exchange(costs, start, BUDGET, error)
+    assert found.bypassed == ("second",)
+    assert found.widths == dict(costs.sizes)
+
+
+def test_what_is_best_already_stays(costs):
+    start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
+    assert exchange(costs, start, BUDGET, lambda _: 1.0) == start
