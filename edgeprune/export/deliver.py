@@ -70,7 +70,7 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
     small = Exported(item.model, path, item.cost, precision="int8")
     plain, fast = bench.compare([item, small])
     found = validation_accuracy(path, splits)
-    speedup = plain.median_ms / fast.median_ms
+    speedup = 1 / fast.share_of(plain)
     reason = f"{speedup:.2f}x the speed of fp32 in the same run"
     if speedup <= 1:
         reason = f"fp32 is faster here: int8 has {reason}"

@@ -76,7 +76,7 @@ class Trials:
             bypassed=(),
             kept_share=1.0,
             predicted_ms=None,
-            latency_ms=timing.median_ms * self.usual_ms / base.median_ms,
+            latency_ms=timing.share_of(base) * self.usual_ms,
             macs=exported.cost.macs,
             params=exported.cost.params,
             size_bytes=exported.path.stat().st_size,

@@ -60,6 +60,16 @@ class Timing:
         ordered = sorted(self.samples_ms)
         return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
+    def share_of(self, other: Timing) -> float:
+        """Its time as a share of another's, whose rounds alternated with its own.
+
+        The median over rounds: what disturbs a machine disturbs both files of a round.
+        """
+        return statistics.median(
+            statistics.median(mine) / statistics.median(theirs)
+            for mine, theirs in zip(self.rounds_ms, other.rounds_ms, strict=True)
+        )
+
     @property
     def spread(self) -> float:
         """Interquartile range as a share of the median."""
