@@ -17,7 +17,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,9 +91,7 @@ def measure(name: str) -> Row:
         bench = Bench(HostRunner(target), inputs, Path(held))
         exported = bench.export(model, "baseline")
         figures = bench.figures(exported, bench.compare([exported])[0])
-        start = time.perf_counter()
         latencies = measure_latency_table(model, graph, bench)
-        seconds = time.perf_counter() - start
         costs = CostModel(
             graph,
             latencies,
@@ -112,7 +109,7 @@ def measure(name: str) -> Row:
         row: Row = {
             "ms": figures.latency_ms,
             "macs": cost.macs,
-            "table_s": seconds,
+            "table_s": latencies.seconds,
             "probes": latencies.probes,
             "operators": len(latencies.operators),
             "onnxruntime": onnxruntime.__version__,

@@ -37,6 +37,7 @@ from torch.nn import functional
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from edgeprune import targets
+from edgeprune.config import Settings
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
@@ -233,7 +234,7 @@ def judged(held: Setting, data: Cifar10) -> Judged:
     """Scores, losses and the errors of plans as a run would find them."""
     batches = TensorBatches(*data.calibration, Reading(64))
     context = Context(held.model, held.graph, batches)
-    scores = score_channels("taylor", context)
+    scores = score_channels(Settings().criterion, context)
     blocks = [block.name for block in held.costs.blocks]
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))

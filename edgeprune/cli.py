@@ -170,7 +170,8 @@ def compress(
     criterion: Annotated[
         str | None,
         typer.Option(
-            help="How channels are judged: taylor, l1, l2 or random.",
+            help="How the channels of a group are ranked: l1 (if missing), l2, taylor "
+            "or random.",
             rich_help_panel=ACCURACY,
         ),
     ] = None,

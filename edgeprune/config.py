@@ -96,7 +96,7 @@ class Settings(BaseModel):
     max_memory_mb: Positive | None = None
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
-    criterion: str = "taylor"
+    criterion: str = "l1"
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False

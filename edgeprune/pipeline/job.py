@@ -44,7 +44,7 @@ class Job:
     runner: Runner
     budget: Budget
     floor: Callable[[float], float]
-    criterion: str = "taylor"
+    criterion: str = "l1"
     epochs: int | None = None
     learning_rate: float = 0.02
     dynamic_batch: bool = False
