@@ -21,6 +21,7 @@ from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
+VECTOR = 4  # positions: the shortest in use
 STEP = 8  # positions: two vectors, or one, of every runtime in use
 MOST_WIDTHS = 16  # to choose from
 
@@ -70,13 +71,16 @@ class Group:
         """Rising widths to choose from, its own last.
 
         Runtimes compute channels in vectors, so what lies between is not faster:
-        multiples of 8 positions, or of 16 and more where these would be many.
+        multiples of 8 positions, or of 16 and more where these would be many; and 4,
+        where little is to be left.
         """
         unit = STEP
         while self.positions // unit > MOST_WIDTHS:
             unit *= 2
         step = max(1, unit // self.granularity)
-        narrow = [self.size // 4, self.size // 2] if self.size <= 2 * step else []
+        narrow = [max(1, VECTOR // self.granularity)]
+        if self.size <= 2 * step:
+            narrow = [self.size // 4, self.size // 2]
         widths = {*range(step, self.size, step), *narrow, self.size} - {0}
         return sorted(widths)
 

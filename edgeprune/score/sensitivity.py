@@ -71,7 +71,7 @@ def measure_sensitivity(
         for width in measured_widths(group)
     ]
     judge = Judge(context, len(trials) + len(blocks))
-    context.progress.start("sensitivity", len(trials) + len(blocks))
+    context.progress.start("score", len(trials) + len(blocks))
 
     def loss(plan: Plan) -> float:
         context.progress.advance()

@@ -270,7 +270,7 @@ def test_below_the_floor_the_best_valid_model_is_written(trained):
     """Almost nothing may stay, but the accuracy must: exit 3, a valid model."""
     done = command(
         trained,
-        *("compress", *MODEL, "--max-params", "150", "--epochs", "0", "--out", "floor"),
+        *("compress", *MODEL, "--max-params", "700", "--epochs", "0", "--out", "floor"),
     )
     report = edgeprune.read_report(trained / "floor")
     assert done.returncode == 3
