@@ -8,7 +8,12 @@ of the row's width, so that they can only be what the binary ones say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -226,13 +231,14 @@ class Program:
         ).tocsr()
         upper: Any = np.array(self.upper)
         scale = max(float(np.abs(objective).max()), 1e-30)
-        found = milp(
-            objective / scale,
-            integrality=np.array(self.integral),
-            bounds=Bounds(0.0, upper),
-            constraints=LinearConstraint(matrix, low, high),
-            options={"time_limit": time_limit_s, "mip_rel_gap": GAP},
-        )
+        with _muted():
+            found = milp(
+                objective / scale,
+                integrality=np.array(self.integral),
+                bounds=Bounds(0.0, upper),
+                constraints=LinearConstraint(matrix, low, high),
+                options={"time_limit": time_limit_s, "mip_rel_gap": GAP},
+            )
         gap = found.mip_gap if found.mip_gap is not None else 0.0
         return found.x, float(gap), int(found.status)
 
@@ -246,3 +252,18 @@ class Program:
             name for name, variable in self.blocks.items() if values[variable] > 0.5
         ]
         return widths, tuple(gone)
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """HiGHS prints a line now and then, past its options; `--json` must stay JSON."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            yield
+            ctypes.CDLL(None).fflush(None)  # what the library has not written yet
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,5 +1,6 @@
 """The solver against every choice there is, on networks small enough to try them."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -227,3 +228,20 @@ def test_a_network_without_groups_has_one_choice():
     costs = costs_of(model, inputs, analyse(model, inputs))
     assert solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=20.0)).feasible
     assert not solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=1.0)).feasible
+
+
+def test_what_the_library_prints_goes_nowhere(monkeypatch, capfd):
+    """It does so rarely, through the C library, whatever its options say."""
+    found = program.milp
+
+    def noisy(*arguments, **options):
+        ctypes.CDLL(None).puts(b"a line of the library")
+        return found(*arguments, **options)
+
+    monkeypatch.setattr(program, "milp", noisy)
+    model = Bottom(32).eval()
+    costs = costs_of(model, X, analyse(model, X))
+    solver.least_loss(costs, losses(costs), Budget(latency_ms=5.0))
+    ctypes.CDLL(None).fflush(None)
+    print("mine")
+    assert capfd.readouterr().out == "mine\n"
