@@ -104,11 +104,11 @@ class Bench:
         )
 
     def _memory(self, path: Path) -> Memory:
-        peak = self.runner.peak_memory(path)
+        peak, counted = self.runner.peak_memory(path), activations(path)
         return Memory(
             process_peak_bytes=peak.process_peak_bytes or None,
             run_peak_bytes=peak.run_peak_bytes,
-            activation_peak_bytes=activations(path).peak_bytes,
+            activation_peak_bytes=counted.peak_bytes if counted.complete else None,
         )
 
     def layers(self, item: Exported) -> tuple[LayerCost, ...]:

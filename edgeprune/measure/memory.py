@@ -35,11 +35,13 @@ class Activations:
         sizes: in bytes.
         alive: for each operator in turn, the values that are alive while it runs;
             only sets that no other contains.
+        complete: whether the runtime tells the shape of every value.
     """
 
     shapes: dict[str, tuple[int, ...]]
     sizes: dict[str, int]
     alive: tuple[frozenset[str], ...]
+    complete: bool
 
     @property
     def peak_bytes(self) -> int:
@@ -62,6 +64,8 @@ def activations(path: Path) -> Activations:
     shapes = {item.name: _shape(item) for item in values}
     sizes = {item.name: _size(item) for item in values}
     nodes = list(graph.node)
+    made = {name for node in nodes for name in node.output if name}
+    complete = made <= shapes.keys()
     last = {name: index for index, node in enumerate(nodes) for name in node.input}
     last |= {item.name: len(nodes) for item in graph.output}
     home = {item.name: item.name for item in graph.input}  # value: whose memory it has
@@ -86,7 +90,7 @@ def activations(path: Path) -> Activations:
                 users[home[name]] -= 1
                 if not users[home[name]]:
                     alive.discard(home[name])
-    return Activations(shapes, sizes, _largest(found))
+    return Activations(shapes, sizes, _largest(found), complete)
 
 
 def _taken_over(
