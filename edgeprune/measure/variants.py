@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,6 @@ class Variants:
 
     Attributes:
         reference: the file at full widths.
-        quick: whether files can be cut to size.
     """
 
     def __init__(
@@ -63,7 +63,11 @@ class Variants:
         del proto.graph.initializer[:]
         del proto.graph.value_info[:]
         self._skeleton = proto
-        self.quick = self._can_cut(_halved(graph))
+
+    @cached_property
+    def quick(self) -> bool:
+        """Whether files can be cut to size; found out by one more export."""
+        return self._can_cut(_halved(self._graph))
 
     def structure(self) -> str:
         """What the time depends on: operators, how they hang together, and shapes."""

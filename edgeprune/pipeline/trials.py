@@ -11,7 +11,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.memory import activations
-from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.blocks import freed, removable_blocks
 from edgeprune.records import Attempt, Budget, Plan, Timing, pressure_of
 
 
@@ -47,12 +47,7 @@ class Trials:
         exported.path.unlink()
         sizes = {group.name: group.size for group in graph.groups}
         widths = {name: len(kept) for name, kept in plan.kept.items()}
-        gone = {
-            name
-            for block in removable_blocks(graph)
-            if block.name in plan.bypassed
-            for name in block.groups
-        }
+        gone = freed(removable_blocks(graph), plan.bypassed)
         left = sum(
             widths.get(name, size) for name, size in sizes.items() if name not in gone
         )

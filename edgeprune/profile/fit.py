@@ -72,9 +72,11 @@ def fit(samples: Sequence[Sample], layers: Mapping[str, str]) -> Fit:
         layers: from a value in the ONNX file to the weight whose layer made it.
     """
     seen = _operators(samples, layers)
-    plain = [_fit(samples, seen, block, np.inf) for block in BLOCKS]
+    columns = _columns(samples)
+    places = {block: _places(seen, columns, block) for block in BLOCKS}
+    plain = [_fit(samples, seen, places[block], block, np.inf) for block in BLOCKS]
     block = min(plain, key=lambda found: found.loss).block
-    cached = [_fit(samples, seen, block, cache) for cache in CACHES]
+    cached = [_fit(samples, seen, places[block], block, cache) for cache in CACHES]
     best = min(cached, key=lambda found: found.loss)
     return replace(best, operators=_calibrated(best, samples))
 
@@ -117,17 +119,33 @@ def layer_of(node: NodeTime, layers: Mapping[str, str], before: str) -> str:
     return layers.get(node.name.removeprefix(PREFIX).removesuffix(SUFFIX), before)
 
 
+def _places(
+    seen: Mapping[Key, _Seen], columns: Mapping[Place, Floats], block: int
+) -> list[tuple[Place | None, Place | None]]:
+    """What each operator reads and makes."""
+    return [
+        (
+            _place(rows.read, columns, layer, block),
+            _place(rows.made, columns, layer, block),
+        )
+        for (layer, _, _), rows in seen.items()
+    ]
+
+
 def _fit(
-    samples: Sequence[Sample], seen: Mapping[Key, _Seen], block: int, cache: float
+    samples: Sequence[Sample],
+    seen: Mapping[Key, _Seen],
+    places: Sequence[tuple[Place | None, Place | None]],
+    block: int,
+    cache: float,
 ) -> Fit:
-    columns = _columns(samples)
     gone = _missed(samples, cache)
     relative = 1 / np.array([sample.probe.share for sample in samples])
     loss = 0.0
     found: list[OperatorTime] = []
-    for (layer, operator, _), rows in seen.items():
-        read = _place(rows.read, columns, layer, block)
-        made = _place(rows.made, columns, layer, block)
+    for ((layer, operator, _), rows), (read, made) in zip(
+        seen.items(), places, strict=True
+    ):
         widths = _widths(samples, read, block), _widths(samples, made, block)
         design = terms(*widths, gone, block)
         weights = _robust(design, rows.time, relative)

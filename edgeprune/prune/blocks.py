@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from edgeprune.graph.groups import ChannelGraph, Group
-from edgeprune.records.latency import inside
+from edgeprune.records.surgery import inside
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ def removable_blocks(graph: ChannelGraph) -> tuple[Block, ...]:
         if sum(inside(other.name, (block.name,)) for other in outermost if other.groups)
         < 3
     )
+
+
+def freed(blocks: Iterable[Block], bypassed: Collection[str]) -> set[str]:
+    """The channel groups that go with the blocks that are left out."""
+    return set().union(*(block.groups for block in blocks if block.name in bypassed))
 
 
 def _touches(group: Group, module: str) -> bool:

@@ -14,9 +14,10 @@ from functools import partial
 import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.blocks import freed, removable_blocks
 from edgeprune.records import LatencyTable, ModelFigures, OperatorTime
-from edgeprune.records.latency import Floats, Place, inside
+from edgeprune.records.latency import Floats, Place
+from edgeprune.records.surgery import inside
 
 Widths = Mapping[str, int]
 Steps = Mapping[str, Sequence[int]]  # the widths to choose from, by group
@@ -117,10 +118,16 @@ class CostModel:
         self._operators = [
             item for item in table.operators if item.layer in shapes or not item.layer
         ]
+        layers = {item.layer for item in self._operators}
+        self._lacking = {item.layer for item in table.operators} - layers
 
     def predict(self, widths: Widths, bypassed: Collection[str] = ()) -> Prediction:
         """Cost at these widths; a group that is not named keeps its size."""
-        chosen = {**self.sizes, **widths, **dict.fromkeys(self._freed(bypassed), 0)}
+        chosen = {
+            **self.sizes,
+            **widths,
+            **dict.fromkeys(freed(self.blocks, bypassed), 0),
+        }
         macs = sum(
             layer.macs
             * self._share((layer.name, 0), chosen)
@@ -135,13 +142,10 @@ class CostModel:
             for name, shape in self._shapes.items()
             if not inside(name, bypassed)
         )
-        gone = {item.layer for item in self.table.operators} - {
-            item.layer for item in self._operators
-        }
         share = self.table.share(
             lambda place: self._width(place).at(chosen),
             FLOAT_BYTES * params,
-            (*bypassed, *gone),
+            (*bypassed, *self._lacking),
         )
         memory_bytes = self.table.memory.peak_bytes(
             lambda place: self._width(place).at(chosen)
@@ -149,15 +153,6 @@ class CostModel:
         return Prediction(
             share * self._original_ms, macs, params, self.size_of(params), memory_bytes
         )
-
-    def _freed(self, bypassed: Collection[str]) -> list[str]:
-        """The groups that go with some blocks."""
-        return [
-            name
-            for block in self.blocks
-            if block.name in bypassed
-            for name in block.groups
-        ]
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""

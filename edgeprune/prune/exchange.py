@@ -9,9 +9,10 @@ gives back and one that takes, are tried in the order of what they promise.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from edgeprune.prune.blocks import freed
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget, pressure_of
@@ -94,7 +95,7 @@ def _better(
 
 def _steps(model: CostModel, solution: Solution) -> list[Step]:
     """Every group one width up or down, every block out or back."""
-    gone = _gone(model, solution.bypassed)
+    gone = freed(model.blocks, solution.bypassed)
     found = [Step(block.name, None) for block in model.blocks]
     for group in model.graph.groups:
         if group.name in gone:
@@ -118,29 +119,11 @@ def _after(model: CostModel, solution: Solution, steps: Sequence[Step]) -> Solut
             widths[step.name] = step.width
         elif step.name in bypassed:
             bypassed.remove(step.name)
-            widths |= _sizes(model, step.name)
+            back = freed(model.blocks, [step.name])
+            widths |= {name: model.sizes[name] for name in back}
         else:
             nested = [name for name in bypassed if name.startswith(f"{step.name}.")]
             bypassed = [name for name in bypassed if name not in nested]
             if not any(step.name.startswith(f"{name}.") for name in bypassed):
                 bypassed.append(step.name)
     return replace(solution, widths=widths, bypassed=tuple(bypassed))
-
-
-def _gone(model: CostModel, bypassed: Sequence[str]) -> set[str]:
-    return {
-        name
-        for block in model.blocks
-        if block.name in bypassed
-        for name in block.groups
-    }
-
-
-def _sizes(model: CostModel, module: str) -> Mapping[str, int]:
-    """Full widths of the groups that go with a block."""
-    return {
-        name: model.sizes[name]
-        for block in model.blocks
-        if block.name == module
-        for name in block.groups
-    }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.prune.blocks import removable_blocks
+from edgeprune.prune.blocks import freed, removable_blocks
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import exchange
 from edgeprune.prune.loss import Loss
@@ -128,15 +128,10 @@ def plan_of(
 ) -> Plan:
     """Keep the channels with the largest scores; groups of a block go with it."""
     kept: dict[str, tuple[int, ...]] = {}
-    freed = {
-        name
-        for block in removable_blocks(graph)
-        if block.name in solution.bypassed
-        for name in block.groups
-    }
+    gone = freed(removable_blocks(graph), solution.bypassed)
     for group in graph.groups:
         width = solution.widths.get(group.name, group.size)
-        if width < group.size and group.name not in freed:
+        if width < group.size and group.name not in gone:
             order = scores[group.name].argsort(descending=True, stable=True)
             kept[group.name] = tuple(sorted(order[:width].tolist()))
     return Plan(kept, tuple(solution.bypassed))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.records.memory import MemoryTable, Place
+from edgeprune.records.surgery import inside
 
 Floats = npt.NDArray[np.float64]
 VECTOR = 4  # runtimes handle channels in vectors of at least so many
@@ -132,11 +133,6 @@ class LatencySummary:
     def median_error(self) -> float:
         """Of the absolute errors for networks that were not fitted."""
         return statistics.median(map(abs, self.errors)) if self.errors else 0.0
-
-
-def inside(path: str, modules: Collection[str]) -> bool:
-    """Whether a parameter or module is one of some modules, or within one."""
-    return any(path == module or path.startswith(f"{module}.") for module in modules)
 
 
 def missed(weight_bytes: Floats, cache_bytes: float) -> Floats:

@@ -57,12 +57,12 @@ class Surgery:
             tuple(
                 KeptIndices(parameter, axis, indices)
                 for (parameter, axis), indices in kept.items()
-                if not _inside(parameter, second.bypassed)
+                if not inside(parameter, second.bypassed)
             ),
             tuple(
                 item
                 for item in numbers.values()
-                if not _inside(item.module, second.bypassed)
+                if not inside(item.module, second.bypassed)
             ),
             tuple(
                 module
@@ -76,5 +76,6 @@ def _place(item: HeldNumber) -> tuple[str, str, int | None]:
     return item.module, item.attribute, item.position
 
 
-def _inside(path: str, modules: Iterable[str]) -> bool:
+def inside(path: str, modules: Iterable[str]) -> bool:
+    """Whether a parameter or module is one of some modules, or within one."""
     return any(path == module or path.startswith(f"{module}.") for module in modules)
