@@ -23,7 +23,8 @@ from edgeprune.records import Attempt, Budget, Plan, pressure_of
 AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
-SETTLE = 4  # solutions, each with the number of parameters that the last one left
+SETTLE = 6  # solutions, each with another number of parameters
+SPENT = 0.99  # of a limit: all of it
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
 
@@ -95,25 +96,38 @@ def search(problem: Problem, measure: Measure) -> Search:
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
-    """The least loss, with weights as far from memory as the solution has them.
+    """The least loss, with the weights of the solution itself in the cache.
 
     How much of the weights the processor's cache holds depends on how many are left,
-    which the solution decides. So it is solved again with what the last one left, and
-    with a limit that is lower by what it was over.
+    which the solution decides. So it is solved for at most so many parameters, each
+    with the time of a network that has them all: what fits then fits in truth. The
+    number is searched: fewer make the rest faster, too few are a limit themselves.
     """
-    solution = least_loss(model, loss, budget)
-    limit = aim = budget.latency_ms
+    most = params = model.predict({}).params
+    if budget.params is not None:
+        most = params = min(params, budget.params)
+    best: Solution | None = None
+    seconds = 0.0
     for _ in range(SETTLE):
-        predicted = model.predict(solution.widths, solution.bypassed)
-        if limit is None or aim is None or not solution.feasible:
+        within = replace(budget, params=params)
+        solution = least_loss(model, loss, within, params=params)
+        seconds += solution.seconds
+        if best is None or _rank(solution, loss) < _rank(best, loss):
+            best = solution
+        found = model.predict(solution.widths, solution.bypassed)
+        if found.latency_ms > SPENT * (budget.latency_ms or 0.0):
             break
-        used = predicted.latency_ms / limit
-        if used <= 1:
-            break
-        aim /= used
-        within = replace(budget, latency_ms=aim)
-        solution = least_loss(model, loss, within, params=predicted.params)
-    return solution
+        if found.params < SPENT * params:
+            most, params = params, found.params
+        else:
+            params = (params + most) / 2
+    assert best is not None  # there is a first time
+    return replace(best, seconds=seconds)
+
+
+def _rank(solution: Solution, loss: Loss) -> tuple[bool, float]:
+    """What is feasible first, then what loses less."""
+    return not solution.feasible, loss.of(solution.widths, solution.bypassed)
 
 
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
+from edgeprune.prune.blocks import freed
 from edgeprune.prune.cost_model import FLOAT_BYTES, CostModel, Piece
 from edgeprune.records import Budget
 from edgeprune.records.latency import Floats
@@ -244,14 +245,16 @@ class Program:
 
     def choice(self, values: Floats) -> tuple[dict[str, int], tuple[str, ...]]:
         """Widths and blocks by the values of the variables."""
+        bypassed = tuple(
+            name for name, variable in self.blocks.items() if values[variable] > 0.5
+        )
+        gone = freed(self.model.blocks, bypassed)
         widths = {
             name: self.steps[name][int(np.argmax(values[variables]))]
             for name, variables in self.widths.items()
+            if name not in gone
         }
-        gone = [
-            name for name, variable in self.blocks.items() if values[variable] > 0.5
-        ]
-        return widths, tuple(gone)
+        return widths, bypassed
 
 
 @contextmanager
