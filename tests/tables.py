@@ -1,6 +1,7 @@
 """Latency tables of devices whose time is known, for tests that measure nothing."""
 
 import math
+from dataclasses import replace
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
@@ -49,12 +50,22 @@ def memory_of(graph, cost):
     return MemoryTable(tuple(values), alive or ((0,),))
 
 
-def costs_of(model, inputs, graph, *, latency_ms=10.0, block=1):
+def with_cache(table, cache_bytes, *, slower):
+    """The device takes so many times as long for weights that its cache lacks."""
+    operators = []
+    for item in table.operators:
+        weights = list(item.weights)
+        weights[PRODUCT + 2] = (slower - 1) * weights[PRODUCT]
+        operators.append(replace(item, weights=tuple(weights)))
+    return replace(table, operators=tuple(operators), cache_bytes=cache_bytes)
+
+
+def costs_of(model, inputs, graph, *, latency_ms=10.0, block=1, table=None):
     """A cost model on such a device."""
     counted = count(trace(model, inputs))
     return CostModel(
         graph,
-        table_of(graph, counted, block=block),
+        table or table_of(graph, counted, block=block),
         original_ms=latency_ms,
         figures=figures_of(counted, latency_ms),
         shapes=parameter_shapes(model),

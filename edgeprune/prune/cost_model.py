@@ -121,8 +121,18 @@ class CostModel:
         layers = {item.layer for item in self._operators}
         self._lacking = {item.layer for item in table.operators} - layers
 
-    def predict(self, widths: Widths, bypassed: Collection[str] = ()) -> Prediction:
-        """Cost at these widths; a group that is not named keeps its size."""
+    def predict(
+        self,
+        widths: Widths,
+        bypassed: Collection[str] = (),
+        *,
+        params: float | None = None,
+    ) -> Prediction:
+        """Cost at these widths; a group that is not named keeps its size.
+
+        Args:
+            params: the time as if so many were left; as many as there are if missing.
+        """
         chosen = {
             **self.sizes,
             **widths,
@@ -135,7 +145,7 @@ class CostModel:
             for layer in self._figures.layers
             if not inside(layer.name, bypassed)
         )
-        params = sum(
+        left = sum(
             math.prod(
                 self._width((name, axis)).at(chosen) for axis in range(len(shape))
             )
@@ -144,20 +154,24 @@ class CostModel:
         )
         share = self.table.share(
             lambda place: self._width(place).at(chosen),
-            FLOAT_BYTES * params,
+            FLOAT_BYTES * (left if params is None else params),
             (*bypassed, *self._lacking),
         )
         memory_bytes = self.table.memory.peak_bytes(
             lambda place: self._width(place).at(chosen)
         )
         return Prediction(
-            share * self._original_ms, macs, params, self.size_of(params), memory_bytes
+            share * self._original_ms, macs, left, self.size_of(left), memory_bytes
         )
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""
         overhead = self._figures.size_bytes - FLOAT_BYTES * self._figures.params
         return overhead + FLOAT_BYTES * params
+
+    def missed(self, params: float) -> float:
+        """The share of so many parameters that no cache holds."""
+        return self.table.missed(FLOAT_BYTES * params)
 
     def alive_together(self) -> list[Width]:
         """Bytes of activations while each operator runs, as sums over the groups."""
@@ -179,7 +193,7 @@ class CostModel:
             params: about how many parameters will be left: it decides how much of
                 them comes from memory in every call.
         """
-        missed = self.table.missed(FLOAT_BYTES * params)
+        missed = self.missed(params)
         found: dict[tuple[object, ...], Piece] = {}
         for part in self._parts(missed):
             piece = self._piece(part, steps)

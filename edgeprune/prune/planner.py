@@ -24,6 +24,7 @@ AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for 
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
 SETTLE = 6  # solutions, each with another number of parameters
+SETTLED = 0.01  # of the weights come from memory or not: of no more importance
 SPENT = 0.99  # of a limit: all of it
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
@@ -99,13 +100,14 @@ def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
     """The least loss, with the weights of the solution itself in the cache.
 
     How much of the weights the processor's cache holds depends on how many are left,
-    which the solution decides. So it is solved for at most so many parameters, each
-    with the time of a network that has them all: what fits then fits in truth. The
-    number is searched: fewer make the rest faster, too few are a limit themselves.
+    which the solution decides. So it is solved for at most so many parameters, with
+    the time of a network that has them all: what fits then fits in truth. The number
+    is searched: fewer make the rest faster, too few are a limit themselves.
     """
-    most = params = model.predict({}).params
+    low, high = 0.0, model.predict({}).params
     if budget.params is not None:
-        most = params = min(params, budget.params)
+        high = min(high, budget.params)
+    params = high
     best: Solution | None = None
     seconds = 0.0
     for _ in range(SETTLE):
@@ -115,14 +117,22 @@ def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
         if best is None or _rank(solution, loss) < _rank(best, loss):
             best = solution
         found = model.predict(solution.widths, solution.bypassed)
-        if found.latency_ms > SPENT * (budget.latency_ms or 0.0):
+        if _used(found, budget) > SPENT:
             break
-        if found.params < SPENT * params:
-            most, params = params, found.params
+        reckoned = model.predict(solution.widths, solution.bypassed, params=params)
+        if _used(reckoned, budget) < found.params / params:  # they are the limit
+            low = params
         else:
-            params = (params + most) / 2
+            low, high = max(low, found.params), params
+        if model.missed(high) - model.missed(low) < SETTLED:
+            break
+        params = (low + high) / 2
     assert best is not None  # there is a first time
     return replace(best, seconds=seconds)
+
+
+def _used(found: Prediction, budget: Budget) -> float:
+    return found.latency_ms / budget.latency_ms if budget.latency_ms else 1.0
 
 
 def _rank(solution: Solution, loss: Loss) -> tuple[bool, float]:

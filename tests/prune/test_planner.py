@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,9 +10,10 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import trace
 from edgeprune.prune import planner
 from edgeprune.prune.loss import Loss, lost
+from edgeprune.prune.solver import least_loss
 from edgeprune.records import Attempt, Budget
 from tests.nets import Bottom, CifarResNet
-from tests.tables import costs_of
+from tests.tables import costs_of, table_of, with_cache
 
 X = (torch.randn(1, 3, 8, 8),)
 
@@ -132,6 +135,27 @@ def test_a_cheap_group_goes_before_a_dear_one():
     solution = planner.settle(problem.model, loss, problem.budget)
     assert solution.widths["0"] == 32
     assert solution.widths["1"] < 32
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_the_budget_is_used_where_fewer_weights_stay_in_the_cache(share):
+    """Solved for the present weights, too much time would be reckoned with."""
+    layers = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(4)]
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), *layers)
+    device = Device(model)
+    table = with_cache(
+        table_of(device.graph, device.count), 2 * device.count.params, slower=4.0
+    )
+    costs = costs_of(device.model, X, device.graph, table=table)
+    problem = replace(device.problem(Budget()), model=costs)
+    limit = share * costs.predict({}).latency_ms
+    solution = planner.settle(costs, problem.loss, Budget(latency_ms=limit))
+    used = costs.predict(solution.widths, solution.bypassed).latency_ms / limit
+    naive = least_loss(costs, problem.loss, Budget(latency_ms=limit))
+    assert costs.predict(naive.widths, naive.bypassed).latency_ms < 0.9 * limit
+    assert 0.96 < used <= 1
+    lost_here = problem.loss.of(solution.widths, solution.bypassed)
+    assert lost_here < problem.loss.of(naive.widths, naive.bypassed)
 
 
 def test_a_block_goes_where_it_costs_less_than_channels():
