@@ -8,8 +8,9 @@
 them) and random losses to shares of their own time. `peers` prunes trained networks
 with Torch-Pruning (global ranking, widths in steps of 8 and 16) and uniformly,
 measures the exported result, and gives edgeprune exactly that time. No fine-tuning
-before the first accuracy; then the same few steps for all. What is there is not
-measured again; `--again` does. Writes `planner.json` and `planner.md`.
+before the first accuracy; then the same help for all: statistics of the batch norms
+taken anew, and a few steps of training. What is there is not measured again;
+`--again` does. Writes `planner.json` and `planner.md`.
 """
 
 from __future__ import annotations
@@ -290,9 +291,10 @@ PEERS: dict[str, Peer] = {
 
 
 def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
-    """Accuracy at once and after the same few steps; what is left of the weights."""
+    """Accuracies without and with the same help; what is left of the weights."""
     return {
         "before": accuracy(model, data),
+        "restated": accuracy(restated(model, data), data),
         "after": accuracy(trained(model, original, data), data),
         "l1_kept": _l1(model) / _l1(original),
         "params": sum(value.numel() for value in model.parameters()),
@@ -313,6 +315,19 @@ def accuracy(model: nn.Module, data: Cifar10) -> float:
     with evaluating(model), torch.no_grad():
         found = torch.cat([model(part).argmax(1) for part in x.split(500)])
     return float((found == y).float().mean())
+
+
+def restated(model: nn.Module, data: Cifar10) -> nn.Module:
+    """With the statistics of batch norms as the changed network has them."""
+    changed = copy.deepcopy(model).train()
+    for layer in changed.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # a mean over all batches
+    with torch.no_grad():
+        for batch in data.calibration[0].split(256):
+            changed(batch)
+    return changed.eval()
 
 
 def trained(model: nn.Module, original: nn.Module, data: Cifar10) -> nn.Module:
@@ -384,18 +399,19 @@ def table(rows: dict[str, Any]) -> str:
         "",
         f"Networks slower than their input (by more than {SLOWER - 1:.0%}): "
         f"{slower} of the peers', {ours} of edgeprune's. Test accuracy at equal time, "
-        f"at once and after {STEPS} steps of distillation.",
+        "at once, with the statistics of batch norms taken anew, and after "
+        f"{STEPS} steps of distillation.",
         "",
-        "| network, peer, ratio | time | edgeprune's | at once | edgeprune | after "
-        f"{STEPS} steps | edgeprune | L1 kept | edgeprune |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network, peer, ratio | time | edgeprune's | at once | edgeprune | new "
+        f"statistics | edgeprune | {STEPS} steps | edgeprune | L1 kept | edgeprune |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows["peers"].items():
         if "failed" in row:
-            lines.append(f"| {name} | fails: {row['failed']} |" + " |" * 8)
+            lines.append(f"| {name} | fails: {row['failed']} |" + " |" * 10)
             continue
         cells = [f"{row['share']:.2f}", f"{row['ours_share']:.2f}"]
-        for key in ("before", "after", "l1_kept"):
+        for key in ("before", "restated", "after", "l1_kept"):
             cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     whole = ", ".join(f"{name} {value:.2%}" for name, value in rows["accuracy"].items())

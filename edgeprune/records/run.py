@@ -58,7 +58,8 @@ class GroupLoss:
 class Sensitivity:
     """What the network loses with a group at a few widths, or with a block left out.
 
-    Losses are mean squared changes of the outputs as a share of their variance.
+    Losses are minus the logarithm of the share of the outputs that is explained
+    still, but for a factor and constant shifts.
 
     Attributes:
         blocks: loss by module.

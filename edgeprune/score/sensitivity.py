@@ -23,14 +23,16 @@ from edgeprune.score.context import Context
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE_S = 60.0  # for all of it
 FEWEST, MOST = 16, 512  # samples
+LEAST = 1e-4  # share of the outputs that is told from none
 
 
 class Judge:
     """Tells how far a plan alone takes the outputs from the original's.
 
-    The error is the mean squared change of the outputs, as a share of their variance
-    over the samples: no labels are needed, and unlike a loss of probabilities it does
-    not vanish where the network is sure of itself; small independent changes add up.
+    Told by outputs: no labels are needed, and unlike a loss of probabilities nothing
+    vanishes where the network is sure of itself. Both measures are `unexplained`; the
+    *loss* of a single change leaves out constant shifts, for it is to be added to
+    others and shifts do not add up; the *error* of a whole plan counts them.
 
     Args:
         trials: about how many plans will be judged; with the time that one sample
@@ -49,21 +51,35 @@ class Judge:
         return len(self._x)
 
     def error(self, plan: Plan) -> float:
-        """Of the network that surgery makes.
+        """Of a whole network.
 
         Raises:
             PlanError: the plan does not fit.
         """
-        changed = copy.deepcopy(self._model)
-        operate_(changed, plan_surgery(self._model, self._graph, plan))
-        with evaluating(changed), torch.no_grad():
-            return relative_error(self._original, _outputs(changed, self._x))
+        return unexplained(self._original, self._changed(plan))
+
+    def loss(self, plan: Plan) -> float:
+        """Of a single change.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        changed = self._changed(plan)
+        shift = changed.mean(0) - self._original.mean(0)
+        return unexplained(self._original, changed - shift)
+
+    def _changed(self, plan: Plan) -> Tensor:
+        """The outputs of the network that surgery makes."""
+        model = copy.deepcopy(self._model)
+        operate_(model, plan_surgery(self._model, self._graph, plan))
+        with evaluating(model), torch.no_grad():
+            return _outputs(model, self._x)
 
 
 def measure_sensitivity(
     context: Context, scores: Scores, blocks: Sequence[str]
 ) -> Sensitivity:
-    """Error of the network with every group at a few widths, and without each block."""
+    """Loss of the network with every group at a few widths, and without each block."""
     start = time.perf_counter()
     trials = [
         (group.name, width, _narrowed(group, scores, width))
@@ -75,7 +91,7 @@ def measure_sensitivity(
 
     def loss(plan: Plan) -> float:
         context.progress.advance()
-        return judge.error(plan)
+        return judge.loss(plan)
 
     groups = tuple(GroupLoss(name, width, loss(plan)) for name, width, plan in trials)
     left_out = {name: loss(Plan({}, (name,))) for name in blocks}
@@ -97,10 +113,21 @@ def measured_widths(group: Group) -> list[int]:
     return sorted(found)
 
 
-def relative_error(original: Tensor, changed: Tensor) -> float:
-    """Mean squared change of outputs, shape (N, ...), over the original's variance."""
-    spread = (original - original.mean(0)).square().mean().clamp_min(1e-30)
-    return float((changed - original).square().mean() / spread)
+def unexplained(original: Tensor, changed: Tensor) -> float:
+    """Minus the logarithm of the share of outputs that the changed ones explain.
+
+    That share is cos^2 between both, shape (N, ...), around the original's means: 1
+    where one is a multiple of the other, which training mends at once. Independent
+    errors multiply such shares and add to this, however large they are; a squared
+    change stays near 1 once a network is lost, and cannot tell bad from worse.
+    """
+    means = original.mean(0)
+    first, second = (original - means).flatten(), (changed - means).flatten()
+    if torch.equal(first, second):
+        return 0.0
+    together = first.norm() * second.norm()
+    cosine = float(first.dot(second) / together) if together > 0 else 0.0
+    return -math.log(max(LEAST, cosine * abs(cosine)))
 
 
 def _narrowed(group: Group, scores: Scores, width: int) -> Plan:

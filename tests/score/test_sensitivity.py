@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,10 +11,11 @@ from edgeprune.graph.surgery import apply
 from edgeprune.records import GroupScores, Plan, Scores
 from edgeprune.score.context import Context
 from edgeprune.score.sensitivity import (
+    LEAST,
     Judge,
     measure_sensitivity,
     measured_widths,
-    relative_error,
+    unexplained,
 )
 from tests.nets import CifarResNet
 
@@ -40,9 +44,10 @@ def rising(graph):
 
 def reference(model, changed):
     with torch.no_grad():
-        before, after = (net(X).double() for net in (model, changed))
-    variance = ((before - before.mean(0)) ** 2).mean()
-    return float(((after - before) ** 2).mean() / variance)
+        before, after = (net(X).double().numpy() for net in (model, changed))
+    before, after = ((y - y.mean(0)).ravel() for y in (before, after))
+    norms = np.linalg.norm(before) * np.linalg.norm(after)
+    return -2 * math.log(before @ after / norms)
 
 
 def test_each_loss_is_that_of_the_network_that_surgery_makes():
@@ -90,13 +95,29 @@ def test_widths_are_some_of_those_to_choose_from():
         assert measured_widths(group)
 
 
-def test_an_error_is_a_share_of_the_variance():
+def test_independent_errors_add_up_however_large():
+    torch.manual_seed(0)
+    one = torch.randn(40_000, 10).double()
+    some, both = (one + 2 * torch.randn_like(one) for _ in range(2)), one
+    losses = [unexplained(one, each) for each in some]
+    for _ in losses:  # noise of four times what is there so far
+        both = both + 2 * both.norm() / one.norm() * torch.randn_like(one)
+    assert losses == pytest.approx([math.log(5)] * 2, rel=0.02)
+    assert unexplained(one, both) == pytest.approx(sum(losses), rel=0.02)
+
+
+def test_what_is_unexplained_where_little_is_to_be_said():
     one = torch.randn(400, 10).double()
-    assert relative_error(one, one) == 0
-    assert relative_error(one, torch.zeros_like(one) + one.mean(0)) == pytest.approx(1)
-    assert relative_error(7 * one, 7 * one + 7) == pytest.approx(
-        relative_error(one, one + 1)
-    )
+    still = torch.ones(4, 10).double()
+    worst = -math.log(LEAST)
+    assert unexplained(one, one) == 0
+    assert unexplained(one, one.mean(0) + 3 * (one - one.mean(0))) < 1e-12
+    assert unexplained(one, one + 1) > 0.1
+    assert unexplained(one, torch.zeros_like(one) + one.mean(0)) == worst
+    assert unexplained(one, -one) == worst
+    assert unexplained(one, one * torch.nan) == worst
+    assert unexplained(still, still) == 0
+    assert unexplained(still, 2 * still) == worst
 
 
 def test_a_judge_tells_the_error_of_channels_and_blocks_together():
@@ -108,7 +129,7 @@ def test_a_judge_tells_the_error_of_channels_and_blocks_together():
     changed = apply(context.model, context.graph, plan)
     with torch.no_grad():
         outputs = (net(X).double() for net in (context.model, changed))
-        assert judge.error(plan) == pytest.approx(relative_error(*outputs), rel=1e-4)
+        assert judge.error(plan) == pytest.approx(unexplained(*outputs), rel=1e-4)
 
 
 def test_dense_outputs_are_summed_over_positions():
