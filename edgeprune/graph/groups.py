@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from torch import fx, nn
 
 from edgeprune.graph.labelling import Labelling, is_inside, label
@@ -83,6 +84,11 @@ class Group:
             narrow = [self.size // 4, self.size // 2]
         widths = {*range(step, self.size, step), *narrow, self.size} - {0}
         return sorted(widths)
+
+    def best(self, scores: npt.ArrayLike, width: int) -> tuple[int, ...]:
+        """The channels with the largest scores, shape (size,); of equals the first."""
+        order = np.argsort(-np.asarray(scores), kind="stable")
+        return tuple(sorted(order[:width].tolist()))
 
     @property
     def positions(self) -> int:

@@ -126,4 +126,6 @@ def _after(model: CostModel, solution: Solution, steps: Sequence[Step]) -> Solut
             bypassed = [name for name in bypassed if name not in nested]
             if not any(step.name.startswith(f"{name}.") for name in bypassed):
                 bypassed.append(step.name)
+    gone = freed(model.blocks, bypassed)
+    widths = {name: width for name, width in widths.items() if name not in gone}
     return replace(solution, widths=widths, bypassed=tuple(bypassed))

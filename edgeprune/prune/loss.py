@@ -46,11 +46,9 @@ def lost(scores: Tensor) -> list[float]:
     return losses
 
 
-def losses_of(scores: Mapping[str, Tensor], measured: Sensitivity | None) -> Loss:
+def losses_of(scores: Mapping[str, Tensor], measured: Sensitivity) -> Loss:
     """Losses by scores, brought to what was measured where something was."""
     curves = {name: lost(values) for name, values in scores.items()}
-    if measured is None:
-        return Loss(curves, {})
     points: dict[str, dict[int, float]] = {name: {} for name in curves}
     for item in measured.groups:
         points[item.name][item.width] = item.loss

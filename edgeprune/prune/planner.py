@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.prune.blocks import freed, removable_blocks
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import exchange
 from edgeprune.prune.loss import Loss
@@ -151,14 +150,12 @@ def plan_of(
     graph: ChannelGraph, scores: Mapping[str, Tensor], solution: Solution
 ) -> Plan:
     """Keep the channels with the largest scores; groups of a block go with it."""
-    kept: dict[str, tuple[int, ...]] = {}
-    gone = freed(removable_blocks(graph), solution.bypassed)
-    for group in graph.groups:
-        width = solution.widths.get(group.name, group.size)
-        if width < group.size and group.name not in gone:
-            order = scores[group.name].argsort(descending=True, stable=True)
-            kept[group.name] = tuple(sorted(order[:width].tolist()))
-    return Plan(kept, tuple(solution.bypassed))
+    kept = {
+        name: graph.group(name).best(scores[name], width)
+        for name, width in solution.widths.items()
+        if width < graph.group(name).size
+    }
+    return Plan(kept, solution.bypassed)
 
 
 def _aim(budget: Budget, times: float) -> Budget:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgeprune.prune.blocks import freed
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.program import INFEASIBLE, Program
@@ -22,6 +23,7 @@ class Solution:
     """A choice.
 
     Attributes:
+        widths: of every group that stays.
         gap: how far, at most, its loss is from the least, as a share; None if the
             choice is a greedy one.
         feasible: whether it is within the limits by prediction.
@@ -99,8 +101,12 @@ def fastest(
     seconds = time.perf_counter() - start
     if values is not None:
         return Solution(*program.choice(values), True, gap, seconds)
-    widths = {name: steps[0] for name, steps in program.steps.items()}
-    return Solution(widths, _outermost(model), False, None, seconds)
+    bypassed = _outermost(model)
+    gone = freed(model.blocks, bypassed)
+    widths = {
+        name: steps[0] for name, steps in program.steps.items() if name not in gone
+    }
+    return Solution(widths, bypassed, False, None, seconds)
 
 
 def _outermost(model: CostModel) -> tuple[str, ...]:

@@ -132,8 +132,7 @@ def unexplained(original: Tensor, changed: Tensor) -> float:
 
 def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
     held = next(item.scores for item in scores.groups if item.name == group.name)
-    order = torch.tensor(held).argsort(descending=True, stable=True)
-    return Plan({group.name: tuple(sorted(order[:width].tolist()))})
+    return Plan({group.name: group.best(held, width)})
 
 
 def _samples(context: Context, trials: int) -> Tensor:

@@ -29,7 +29,7 @@ def test_a_pair_that_gets_on_badly_is_taken_apart(costs):
 
     def error(solution):
         first, second = (
-            solution.widths[f"{name}.narrow"] for name in ("first", "second")
+            solution.widths.get(f"{name}.narrow", 24) for name in ("first", "second")
         )
         outs = 10.0 * len(solution.bypassed)
         return (24 - first) * (24 - second) + 24 - solution.widths["stem"] + outs

@@ -42,9 +42,10 @@ def test_channels_without_a_score_share_what_was_measured():
     assert through([0.0] * 5, {2: 1.0}) == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0])
 
 
-def test_without_measurements_scores_alone_count():
+def test_where_nothing_was_measured_scores_alone_count():
     scores = {"a": torch.tensor([1.0, 2.0])}
-    assert losses_of(scores, None).widths["a"] == pytest.approx(lost(scores["a"]))
+    loss = losses_of(scores, Sensitivity((), {}, 8, 0.1))
+    assert loss.widths["a"] == pytest.approx(lost(scores["a"]))
 
 
 def test_blocks_cost_what_was_measured():
