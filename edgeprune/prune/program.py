@@ -266,7 +266,8 @@ def _muted() -> Iterator[None]:
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), 1)
             yield
-            ctypes.CDLL(None).fflush(None)  # what the library has not written yet
+            library = ctypes.CDLL(None if os.name == "posix" else "ucrtbase")
+            library.fflush(None)  # what is not written yet
     finally:
         os.dup2(kept, 1)
         os.close(kept)
