@@ -46,7 +46,7 @@ HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "latency_model.json", HERE / "latency_model.md"
 WIDTHS, BLOCKS = 30, 6  # plans of each kind
 SEED = 7  # of the plans; those of the table have another
-ROUNDS = 8  # of each measurement; those of the table have 5
+ROUNDS = 12  # of each measurement; those of the table have 6
 BATCH = 16
 Row = dict[str, Any]
 

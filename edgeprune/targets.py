@@ -63,7 +63,7 @@ class Probing(Timing):
     warmup: Annotated[int, Field(ge=0)] = 1
     iterations: Annotated[int, Field(ge=1)] = 3
     seconds: Annotated[float, Field(ge=0)] = 0.04
-    rounds: Annotated[int, Field(ge=1)] = 5
+    rounds: Annotated[int, Field(ge=1)] = 6
     networks: Annotated[int, Field(ge=4)] = 64
     checks: Annotated[int, Field(ge=1)] = 8
 

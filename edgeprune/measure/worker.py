@@ -143,23 +143,30 @@ def probe(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     All of them several times over: what disturbs a machine lasts for seconds. One
     model is held at a time, so that many fit on a small device.
     """
-    reference = load(job["reference"])
-    repeat(reference, job["warmup"], job["warmup_s"])
     found: list[dict[str, Any]] = [
         {"reference_ms": [], "samples_ms": [], "nodes": []} for _ in job["models"]
     ]
+    warmup_s = job["warmup_s"]
     for _ in range(job["rounds"]):
+        # Anew in each round: where a session's memory lies makes percents, too.
+        reference = load(job["reference"])
+        repeat(reference, job["warmup"], warmup_s)
+        before, warmup_s = timed(reference, job), 0.0
         for model, answer in zip(job["models"], found, strict=True):
             plain, watched = load(model), load(model, True)
-            for item, samples in (
-                (reference, answer["reference_ms"]),
-                (plain, answer["samples_ms"]),
-                (watched, []),
-            ):
-                repeat(item, job["warmup"], job["seconds"] / 3)  # fills the caches
-                samples.append(repeat(item, job["iterations"], job["seconds"]))
+            answer["samples_ms"].append(timed(plain, job))
+            timed(watched, job)
+            after = timed(reference, job)
+            answer["reference_ms"].append(before + after)
             answer["nodes"].append(operators(watched["session"], job["warmup"]))
+            before = after
     return found
+
+
+def timed(item: dict[str, Any], job: dict[str, Any]) -> list[float]:
+    """One turn of a model, with the caches filled before."""
+    repeat(item, job["warmup"], job["seconds"] / 3)
+    return repeat(item, job["iterations"], job["seconds"])
 
 
 def memory(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -204,8 +211,8 @@ def forget_peak() -> bool:
 def operators(session: Any, warmup: int) -> list[dict[str, Any]]:
     """What the profiler of a session saw, in the order of the first run.
 
-    The mean of the quicker three quarters: the profiler counts whole microseconds, so
-    a median would be off by half of one.
+    The mean of the quicker half: the profiler counts whole microseconds, so a single
+    sample would be off by half of one.
     """
     path = Path(session.end_profiling())
     events = json.loads(path.read_text())
@@ -226,7 +233,7 @@ def operators(session: Any, warmup: int) -> list[dict[str, Any]]:
         found.setdefault(name, first)["ms"].append(event["dur"] / 1e3)
     for node in found.values():
         ordered = sorted(node["ms"][warmup:])
-        quick = ordered[: max(1, len(ordered) * 3 // 4)]
+        quick = ordered[: max(1, len(ordered) // 2)]
         node["ms"] = sum(quick) / len(quick)
     return list(found.values())
 
