@@ -70,6 +70,7 @@ def _better(
 ) -> tuple[Solution, float] | None:
     """The start with as many promising exchanges as really help; None if none does."""
     best, least = start
+    within = max(1.0, pressure_of(model.predict(best.widths, best.bypassed), budget))
     promised = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
         for index, (one, other) in enumerate(itertools.combinations(steps, 2))
@@ -82,7 +83,8 @@ def _better(
         if touched & {step.name for step in pair}:
             continue
         changed = _after(model, best, pair)
-        if pressure_of(model.predict(changed.widths, changed.bypassed), budget) > 1:
+        predicted = model.predict(changed.widths, changed.bypassed)
+        if pressure_of(predicted, budget) > within:
             continue
         found = error(changed)
         if found < least * (1 - GAIN):

@@ -6,6 +6,7 @@ beside the baseline, and the limit corrected by what was found.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,15 +17,16 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import exchange
 from edgeprune.prune.loss import Loss
-from edgeprune.prune.solver import Solution, fastest, least_loss
+from edgeprune.prune.solver import Solution, fastest, least_loss, params_left
 from edgeprune.records import Attempt, Budget, Plan, pressure_of
 
 AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
-SETTLE = 6  # solutions, each with another number of parameters
+HALVED = 8  # times at most, the range of the number of parameters that are left
 SETTLED = 0.01  # of the weights come from memory or not: of no more importance
-SPENT = 0.99  # of a limit: all of it
+CORRECTED = 2  # solutions at most that take longer than predicted
+NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
 
@@ -96,47 +98,47 @@ def search(problem: Problem, measure: Measure) -> Search:
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
-    """The least loss, with the weights of the solution itself in the cache.
+    """The least loss, with as many weights in the cache as the solution has there.
 
     How much of the weights the processor's cache holds depends on how many are left,
-    which the solution decides. So it is solved for at most so many parameters, with
-    the time of a network that has them all: what fits then fits in truth. The number
-    is searched: fewer make the rest faster, too few are a limit themselves.
+    which the solution decides.
+    """
+    limit = budget.latency_ms
+    if limit is None:
+        return least_loss(model, loss, budget)
+    start = time.perf_counter()
+    params, share = _settled(model, loss, budget), 1.0
+    solution = least_loss(model, loss, budget, params=params)
+    for _ in range(CORRECTED):
+        found = model.predict(solution.widths, solution.bypassed)
+        if not solution.feasible or found.latency_ms <= NEARLY * limit:
+            break
+        share *= limit / found.latency_ms
+        within = replace(budget, latency_ms=share * limit)
+        solution = least_loss(model, loss, within, params=found.params)
+    return replace(solution, seconds=time.perf_counter() - start)
+
+
+def _settled(model: CostModel, loss: Loss, budget: Budget) -> float:
+    """The number of parameters with which a solution leaves just about so many.
+
+    Too large a number makes everything slower, so that fewer are left, and too small
+    a one more: it is searched between the two.
     """
     low, high = 0.0, model.predict({}).params
-    if budget.params is not None:
-        high = min(high, budget.params)
     params = high
-    best: Solution | None = None
-    seconds = 0.0
-    for _ in range(SETTLE):
-        within = replace(budget, params=params)
-        solution = least_loss(model, loss, within, params=params)
-        seconds += solution.seconds
-        if best is None or _rank(solution, loss) < _rank(best, loss):
-            best = solution
-        found = model.predict(solution.widths, solution.bypassed)
-        if _used(found, budget) > SPENT:
-            break
-        reckoned = model.predict(solution.widths, solution.bypassed, params=params)
-        if _used(reckoned, budget) < found.params / params:  # they are the limit
-            low = params
-        else:
-            low, high = max(low, found.params), params
+    for _ in range(HALVED):
         if model.missed(high) - model.missed(low) < SETTLED:
             break
+        left = params_left(model, loss, budget, params)
+        if left is None:
+            high = params
+        elif left < params:
+            low, high = max(low, left), params
+        else:
+            low = params
         params = (low + high) / 2
-    assert best is not None  # there is a first time
-    return replace(best, seconds=seconds)
-
-
-def _used(found: Prediction, budget: Budget) -> float:
-    return found.latency_ms / budget.latency_ms if budget.latency_ms else 1.0
-
-
-def _rank(solution: Solution, loss: Loss) -> tuple[bool, float]:
-    """What is feasible first, then what loses less."""
-    return not solution.feasible, loss.of(solution.widths, solution.bypassed)
+    return high
 
 
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:

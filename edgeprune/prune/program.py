@@ -179,6 +179,10 @@ class Program:
             found[variable] = value
         return found
 
+    def amount(self, resource: str, values: Floats) -> float:
+        """How much of a resource a choice takes."""
+        return self.constants.get(resource, 0.0) + float(self.vector(resource) @ values)
+
     def limit(self, resource: str, highest: float) -> None:
         """No more of a resource than this."""
         highest *= 1 - TOLERANCE
@@ -214,9 +218,13 @@ class Program:
             self.limit_memory(budget.memory_bytes)
 
     def solve(
-        self, objective: Floats, time_limit_s: float
+        self, objective: Floats, time_limit_s: float, *, relaxed: bool = False
     ) -> tuple[Floats | None, float, int]:
-        """The best values, the gap and scipy's status."""
+        """The best values, the gap and scipy's status.
+
+        Args:
+            relaxed: variables may lie between 0 and 1, which takes a moment only.
+        """
         low: Any = np.array([row[2] for row in self.rows])  # scipy's stubs want floats
         high: Any = np.array([row[3] for row in self.rows])
         if not self.count:
@@ -235,7 +243,7 @@ class Program:
         with _muted():
             found = milp(
                 objective / scale,
-                integrality=np.array(self.integral),
+                integrality=np.array(self.integral) * (not relaxed),
                 bounds=Bounds(0.0, upper),
                 constraints=LinearConstraint(matrix, low, high),
                 options={"time_limit": time_limit_s, "mip_rel_gap": GAP},

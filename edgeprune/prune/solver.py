@@ -55,13 +55,7 @@ def least_loss(
         note, where the time ends before any is found.
     """
     start = time.perf_counter()
-    program = _program(model, params)
-    for name, variables in program.widths.items():
-        for width, variable in zip(program.steps[name], variables, strict=True):
-            program.cost("loss", variable, loss.widths[name][width])
-    for name, variable in program.blocks.items():
-        program.cost("loss", variable, loss.blocks[name])
-    program.limit_all(budget)
+    program = _losing(model, loss, budget, params)
     values, gap, status = program.solve(program.vector("loss"), time_limit_s)
     seconds = time.perf_counter() - start
     if values is not None:
@@ -71,6 +65,22 @@ def least_loss(
         least = fastest(model, budget=within, params=params)
         return replace(least, feasible=False, gap=None, seconds=seconds)
     return _greedy(model, loss, budget, start)
+
+
+def params_left(
+    model: CostModel, loss: Loss, budget: Budget, params: float
+) -> float | None:
+    """About how many parameters `least_loss` leaves, from its relaxation.
+
+    Args:
+        params: as if about so many were left.
+
+    Returns:
+        None where nothing is within the limits.
+    """
+    program = _losing(model, loss, budget, params)
+    values, _, _ = program.solve(program.vector("loss"), TIME_LIMIT_S, relaxed=True)
+    return None if values is None else program.amount("params", values)
 
 
 def fastest(
@@ -117,6 +127,20 @@ def _outermost(model: CostModel) -> tuple[str, ...]:
         for name in names
         if not any(name.startswith(f"{other}.") for other in names)
     )
+
+
+def _losing(
+    model: CostModel, loss: Loss, budget: Budget, params: float | None
+) -> Program:
+    """The program with its losses and limits."""
+    program = _program(model, params)
+    for name, variables in program.widths.items():
+        for width, variable in zip(program.steps[name], variables, strict=True):
+            program.cost("loss", variable, loss.widths[name][width])
+    for name, variable in program.blocks.items():
+        program.cost("loss", variable, loss.blocks[name])
+    program.limit_all(budget)
+    return program
 
 
 def _program(model: CostModel, params: float | None) -> Program:

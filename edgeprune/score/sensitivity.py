@@ -127,7 +127,7 @@ def unexplained(original: Tensor, changed: Tensor) -> float:
         return 0.0
     together = first.norm() * second.norm()
     cosine = float(first.dot(second) / together) if together > 0 else 0.0
-    return -math.log(max(LEAST, cosine * abs(cosine)))
+    return -math.log(min(1.0, max(LEAST, cosine * abs(cosine))))
 
 
 def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
