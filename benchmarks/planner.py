@@ -15,7 +15,6 @@ taken anew, and a few steps of training. What is there is not measured again;
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import tempfile
@@ -30,20 +29,19 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime
 import torch
-import torch_pruning as tp
 import typer
 from torch import nn
-from torch.nn import functional
 
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
+from benchmarks.peers import PEERS, STEPS, Row, accuracy, judged_model
 from edgeprune import targets
 from edgeprune.config import Settings
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import Inputs, evaluating
+from edgeprune.graph.trace import Inputs
 from edgeprune.measure.bench import Bench, Exported, parameter_shapes
 from edgeprune.measure.runner import HostRunner
 from edgeprune.pipeline.trials import Trials
@@ -62,11 +60,7 @@ HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
 SHARES = (0.8, 0.6, 0.4)  # of the network's own time
 RATIOS = (0.25, 0.5)  # of the channels, that peers are told to remove
-STEPS, STEP_SIZE, BATCH = 15, 0.01, 128  # of the short training
-SAMPLES = 512  # whose gradients judge channels, as in edgeprune
-TEST_IMAGES = 4000  # the first ones: half a point of accuracy is noise
 SLOWER = 1.02  # times as long as the input, beyond the noise of a measurement
-Row = dict[str, Any]
 
 TRAINED: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], Any, Any]] = {
     "resnet56_cifar": (cifar_resnet56, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -95,7 +89,6 @@ class Setting:
 
 
 Judged = tuple[dict[str, torch.Tensor], Loss, Callable[[Plan], float]]
-Peer = Callable[[Setting, float, Cifar10], nn.Module]
 
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
@@ -201,13 +194,12 @@ def peers(names: Names = None, *, again: bool = False) -> None:
             for peer, prune in PEERS.items():
                 for ratio in RATIOS:
                     key = f"{name} {peer} {ratio}"
-                    if key not in rows["peers"] or again:
-                        row = beside(
-                            held, partial(prune, held, ratio, data), found, data
-                        )
-                        rows["peers"][key] = row
-                        print(key, row, flush=True)
-                        _write(rows)
+                    if key in rows["peers"] and not again:
+                        continue
+                    made = partial(prune, model, held.graph, ratio, data)
+                    rows["peers"][key] = beside(held, made, found, data)
+                    print(key, rows["peers"][key], flush=True)
+                    _write(rows)
 
 
 def beside(
@@ -240,113 +232,6 @@ def judged(held: Setting, data: Cifar10) -> Judged:
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))
     return ranked, loss, Judge(context, JUDGED).error
-
-
-def uniform(held: Setting, ratio: float, _: Cifar10) -> nn.Module:
-    """The same share of every group, the smallest L1 norms first."""
-    context = Context(held.model, held.graph)
-    scores = comparable_scores(score_channels("l1", context), held.graph)
-    kept = {}
-    for group in held.graph.groups:
-        width = max(1, round(group.size * (1 - ratio)))
-        order = scores[group.name].argsort(descending=True, stable=True)
-        kept[group.name] = tuple(sorted(order[:width].tolist()))
-    return apply(held.model, held.graph, Plan(kept))
-
-
-def torch_pruning(kind: str, round_to: int) -> Peer:
-    """Torch-Pruning with global ranking and widths in steps."""
-
-    def prune(held: Setting, ratio: float, data: Cifar10) -> nn.Module:
-        model = copy.deepcopy(held.model)
-        last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-        pruner = tp.pruner.BasePruner(
-            model,
-            held.bench.inputs[0],
-            IMPORTANCES[kind](),
-            global_pruning=True,
-            pruning_ratio=ratio,
-            round_to=round_to,
-            ignored_layers=last,
-        )
-        x, y = (part[:SAMPLES] for part in data.calibration)
-        functional.cross_entropy(model(x), y).backward()  # Taylor reads gradients
-        pruner.step()
-        return model.eval()
-
-    return prune
-
-
-IMPORTANCES: dict[str, Callable[[], Any]] = {
-    "L1": partial(tp.importance.GroupMagnitudeImportance, p=1),
-    "Taylor": tp.importance.GroupTaylorImportance,
-}
-PEERS: dict[str, Peer] = {
-    "uniform": uniform,
-    **{
-        f"Torch-Pruning, {kind}, {step}": torch_pruning(kind, step)
-        for kind, step in (("L1", 8), ("L1", 16), ("Taylor", 16))
-    },
-}
-
-
-def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
-    """Accuracies without and with the same help; what is left of the weights."""
-    return {
-        "before": accuracy(model, data),
-        "restated": accuracy(restated(model, data), data),
-        "after": accuracy(trained(model, original, data), data),
-        "l1_kept": _l1(model) / _l1(original),
-        "params": sum(value.numel() for value in model.parameters()),
-    }
-
-
-def _l1(model: nn.Module) -> float:
-    return sum(
-        float(layer.weight.detach().abs().sum())
-        for layer in model.modules()
-        if isinstance(layer, nn.Conv2d)
-    )
-
-
-def accuracy(model: nn.Module, data: Cifar10) -> float:
-    """On the first test images."""
-    x, y = (part[:TEST_IMAGES] for part in data.test)
-    with evaluating(model), torch.no_grad():
-        found = torch.cat([model(part).argmax(1) for part in x.split(500)])
-    return float((found == y).float().mean())
-
-
-def restated(model: nn.Module, data: Cifar10) -> nn.Module:
-    """With the statistics of batch norms as the changed network has them."""
-    changed = copy.deepcopy(model).train()
-    for layer in changed.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # a mean over all batches
-    with torch.no_grad():
-        for batch in data.calibration[0].split(256):
-            changed(batch)
-    return changed.eval()
-
-
-def trained(model: nn.Module, original: nn.Module, data: Cifar10) -> nn.Module:
-    """A few steps towards the original's outputs, on images without augmentation."""
-    torch.manual_seed(0)
-    student = copy.deepcopy(model).train()
-    optimizer = torch.optim.SGD(student.parameters(), STEP_SIZE, 0.9)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-    x, _ = data.calibration
-    for _ in range(STEPS):
-        batch = x[torch.randint(len(x), (BATCH,))]
-        with torch.no_grad():
-            wanted = functional.softmax(original(batch), 1)
-        loss = functional.cross_entropy(student(batch), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return student.eval()
 
 
 def _rows() -> dict[str, Any]:
