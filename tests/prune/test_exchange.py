@@ -57,6 +57,8 @@ def test_a_block_comes_back_for_another(costs):
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
     found = exchange(costs, start, Budget(latency_ms=1.01 * taken), error)
     assert found.bypassed == ("second",)
+    assert set(found.widths) == {"stem", "first.narrow"}
+    assert found.widths["first.narrow"] == costs.sizes["first.narrow"]
 
 
 def test_what_is_best_already_stays(costs):
