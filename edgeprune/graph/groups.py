@@ -17,6 +17,7 @@ from torch import fx, nn
 
 from edgeprune.graph.labelling import Labelling, is_inside, label
 from edgeprune.graph.labels import Axis, LabelArray, Ledger, Remarks, Role
+from edgeprune.graph.points import Finder, Uses, uses_of
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace, trace
@@ -110,6 +111,7 @@ class ChannelGraph:
         choices: decisions of rules, to be repeated on a pruned network.
         follows: numbers that modules hold, with the channels they count: one row for
             each position.
+        uses: where in a run the channels are at work.
         bypassed: modules that are left out.
         blocks: modules that could be: what they are given has the shape of what they
             return.
@@ -124,12 +126,24 @@ class ChannelGraph:
     follows: tuple[tuple[Path, LabelArray], ...]
     groups: tuple[Group, ...]
     refusals: tuple[RefusedGroup, ...]
+    uses: Uses
     bypassed: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of this name; KeyError if there is none."""
         return {group.name: group for group in self.groups}[name]
+
+    def points(self, group: Group) -> Finder:
+        """Where the channels of a group, or of a part of one, can be seen."""
+        number: dict[int, int] = {}
+        for member in group.members:
+            here = member.channel_of >= 0
+            classes = self.axes[member.parameter, member.axis][here]
+            channels = member.channel_of[here]
+            number |= dict(zip(classes.tolist(), channels.tolist(), strict=True))
+        axes = [(member.parameter, member.axis) for member in group.members]
+        return Finder(self.uses, number, axes)
 
 
 def analyse(model: nn.Module, inputs: Inputs) -> ChannelGraph:
@@ -173,6 +187,7 @@ def _channel_graph(
             homes, axes, roles, reasons, _by_channel(run.ledger.approximate, classes)
         ),
         refusals=_refusals(homes, roles, reasons),
+        uses=uses_of(run, traced, classes),
         bypassed=bypassed,
         blocks=_blocks(traced, bypassed),
     )
@@ -181,8 +196,9 @@ def _channel_graph(
 def _roles(run: Labelling) -> dict[Axis, Role]:
     """What each parameter axis is for, as weighted layers claimed it."""
     claimed: dict[int, Role] = {}
-    for labels, role in run.ledger.claims:
-        claimed.setdefault(int(labels[0]), role) if len(labels) else None
+    for claim in run.ledger.claims:
+        if len(claim.labels):
+            claimed.setdefault(int(claim.labels[0]), claim.role)
     return {
         axis: claimed[int(labels[0])]
         for axis, labels in run.axes.items()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch import fx
 
 from edgeprune.graph.sizes import Path
 
@@ -88,6 +89,15 @@ Role = Literal["input", "output"]
 Remarks = list[tuple[LabelArray, Reason]]
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an operator takes the labels along an axis of a weight for."""
+
+    labels: LabelArray
+    role: Role
+    node: fx.Node
+
+
 @dataclass
 class Ledger:
     """Everything that a run over labels finds out.
@@ -121,9 +131,7 @@ class Ledger:
     alike: list[tuple[LabelArray, LabelArray]] = field(
         default_factory=list[tuple[LabelArray, LabelArray]]
     )
-    claims: list[tuple[LabelArray, Role]] = field(
-        default_factory=list[tuple[LabelArray, Role]]
-    )
+    claims: list[Claim] = field(default_factory=list[Claim])
     follows: list[tuple[Path, LabelArray]] = field(
         default_factory=list[tuple[Path, LabelArray]]
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -90,10 +90,9 @@ class Watch(TorchFunctionMode):
             path: Size(value, AttributeSize(path), self.comparisons)
             for path, value in held_numbers(self._model).items()
         }
-        never = patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, _never))
         with ExitStack() as stack:
             stack.enter_context(holding(self._model, numbers))
-            stack.enter_context(never)
+            stack.enter_context(_untaken())
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True),
@@ -184,6 +183,30 @@ CONSTANT_MAKERS = {torch.tensor, torch.as_tensor, torch.scalar_tensor}
 
 def _never(*_: object) -> bool:
     return False
+
+
+class _Passing(TorchFunctionMode):
+    """Changes nothing; that it is there keeps torch's modules off their shortcuts."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def as_watched() -> Iterator[None]:
+    """Inside, code takes the same way through torch as it does under a `Watch`."""
+    with _untaken(), _Passing():
+        yield
+
+
+def _untaken() -> AbstractContextManager[Any]:
+    return patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, _never))
 
 
 def is_torch(filename: str) -> bool:

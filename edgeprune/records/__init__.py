@@ -41,6 +41,7 @@ from edgeprune.records.run import (
     Step,
     Training,
 )
+from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 
 __all__ = [
@@ -74,6 +75,8 @@ __all__ = [
     "RunReport",
     "Scores",
     "Sensitivity",
+    "Spectra",
+    "Spectrum",
     "Status",
     "Step",
     "Surgery",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.groups import ChannelGraph, Group, Member
+from edgeprune.graph.labels import LabelArray
 from edgeprune.progress import SILENT, Progress
+from edgeprune.records.surgery import inside
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Context:
 
     Attributes:
         samples: how many samples a criterion that needs data reads.
+        step: samples that go through the network at once, at most.
     """
 
     model: nn.Module
@@ -26,11 +30,33 @@ class Context:
     samples: int = 512
     seed: int = 0
     progress: Progress = SILENT
+    step: int = 32
 
     def tensor(self, path: str) -> Tensor:
         """A parameter or buffer by its path."""
         owner, _, name = path.rpartition(".")
         return getattr(self.model.get_submodule(owner), name)
+
+    def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels, a step at a time, until there are enough samples."""
+        assert self.batches is not None  # checked by the caller
+        seen = 0
+        self.progress.start("score", self.samples)
+        for x, y in self.batches:
+            some, labels = x[: self.samples - seen], y[: self.samples - seen]
+            for start in range(0, len(labels), self.step):
+                step = slice(start, start + self.step)
+                yield some[step], labels[step]
+                for _ in labels[step]:
+                    self.progress.advance()
+            seen += len(labels)
+            if seen >= self.samples:
+                break
+        self.progress.finish(f"{seen} samples")
+
+    def of_groups(self, groups: tuple[Group, ...]) -> Context:
+        """The same for other groups."""
+        return replace(self, graph=replace(self.graph, groups=groups))
 
 
 def producers(group: Group) -> list[Member]:
@@ -39,16 +65,43 @@ def producers(group: Group) -> list[Member]:
     return made or list(group.members)
 
 
-def sum_by_channel(values: Tensor, member: Member, size: int) -> Tensor:
+def within(group: Group, module: str) -> Group:
+    """What of a group lives in a module."""
+    members = (item for item in group.members if inside(item.parameter, (module,)))
+    return replace(group, members=tuple(members))
+
+
+def sum_by_channel(values: Tensor, channel_of: LabelArray, size: int) -> Tensor:
     """Add up values along the last axis by channel.
 
     Args:
-        values: shape (..., length of the member's axis).
+        values: shape (..., positions).
+        channel_of: shape (positions,), -1 where a position belongs to no channel.
 
     Returns:
         Shape (..., size).
     """
-    owner = torch.from_numpy(member.channel_of)
+    owner = torch.from_numpy(channel_of)
     mine = (owner >= 0).nonzero()[:, 0]
     result = values.new_zeros(*values.shape[:-1], size)
     return result.index_add_(-1, owner[mine], values[..., mine])
+
+
+def mean_over_filters(
+    context: Context, members: list[Member], size: int, of: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Mean over what lies along some axes for each channel, shape (channels,).
+
+    Args:
+        of: from filters in float64, shape (filters, weights), to shape (filters,).
+    """
+    total = torch.zeros(size, dtype=torch.float64)
+    count = torch.zeros_like(total)
+    for member in members:
+        weight = context.tensor(member.parameter).detach().double().unsqueeze(-1)
+        values = of(
+            weight.movedim(member.axis, 0).reshape(weight.shape[member.axis], -1)
+        )
+        total += sum_by_channel(values, member.channel_of, size)
+        count += sum_by_channel(torch.ones_like(values), member.channel_of, size)
+    return total / count.clamp_min(1)

@@ -5,15 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from edgeprune.errors import ScoreError
+from edgeprune.errors import ScoreError, TraceError
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.records import GroupScores, Scores
-from edgeprune.score import magnitude, noise, taylor
+from edgeprune.score.apoz import apoz
 from edgeprune.score.context import Context
+from edgeprune.score.fpgm import fpgm
+from edgeprune.score.hopls import hopls_vip
+from edgeprune.score.magnitude import l1, l2
+from edgeprune.score.noise import random
+from edgeprune.score.obd import obd
+from edgeprune.score.output_gradient import output_gradient
+from edgeprune.score.pca import pca
+from edgeprune.score.pls import pls_vip
+from edgeprune.score.slimming import slimming
+from edgeprune.score.taylor import taylor
+from edgeprune.score.taylor_weight import taylor_weight
+
+Needs = Literal["nothing", "data", "labelled data"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +36,29 @@ class Criterion:
 
     Attributes:
         score: from the context to one score of shape (channels,) per group.
-        needs_data: reads labelled batches.
         comparable: scores of different groups are in the same unit; others are
             divided by their group's mean before groups are compared.
     """
 
     score: Callable[[Context], dict[str, Tensor]]
-    needs_data: bool = False
+    needs: Needs = "nothing"
     comparable: bool = False
 
 
 CRITERIA: dict[str, Criterion] = {
-    "l1": Criterion(magnitude.l1),
-    "l2": Criterion(magnitude.l2),
-    "taylor": Criterion(taylor.taylor, needs_data=True, comparable=True),
-    "random": Criterion(noise.random),
+    "l1": Criterion(l1),
+    "l2": Criterion(l2),
+    "fpgm": Criterion(fpgm),
+    "slimming": Criterion(slimming),
+    "apoz": Criterion(apoz, "data"),
+    "taylor": Criterion(taylor, "labelled data", comparable=True),
+    "taylor_weight": Criterion(taylor_weight, "labelled data", comparable=True),
+    "output_gradient": Criterion(output_gradient, "data", comparable=True),
+    "obd": Criterion(obd, "data", comparable=True),
+    "pls_vip": Criterion(pls_vip, "labelled data", comparable=True),
+    "hopls_vip": Criterion(hopls_vip, "labelled data"),
+    "pca": Criterion(pca, "data"),
+    "random": Criterion(random),
 }
 
 
@@ -47,14 +69,14 @@ def score_channels(name: str, context: Context) -> Scores:
         ScoreError: no such criterion, no data for one that needs them, or scores
             that are not finite.
     """
-    criterion = CRITERIA.get(name)
-    if criterion is None:
-        message = f"Unknown criterion {name!r}: choose one of {', '.join(CRITERIA)}."
-        raise ScoreError(message)
-    if criterion.needs_data and context.batches is None:
-        raise ScoreError(f"Criterion {name!r} needs labelled data: give --data.")
+    criterion = criterion_of(name)
+    if criterion.needs != "nothing" and context.batches is None:
+        raise ScoreError(f"Criterion {name!r} needs {criterion.needs}: give --data.")
     start = time.perf_counter()
-    found = criterion.score(context)
+    try:
+        found = criterion.score(context)
+    except TraceError as error:
+        raise ScoreError(str(error)) from error
     for group, scores in found.items():
         if not torch.isfinite(scores).all():
             message = f"Criterion {name!r} gives NaN or infinity for {group!r}."
@@ -65,10 +87,22 @@ def score_channels(name: str, context: Context) -> Scores:
             GroupScores(group.name, tuple(found[group.name].double().tolist()))
             for group in context.graph.groups
         ),
-        samples=context.samples if criterion.needs_data else 0,
+        samples=context.samples if criterion.needs != "nothing" else 0,
         seconds=time.perf_counter() - start,
         seed=context.seed,
     )
+
+
+def criterion_of(name: str) -> Criterion:
+    """A criterion by its name.
+
+    Raises:
+        ScoreError: there is none.
+    """
+    if name not in CRITERIA:
+        message = f"Unknown criterion {name!r}: choose one of {', '.join(CRITERIA)}."
+        raise ScoreError(message)
+    return CRITERIA[name]
 
 
 def comparable_scores(scores: Scores, graph: ChannelGraph) -> dict[str, Tensor]:

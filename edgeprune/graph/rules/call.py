@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from edgeprune.graph.labels import Factor, Labels, Ledger, Reason, Role, Shape
+from edgeprune.graph.labels import Claim, Factor, Labels, Ledger, Reason, Role, Shape
 from edgeprune.graph.sizes import AttributeSize, AxisSize, Size
 from edgeprune.graph.trace import source_line
 from edgeprune.graph.watch import SIZES, whole_numbers
@@ -82,7 +82,7 @@ class Call:
 
     def claim(self, factor: Factor, role: Role) -> None:
         """Say what an axis of a weight is for."""
-        self.ledger.claims.append((factor.labels.ravel(), role))
+        self.ledger.claims.append(Claim(factor.labels.ravel(), role, self.node))
 
     def freeze(self, factor: Factor, reason: str) -> None:
         """Freeze a factor for a reason that ends in the user's source line."""

@@ -1,0 +1,192 @@
+"""Where in a running network a group's channels can be seen.
+
+Weights say what a channel is made of; what it does shows in the values that operators
+are given. A point is one such place: an operator and one of the values that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import fx
+
+from edgeprune.graph.labelling import Labelling
+from edgeprune.graph.labels import Axis, Factor, LabelArray, Labels
+from edgeprune.graph.rules import operator_name
+from edgeprune.graph.trace import Trace
+
+RECTIFIERS = frozenset(
+    {"relu", "relu6", "hardtanh", "leaky_relu", "rrelu", "prelu", "elu", "celu"}
+    | {"selu", "gelu", "silu", "mish", "hardswish", "softplus", "threshold"}
+    | {"clamp", "clamp_min"}
+)
+NONLINEARITIES = RECTIFIERS | {"sigmoid", "hardsigmoid", "tanh", "softmax"}
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Which operators make channels, carry them and read them.
+
+    Attributes:
+        channels: the channels (classes of labels) in each result that depends on what
+            the network is given.
+        made: the operators that make channels, by the weight's axis.
+        read: the operators that sum over channels, by the weight's axis; under None
+            where both factors are such results.
+    """
+
+    channels: Mapping[fx.Node, tuple[Factor, ...]]
+    made: Mapping[Axis | None, list[fx.Node]]
+    read: Mapping[Axis | None, list[fx.Node]]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One value that an operator reads.
+
+    Attributes:
+        reader: the operator.
+        value: what made the value.
+        axes: the value's axes along which channels lie, rising.
+        channel_of: for each position along these axes, in their order, the channel
+            of a group; -1 for none of it.
+    """
+
+    reader: fx.Node
+    value: fx.Node
+    axes: tuple[int, ...]
+    channel_of: LabelArray
+
+    @property
+    def place(self) -> tuple[fx.Node, fx.Node]:
+        """The same for all groups that can be seen there."""
+        return self.reader, self.value
+
+
+def uses_of(run: Labelling, traced: Trace, classes: LabelArray) -> Uses:
+    """Where the channels of a labelled network are at work."""
+    first = {int(labels[0]): axis for axis, labels in run.axes.items() if len(labels)}
+    made: dict[Axis | None, list[fx.Node]] = {}
+    read: dict[Axis | None, list[fx.Node]] = {}
+    for claim in run.ledger.claims:
+        axis = first.get(int(claim.labels[0])) if len(claim.labels) else None
+        found = read if claim.role == "input" else made
+        found.setdefault(axis, []).append(claim.node)
+    channels: dict[fx.Node, tuple[Factor, ...]] = {}
+    for node in _dynamic(traced):
+        value = run.values.get(node)
+        if isinstance(value, Labels):
+            channels[node] = tuple(
+                Factor(classes[factor.labels], factor.axes) for factor in value.factors
+            )
+    return Uses(channels, made, read)
+
+
+def _dynamic(traced: Trace) -> set[fx.Node]:
+    """The results that depend on what the network is given."""
+    found: set[fx.Node] = set()
+    for node in traced.nodes:
+        given = node.op == "placeholder" and node.name not in traced.owners
+        if given or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+class Finder:
+    """Finds the points of a group.
+
+    Args:
+        number: of each channel (class of labels) that belongs to the group.
+        axes: the axes of parameters that the group lives on.
+    """
+
+    def __init__(
+        self, uses: Uses, number: Mapping[int, int], axes: Iterable[Axis]
+    ) -> None:
+        self._uses, self._number, self._axes = uses, number, tuple(axes)
+
+    def readings(self) -> list[Point]:
+        """Where weighted operators read the channels.
+
+        Channels that none reads are seen where any operator first does.
+        """
+        found = self._at(node for axis in self._axes for node in self._read(axis))
+        found = found or self._at(self._read(None))[:1]
+        return found or self._at(user for node in self._makers() for user in node.users)
+
+    def layers(self) -> dict[str, Point]:
+        """By layer that makes the channels, what the non-linearity behind it is given.
+
+        Behind a residual layer that is given the sum. Where no non-linearity comes
+        before the channels are read, it is what is read.
+        """
+        found: dict[str, Point] = {}
+        for axis in self._axes:
+            for node in self._uses.made.get(axis, []):
+                point = None if self._passed_on(node) else self._ahead(node)
+                if point is not None:
+                    found.setdefault(axis[0].rpartition(".")[0] or axis[0], point)
+        return found
+
+    def preactivations(self) -> list[Point]:
+        """What `layers` finds, each place once; where that is nothing, what is read."""
+        found = {point.place: point for point in self.layers().values()}
+        return list(found.values()) or self.readings()
+
+    def _read(self, axis: Axis | None) -> list[fx.Node]:
+        return self._uses.read.get(axis, [])
+
+    def _makers(self) -> list[fx.Node]:
+        """The operators that make the channels."""
+        return [node for axis in self._axes for node in self._uses.made.get(axis, [])]
+
+    def _passed_on(self, node: fx.Node) -> bool:
+        """Whether an operator only passes channels on, as a depthwise layer does."""
+        return any(self._carries(source) for source in node.all_input_nodes)
+
+    def _ahead(self, maker: fx.Node) -> Point | None:
+        """Where the channels are first given to a non-linearity or read."""
+        readers = {node for axis in self._axes for node in self._read(axis)}
+        reached, node = {maker}, maker
+        while node.op != "root":
+            node = node.next
+            sources = [item for item in node.all_input_nodes if item in reached]
+            if not sources:
+                continue
+            if operator_name(node) in NONLINEARITIES or node in readers:
+                return next(iter(self._points(node, sources[0])), None)
+            if self._carries(node):
+                reached.add(node)
+        return None
+
+    def _carries(self, node: fx.Node) -> bool:
+        return any(
+            int(channel) in self._number
+            for factor in self._uses.channels.get(node, ())
+            for channel in factor.labels.ravel()
+        )
+
+    def _at(self, nodes: Iterable[fx.Node]) -> list[Point]:
+        """The first value of each operator that carries the channels."""
+        found: list[Point] = []
+        for node in dict.fromkeys(nodes):
+            points = (
+                point
+                for source in node.all_input_nodes
+                for point in self._points(node, source)
+            )
+            found += [point] if (point := next(points, None)) else []
+        return found
+
+    def _points(self, reader: fx.Node, value: fx.Node) -> list[Point]:
+        found: list[Point] = []
+        for factor in self._uses.channels.get(value, ()):
+            flat = factor.labels.ravel()
+            channel_of = np.array([self._number.get(int(item), -1) for item in flat])
+            if (channel_of >= 0).any():
+                found.append(
+                    Point(reader, value, tuple(sorted(factor.axes)), channel_of)
+                )
+        return found

@@ -1,0 +1,186 @@
+"""What channels do on data: the values at a group's points, and their gradients."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from edgeprune.graph.points import Point
+from edgeprune.graph.replay import Place, replay
+from edgeprune.score.context import Context, sum_by_channel
+
+Points = Mapping[str, Sequence[Point]]  # by group
+Take = Callable[[str, "Seen"], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A value at a point, for a batch of samples.
+
+    Attributes:
+        tensor: shape (samples, other axes, positions): what lies along the point's
+            axes, in its order, is the last axis. Values of a sample that were folded
+            into its axis, as windows are, are other axes again.
+        size: channels of the group.
+    """
+
+    point: Point
+    tensor: Tensor
+    size: int
+
+    @property
+    def sums(self) -> Tensor:
+        """Sum over all that belongs to a channel, shape (samples, channels)."""
+        flat = self.tensor.flatten(1, -2).sum(1)
+        return sum_by_channel(flat, self.point.channel_of, self.size)
+
+    @property
+    def means(self) -> Tensor:
+        """Mean over all that belongs to a channel, shape (samples, channels)."""
+        ones = torch.ones(len(self.point.channel_of), dtype=self.tensor.dtype)
+        count = sum_by_channel(ones, self.point.channel_of, self.size)
+        others = self.tensor[0, ..., 0].numel()
+        return self.sums / (count * others).clamp_min(1)
+
+    @property
+    def maps(self) -> Tensor:
+        """Shape (samples, channels, other axes, positions of each channel).
+
+        Positions are averaged where channels have unequal numbers of them.
+        """
+        owner = torch.from_numpy(self.point.channel_of)
+        counts = torch.bincount(owner[owner >= 0], minlength=self.size)
+        if (counts != counts[0]).any():
+            summed = sum_by_channel(self.tensor, self.point.channel_of, self.size)
+            return (summed / counts.clamp_min(1)).movedim(-1, 1).unsqueeze(-1)
+        order = torch.argsort(owner, stable=True)[int((owner < 0).sum()) :]
+        laid = self.tensor[..., order].unflatten(-1, (self.size, -1))
+        return laid.movedim(-2, 1)
+
+    @property
+    def rows(self) -> Tensor:
+        """Each position of each sample by itself, shape (rows, channels)."""
+        return self.maps.movedim(1, -1).flatten(0, -2)
+
+
+def observe(context: Context, points: Points, take: Take) -> Tensor:
+    """Run the model on the context's samples and hand on what is seen; their labels.
+
+    Args:
+        take: is given a group's name and what is seen at one of its points, batch by
+            batch; what it is given may change afterwards.
+    """
+    homes = _homes(points)
+    sizes = {group.name: group.size for group in context.graph.groups}
+    labels: list[Tensor] = []
+    for x, y in context.labelled():
+        labels.append(y)
+
+        def see(place: Place, value: Tensor, samples: int = len(x)) -> None:
+            for name, point in homes[place]:
+                take(name, Seen(point, _laid(value, point, samples), sizes[name]))
+
+        with torch.no_grad():
+            replay(context.model, context.graph.traced, x, homes, see)
+    return torch.cat(labels)
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A batch that ran with every point behind a gate of its own.
+
+    Attributes:
+        outputs: of the network, shape (N, ...).
+        labels: shape (N,).
+    """
+
+    outputs: Tensor
+    labels: Tensor
+    _values: Mapping[Place, Tensor]
+    _homes: Mapping[Place, list[tuple[str, Point]]]
+    _sizes: Mapping[str, int]
+
+    def flows(
+        self, loss: Tensor, of: Callable[[Tensor, Tensor], Tensor], *, last: bool
+    ) -> Iterator[tuple[str, Seen]]:
+        """What `of` makes of each value and its gradient, by group.
+
+        Args:
+            loss: a scalar that depends on the outputs.
+            last: no other loss of this batch is asked for.
+        """
+        values = list(self._values.values())
+        grads = torch.autograd.grad(
+            loss,
+            values,
+            retain_graph=not last,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        for (place, value), grad in zip(self._values.items(), grads, strict=True):
+            found = of(value.detach(), grad).double()
+            for name, point in self._homes[place]:
+                laid = _laid(found, point, len(self.labels))
+                yield name, Seen(point, laid, self._sizes[name])
+
+
+def gated(context: Context, points: Points) -> Iterator[Gated]:
+    """Run the model on the context's samples, ready for gradients at the points.
+
+    A value that several operators read has a gate in front of each of them: what
+    passes by on another way, as on a residual one, does not count.
+    """
+    homes = _homes(points)
+    sizes = {group.name: group.size for group in context.graph.groups}
+    model = copy.deepcopy(context.model).requires_grad_(True)
+    for x, y in context.labelled():
+        values: dict[Place, Tensor] = {}
+        with torch.enable_grad():
+            see = partial(_gate, values)
+            outputs = replay(model, context.graph.traced, x, homes, see)
+        yield Gated(outputs, y, values, homes, sizes)
+
+
+def _gate(values: dict[Place, Tensor], place: Place, value: Tensor) -> Tensor:
+    """A copy that is read in the place of a value, and remembered."""
+    copied = value.clone()
+    values[place] = copied if copied.requires_grad else copied.requires_grad_(True)
+    return values[place]
+
+
+def readings(context: Context) -> Points:
+    """Where each group's channels are read."""
+    graph = context.graph
+    return {group.name: graph.points(group).readings() for group in graph.groups}
+
+
+def preactivations(context: Context) -> Points:
+    """What the non-linearity behind each group's layers is given."""
+    graph = context.graph
+    return {group.name: graph.points(group).preactivations() for group in graph.groups}
+
+
+def _homes(points: Points) -> dict[Place, list[tuple[str, Point]]]:
+    """Which groups can be seen at each place."""
+    homes: dict[Place, list[tuple[str, Point]]] = {}
+    for name, found in points.items():
+        for point in found:
+            homes.setdefault(point.place, []).append((name, point))
+    return homes
+
+
+def _laid(value: Tensor, point: Point, samples: int) -> Tensor:
+    """Samples first, the positions along the point's axes last."""
+    others = [axis for axis in range(value.ndim) if axis not in point.axes]
+    whole = [axis for axis in others if value.shape[axis] % samples == 0]
+    if not whole:  # the same for all samples
+        laid = value.permute(*others, *point.axes).flatten(len(others))
+        return laid.expand(samples, *laid.shape)
+    rest = [axis for axis in others if axis != whole[0]]
+    laid = value.permute(whole[0], *rest, *point.axes).flatten(len(others))
+    return laid.reshape(samples, -1, *laid.shape[1:])
