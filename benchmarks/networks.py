@@ -6,6 +6,7 @@ The trained ones and CIFAR-10 itself are looked for at EDGEPRUNE_TEST_DATA, by d
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edgeprune.data import Splits
+from edgeprune.data.splits import Arrays
+from edgeprune.files import cache_folder
+from edgeprune.finetune.loop import Recipe, train
 from edgeprune.graph.trace import Inputs
 from tests.nets import CifarResNet
 
@@ -29,6 +35,7 @@ SHEET = (25, 40, 32)  # rows, columns and side of the images on one sheet
 class Cifar10:
     """Images, shape (N, 3, 32, 32) in 0..1 and normalised, with their classes."""
 
+    train: tuple[Tensor, Tensor]
     calibration: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
@@ -51,11 +58,20 @@ def torchvision_network(name: str) -> tuple[nn.Module, Inputs]:
     return model.eval(), (torch.randn(1, 3, 224, 224),)
 
 
+def cifar_resnet20() -> tuple[nn.Module, Inputs]:
+    """ResNet-20 with padded shortcuts, 91.73 % on the test images."""
+    return _cifar_resnet(3, "resnet20-12fca82f.th")
+
+
 def cifar_resnet56(*, trained: bool = True) -> tuple[nn.Module, Inputs]:
     """ResNet-56 with padded shortcuts, 93.39 % on the test images."""
-    model = CifarResNet(9)
-    if trained:
-        path = data_folder() / "checkpoints" / "resnet56-4bfd9763.th"
+    return _cifar_resnet(9, "resnet56-4bfd9763.th" if trained else None)
+
+
+def _cifar_resnet(blocks: int, checkpoint: str | None) -> tuple[nn.Module, Inputs]:
+    model = CifarResNet(blocks)
+    if checkpoint is not None:
+        path = data_folder() / "checkpoints" / checkpoint
         held = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         named = {key.removeprefix("module."): value for key, value in held.items()}
         model.load_state_dict(named)
@@ -98,6 +114,7 @@ def cifar10(mean: tuple[float, ...], std: tuple[float, ...]) -> Cifar10:
     )
     x = parts["train"]
     return Cifar10(
+        (x[:-VALIDATION], train_y[:-VALIDATION]),
         (x[:2048], train_y[:2048]),
         (x[-VALIDATION:], train_y[-VALIDATION:]),
         (parts["test"], test_y),
@@ -109,3 +126,66 @@ def _cut(path: Path) -> np.ndarray:
     sheet = np.asarray(Image.open(path))
     cut = sheet.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
     return cut.reshape(-1, side, side, 3)
+
+
+def fashion_mnist() -> Arrays:
+    """All of Fashion-MNIST as bytes, shape (N, 1, 28, 28)."""
+    folder = data_folder() / "fashion_mnist"
+    return Arrays(
+        "Fashion-MNIST",
+        _idx(folder / "train-images-idx3-ubyte.gz")[:, None],
+        _idx(folder / "train-labels-idx1-ubyte.gz"),
+        _idx(folder / "t10k-images-idx3-ubyte.gz")[:, None],
+        _idx(folder / "t10k-labels-idx1-ubyte.gz"),
+    )
+
+
+def signals() -> Arrays:
+    """Japanese vowels: 12 channels of 25 samples, 9 speakers."""
+    held = np.load(data_folder() / "timeseries" / "JapaneseVowels.npz")
+    return Arrays("Japanese vowels", **{name: held[name] for name in held.files})
+
+
+class SmallConv(nn.Module):
+    """Five convolutions with batch norm, for images or for signals."""
+
+    def __init__(self, channels: int, classes: int, *, axes: int) -> None:
+        super().__init__()
+        conv = {1: nn.Conv1d, 2: nn.Conv2d}[axes]
+        norm = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}[axes]
+        pool = {1: nn.MaxPool1d, 2: nn.MaxPool2d}[axes]
+        layers: list[nn.Module] = []
+        for index, width in enumerate((32, 32, 64, 64, 128)):
+            layers += [conv(channels, width, 3, padding=1), norm(width), nn.ReLU()]
+            layers += [pool(2)] if index in (1, 3) else []
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores, shape (N, classes)."""
+        return self.head(self.features(x).flatten(2).mean(2))
+
+
+def small_conv(splits: Splits, epochs: int) -> tuple[nn.Module, Inputs]:
+    """`SmallConv`, trained once and kept in the cache folder."""
+    channels, *sides = splits.sample_shape
+    torch.manual_seed(0)
+    model = SmallConv(channels, splits.classes, axes=len(sides))
+    path = cache_folder() / f"small_conv-{splits.name.replace(' ', '_')}.safetensors"
+    if path.is_file():
+        model.load_state_dict(load_file(path))
+    else:
+        recipe = Recipe("baseline", epochs, learning_rate=0.05)
+        model, _ = train(model, splits, recipe)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), path)
+    return model.eval(), (torch.randn(1, *splits.sample_shape),)
+
+
+def _idx(path: Path) -> np.ndarray:
+    """An array in the format of MNIST: a header, then bytes."""
+    with gzip.open(path) as file:
+        held = file.read()
+    shape = np.frombuffer(held, ">i4", held[3], 4)
+    return np.frombuffer(held, np.uint8, offset=4 + 4 * held[3]).reshape(shape)

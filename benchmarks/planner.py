@@ -19,7 +19,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,23 +34,17 @@ from torch import nn
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from benchmarks.peers import PEERS, STEPS, Row, accuracy, judged_model
-from edgeprune import targets
+from benchmarks.setting import Setting, final_share, setting
 from edgeprune.config import Settings
 from edgeprune.data import Reading, TensorBatches
-from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
-from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.bench import Bench, Exported, parameter_shapes
-from edgeprune.measure.runner import HostRunner
-from edgeprune.pipeline.trials import Trials
-from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
-from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.cost_model import Prediction
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
 from edgeprune.prune.solver import Solution
-from edgeprune.records import Attempt, Budget, ModelFigures, Plan
+from edgeprune.records import Attempt, Budget, Plan
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.sensitivity import Judge, measure_sensitivity
@@ -71,42 +64,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 Names = Annotated[list[str] | None, typer.Argument()]
 
 
-@dataclass
-class Setting:
-    """A network, profiled, on this machine."""
-
-    model: nn.Module
-    graph: ChannelGraph
-    bench: Bench
-    trials: Trials
-    figures: ModelFigures
-    costs: CostModel
-
-    @property
-    def baseline(self) -> Exported:
-        """The unpruned network's file."""
-        return self.trials.baseline
-
-
 Judged = tuple[dict[str, torch.Tensor], Loss, Callable[[Plan], float]]
-
-
-def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
-    """Profile a network and measure its latency table."""
-    bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
-    graph = survey(model, inputs)
-    exported = bench.export(model, "baseline")
-    figures = bench.figures(exported, bench.compare([exported])[0])
-    table = measure_latency_table(model, graph, bench)
-    trials = Trials(bench, exported, [figures.latency_ms])
-    costs = CostModel(
-        graph,
-        table,
-        original_ms=figures.latency_ms,
-        figures=figures,
-        shapes=parameter_shapes(model),
-    )
-    return Setting(model, graph, bench, trials, figures, costs)
 
 
 def run(
@@ -126,13 +84,6 @@ def run(
     problem = planner.Problem(held.graph, scores, held.costs, loss, budget, error)
     found = planner.search(problem, measure)
     return found, len(solutions), solutions[-1]
-
-
-def final_share(held: Setting, model: nn.Module) -> float:
-    """The exported file's median in a measurement of its own, beside the baseline's."""
-    exported = held.bench.export(model, "final")
-    base, timing = held.bench.compare([held.baseline, exported], held.trials.usual_ms)
-    return timing.share_of(base)
 
 
 @app.command()

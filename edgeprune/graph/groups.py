@@ -18,7 +18,6 @@ from torch import fx, nn
 from edgeprune.graph.labelling import Labelling, is_inside, label
 from edgeprune.graph.labels import Axis, LabelArray, Ledger, Remarks, Role
 from edgeprune.graph.points import Finder, Uses, uses_of
-from edgeprune.graph.rules import result_shape
 from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
@@ -113,8 +112,8 @@ class ChannelGraph:
             each position.
         uses: where in a run the channels are at work.
         bypassed: modules that are left out.
-        blocks: modules that could be: what they are given has the shape of what they
-            return.
+        identities: modules that could be: what they are given has the shape of what
+            they return, and their parameters are read nowhere else.
     """
 
     inputs: Inputs
@@ -128,7 +127,21 @@ class ChannelGraph:
     refusals: tuple[RefusedGroup, ...]
     uses: Uses
     bypassed: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Those of the identities with a weight of two axes or more."""
+        weights = [path for path, axis in self.axes if axis > 0]
+        return tuple(
+            module
+            for module in self.identities
+            if any(path.startswith(f"{module}.") for path in weights)
+        )
+
+    def norms_behind(self, layer: str) -> tuple[str, ...]:
+        """The batch norms that alone are given what a layer makes."""
+        return self.uses.norms_behind(f"{layer}.weight")
 
     def group(self, name: str) -> Group:
         """The group of this name; KeyError if there is none."""
@@ -189,7 +202,7 @@ def _channel_graph(
         refusals=_refusals(homes, roles, reasons),
         uses=uses_of(run, traced, classes),
         bypassed=bypassed,
-        blocks=_blocks(traced, bypassed),
+        identities=_identities(traced, bypassed),
     )
 
 
@@ -215,27 +228,20 @@ def _by_channel(remarks: Remarks, classes: LabelArray) -> dict[int, str]:
     return reasons
 
 
-def _blocks(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
-    """Modules with a weight of two axes or more that could be an identity.
-
-    Their parameters are read nowhere else: the code does without the module.
-    """
+def _identities(traced: Trace, bypassed: Collection[str]) -> tuple[str, ...]:
+    """Modules that could be an identity: the code does without them."""
     order = {node: index for index, node in enumerate(traced.nodes)}
     users: dict[str, list[fx.Node]] = {}
-    weights: list[str] = []
     for node in traced.graph.find_nodes(op="placeholder"):
         path = traced.owners.get(node.name)
         if path in traced.parameters:
             users[path] = list(node.users)
-            weights += [path] if len(result_shape(node)) > 1 else []
-
     found: list[str] = []
     for module, visits in traced.visits.items():
         own = [path for path in users if path.startswith(f"{module}.")]
         if (
             module not in bypassed
             and all(visit.left not in (None, visit.entered) for visit in visits)
-            and any(path.startswith(f"{module}.") for path in weights)
             and all(
                 is_inside(order, user, visits) for path in own for user in users[path]
             )

@@ -35,11 +35,23 @@ class Uses:
         made: the operators that make channels, by the weight's axis.
         read: the operators that sum over channels, by the weight's axis; under None
             where both factors are such results.
+        owners: the paths of parameters and buffers by the names of their placeholders.
     """
 
     channels: Mapping[fx.Node, tuple[Factor, ...]]
     made: Mapping[Axis | None, list[fx.Node]]
     read: Mapping[Axis | None, list[fx.Node]]
+    owners: Mapping[str, str]
+
+    def norms_behind(self, weight: str) -> tuple[str, ...]:
+        """The batch norms that alone are given what a layer makes, as modules."""
+        found: list[str] = []
+        for node in self.made.get((weight, 0), []):
+            user = next(iter(node.users)) if len(node.users) == 1 else None
+            if user is not None and operator_name(user) == "batch_norm":
+                paths = [self.owners.get(item.name) for item in user.all_input_nodes]
+                found += [path.rpartition(".")[0] for path in paths if path][:1]
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +93,7 @@ def uses_of(run: Labelling, traced: Trace, classes: LabelArray) -> Uses:
             channels[node] = tuple(
                 Factor(classes[factor.labels], factor.axes) for factor in value.factors
             )
-    return Uses(channels, made, read)
+    return Uses(channels, made, read, traced.owners)
 
 
 def _dynamic(traced: Trace) -> set[fx.Node]:

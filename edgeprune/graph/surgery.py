@@ -189,7 +189,7 @@ def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
     if modules == graph.bypassed:
         return graph
     for module in modules:
-        if module not in graph.blocks:
+        if module not in graph.identities:
             raise PlanError(
                 f"Plan bypasses {module!r}, which is no module of this network that "
                 "takes one tensor and returns one of the same shape."

@@ -22,7 +22,7 @@ COMPONENTS = 5  # latent vectors, at most
 RANK = 3  # along each axis but that of the labels
 SIDE = 8  # positions along each axis of a map; larger ones are averaged
 RESPONSES = 32  # of more classes so many random combinations are explained
-HELD_BYTES = 2**29  # maps in memory at once
+HELD_BYTES = 2**28  # maps in memory at once
 SWEEPS = 5  # of the alternating least squares
 
 
@@ -34,9 +34,9 @@ def hopls_vip(context: Context) -> dict[str, Tensor]:
     where each group's channels are read: `hopls_importance`. A channel that is read
     in several places gets the root of the mean of its squares.
 
-    Maps are averaged down to at most 8 positions along an axis, and as many layers
-    are held at once as half a GiB has room for; where that is not all, the network
-    runs several times.
+    Maps are averaged down to at most 8 positions along an axis. As many layers are
+    held at once as a quarter of a GiB has room for; where that is not all of them, the
+    network runs several times.
     """
     squares = {
         group.name: torch.zeros(group.size, dtype=torch.float64)
@@ -80,7 +80,7 @@ def hopls_importance(x: Array, y: Array) -> Array:
     Returns:
         Shape (channels,).
     """
-    x, y = _standardised(x), _standardised(y)
+    x, y = _standardised(x), _standardised(y.astype(x.dtype))
     x = x.reshape(*x.shape[:2], *(size for size in x.shape[2:] if size > 1))
     shares: list[Array] = []
     explained: list[float] = []
@@ -91,8 +91,8 @@ def hopls_importance(x: Array, y: Array) -> Array:
         if power < np.finfo(x.dtype).eps * len(x):
             break
         loading = y.T @ latent / power
-        y = y - np.outer(latent, loading)
-        x = x - np.multiply.outer(latent, np.tensordot(latent, x, axes=1) / power)
+        y -= np.outer(latent, loading)
+        x -= np.multiply.outer(latent, np.tensordot(latent, x, axes=1) / power)
         shares.append((weight**2).reshape(len(weight), -1).sum(1))
         explained.append(float(loading @ loading) * power)
     if not shares:
@@ -109,10 +109,26 @@ def _pattern(covariance: Array) -> Array:
     ranks = [1, *(min(RANK, size) for size in covariance.shape[1:])]
     # No rank can be above the product of the others.
     ranks = [min(rank, math.prod(ranks) // rank) for rank in ranks]
-    (core, factors) = tucker(covariance, ranks, n_iter_max=SWEEPS, random_state=0)
+    start = _truncated(covariance, ranks)
+    core, factors = tucker(covariance, ranks, n_iter_max=SWEEPS, init=start)
     found = tensorly.tucker_to_tensor((core[0], factors[1:]))
     norm = np.linalg.norm(found)
     return found / norm if norm > 0 else found
+
+
+def _truncated(tensor: Array, ranks: Sequence[int]) -> tuple[Array, list[Array]]:
+    """Core and factors of the sequentially truncated higher-order SVD.
+
+    Vannieuwenhoven et al., "A new truncation strategy for the higher-order singular
+    value decomposition", 2012. Short axes come first, so that the long one of the
+    channels is left with few columns.
+    """
+    factors: list[Array] = [np.empty(0)] * tensor.ndim
+    for axis in np.argsort(tensor.shape, kind="stable").tolist():
+        vectors = np.linalg.svd(tensorly.unfold(tensor, axis), full_matrices=False)[0]
+        factors[axis] = vectors[:, : ranks[axis]]
+        tensor = tensorly.tenalg.mode_dot(tensor, factors[axis].T, axis)
+    return tensor, factors
 
 
 def _standardised(values: Array) -> Array:
@@ -120,7 +136,8 @@ def _standardised(values: Array) -> Array:
     values = values - values.mean(0)
     axes = tuple(axis for axis in range(values.ndim) if axis != 1)
     scale = np.sqrt((values**2).mean(axes, keepdims=True))
-    return values / np.where(scale > 0, scale, 1)
+    values /= np.where(scale > 0, scale, 1)
+    return values
 
 
 def _combined(y: Array, seed: int) -> Array:

@@ -1,0 +1,353 @@
+"""All criteria side by side: accuracy at equal time, and what scoring costs.
+
+    pip install -e '.[test,benchmark]'
+    python -m benchmarks.criteria rank    # accuracy at once, and after fine-tuning
+    python -m benchmarks.criteria cost    # seconds and memory, ResNet-50 at 224
+    python -m benchmarks.criteria pca     # structure by PCA, VGG-16 on CIFAR-10
+
+`rank` gives every criterion the same widths, so that all networks of a row take the
+same time; only which channels stay differs. The widths are the planner's for 0.6 of
+the network's own time (blocks stay), by the losses that were measured with each
+criterion's ranking, averaged over the criteria. Each seed draws other calibration
+samples, and another training set of 50 batches of 64 for one epoch of fine-tuning with
+distillation. `cost` runs each criterion in a process of its own. What is there is not
+measured again. Writes `criteria.json` and `criteria.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import torch
+import typer
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.networks import (
+    Cifar10,
+    cifar10,
+    cifar_resnet20,
+    cifar_resnet56,
+    cifar_vgg16,
+    fashion_mnist,
+    signals,
+    small_conv,
+    torchvision_network,
+)
+from benchmarks.setting import Setting, setting
+from edgeprune.data import Reading, Splits, TensorBatches
+from edgeprune.data.splits import array_splits
+from edgeprune.finetune.loop import Recipe, evaluate, train
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs
+from edgeprune.prune import planner
+from edgeprune.prune.loss import losses_of
+from edgeprune.records import Attempt, Budget, GroupLoss, Plan, Sensitivity
+from edgeprune.score.context import Context
+from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
+from edgeprune.score.sensitivity import measure_sensitivity
+
+HERE = Path(__file__).parent
+ROWS, TABLE = HERE / "criteria.json", HERE / "criteria.md"
+SHARE = 0.6  # of the network's own time
+SEEDS = 3
+STEPS, BATCH = 50, 64
+JUDGED = 1000, 4000  # validation and test samples, the first ones
+SCORED = 512  # samples that a criterion reads
+COST_SAMPLES = 256
+NEVER = 1e6  # loss of leaving out a block
+
+Row = dict[str, Any]
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+Names = Annotated[list[str] | None, typer.Argument()]
+
+
+def _cifar_splits(mean: tuple[float, ...], std: tuple[float, ...]) -> Splits:
+    data: Cifar10 = cifar10(mean, std)
+    reading = Reading(BATCH)
+    count = len(data.train[1])
+    return Splits(
+        "CIFAR-10",
+        TensorBatches(*data.train, reading, torch.Generator().manual_seed(0)),
+        TensorBatches(*data.validation, reading),
+        TensorBatches(*data.test, reading),
+        TensorBatches(*data.train, reading),
+        10,
+        (3, 32, 32),
+        (count, len(data.validation[1]), len(data.test[1])),
+    )
+
+
+RESNET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VGG = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+Loaded = tuple[tuple[nn.Module, Inputs], Splits]
+
+
+def _fashion() -> Loaded:
+    splits = array_splits(fashion_mnist(), Reading(BATCH))
+    return small_conv(splits, 2), splits
+
+
+def _signals() -> Loaded:
+    splits = array_splits(signals(), Reading(16))
+    return small_conv(splits, 40), splits
+
+
+NETWORKS: dict[str, Callable[[], Loaded]] = {
+    "resnet20_cifar": lambda: (cifar_resnet20(), _cifar_splits(*RESNET)),
+    "small_fashion": _fashion,
+    "small_signals": _signals,
+    "vgg16_cifar": lambda: (cifar_vgg16(), _cifar_splits(*VGG)),
+    "resnet56_cifar": lambda: (cifar_resnet56(), _cifar_splits(*RESNET)),
+}
+
+
+@app.command()
+def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
+    """Accuracy at equal time, at once and after equal fine-tuning."""
+    rows = _rows()
+    for name in names or NETWORKS:
+        (model, inputs), splits = NETWORKS[name]()
+        graph = survey(model, inputs)
+        if name not in rows["networks"]:
+            with tempfile.TemporaryDirectory() as folder:
+                rows["networks"][name] = _common(setting(model, inputs, folder), splits)
+            rows["networks"][name]["accuracy"] = evaluate(model, splits.test)
+            _write(rows)
+        widths = rows["networks"][name]["widths"]
+        for seed in range(seeds):
+            for criterion in CRITERIA:
+                key = f"{name} {criterion} {seed}"
+                if key in rows["rank"]:
+                    continue
+                context = Context(model, graph, _drawn(splits, seed), SCORED, seed=seed)
+                scores = score_channels(criterion, context)
+                held = {item.name: item.scores for item in scores.groups}
+                kept = {
+                    group.name: group.best(held[group.name], widths[group.name])
+                    for group in graph.groups
+                }
+                pruned = apply(model, graph, Plan(kept))
+                rows["rank"][key] = {
+                    "seconds": scores.seconds,
+                    **_accuracies(pruned, model, splits, seed),
+                }
+                print(key, rows["rank"][key], flush=True)
+                _write(rows)
+
+
+def _drawn(splits: Splits, seed: int) -> TensorBatches:
+    """Training samples in an order of the seed's."""
+    held = splits.calibration
+    assert isinstance(held, TensorBatches)
+    order = torch.randperm(len(held), generator=torch.Generator().manual_seed(seed))
+    order = order[: max(SCORED, STEPS * BATCH)]
+    return TensorBatches(held.x[order], held.y[order], held.reading)
+
+
+def _common(held: Setting, splits: Splits) -> Row:
+    """Widths that favour no criterion, in 0.6 of the time."""
+    measured: dict[tuple[str, int], list[float]] = {}
+    context = Context(held.model, held.graph, _drawn(splits, 99), SCORED)
+    for criterion in CRITERIA:
+        scores = score_channels(criterion, context)
+        for item in measure_sensitivity(context, scores, []).groups:
+            measured.setdefault((item.name, item.width), []).append(item.loss)
+    losses = tuple(
+        GroupLoss(*place, statistics.fmean(found)) for place, found in measured.items()
+    )
+    never = {block.name: NEVER for block in held.costs.blocks}
+    ranked = comparable_scores(score_channels("random", context), held.graph)
+    loss = losses_of(ranked, Sensitivity(losses, never, SCORED, 0.0))
+    limit = Budget(latency_ms=SHARE * held.trials.usual_ms)
+
+    def measure(plan: Plan, *_: object) -> Attempt:
+        return held.trials.attempt(held.model, held.graph, plan, limit)
+
+    problem = planner.Problem(
+        held.graph, ranked, held.costs, loss, limit, lambda _: 0.0
+    )
+    found = planner.search(problem, measure)
+    sizes = {group.name: group.size for group in held.graph.groups}
+    kept = {name: len(channels) for name, channels in found.plan.kept.items()}
+    return {
+        "widths": {**sizes, **kept},
+        "share": found.attempt.latency_ms / held.trials.usual_ms,
+        "ms": found.attempt.latency_ms,
+        "kept_share": found.attempt.kept_share,
+    }
+
+
+def _accuracies(
+    pruned: nn.Module, teacher: nn.Module, splits: Splits, seed: int
+) -> Row:
+    """On the first test samples, at once and after a short training."""
+    batches = _drawn(splits, seed)
+    order = torch.Generator().manual_seed(seed)
+    some = replace(
+        splits,
+        train=TensorBatches(batches.x, batches.y, batches.reading, order),
+        validation=_first(splits.validation, JUDGED[0]),
+        test=_first(splits.test, JUDGED[1]),
+        sizes=(len(batches), *JUDGED),
+    )
+    before = evaluate(pruned, some.test)
+    recipe = Recipe("finetune", 1, seed=seed, teacher=teacher)
+    trained, _ = train(pruned, some, recipe)
+    return {"before": before, "after": evaluate(trained, some.test)}
+
+
+def _first(batches: Any, count: int) -> TensorBatches:
+    return TensorBatches(batches.x[:count], batches.y[:count], batches.reading)
+
+
+@app.command()
+def cost() -> None:
+    """Seconds to score, each criterion in a process of its own, and its memory."""
+    rows = _rows()
+    for name in ("one epoch of training", *CRITERIA):
+        for samples in (COST_SAMPLES, SCORED):
+            key = f"{name} {samples}"
+            if key in rows["cost"] or (samples == SCORED and not name.endswith("vip")):
+                continue
+            command = [sys.executable, "-m", "benchmarks.criteria", "one", name]
+            done = subprocess.run(
+                [*command, str(samples)], capture_output=True, text=True, check=True
+            )
+            rows["cost"][key] = json.loads(done.stdout.splitlines()[-1])
+            print(key, rows["cost"][key], flush=True)
+            _write(rows)
+
+
+@app.command(hidden=True)
+def one(name: str, samples: int) -> None:
+    """Score ResNet-50 at 224 with one criterion; prints what it took."""
+    model, inputs = torchvision_network("resnet50")
+    x = torch.randn(samples, 3, 224, 224)
+    y = torch.randint(0, 1000, (samples,))
+    batches = TensorBatches(x, y, Reading(32))
+    graph = survey(model, inputs)
+    start = time.perf_counter()
+    if name in CRITERIA:
+        score_channels(name, Context(model, graph, batches, samples))
+    else:
+        _one_epoch(model, batches)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+
+
+def _one_epoch(model: nn.Module, batches: TensorBatches) -> None:
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9)
+    for x, y in batches:
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def _rows() -> Row:
+    empty: Row = {"networks": {}, "rank": {}, "cost": {}, "pca": {}}
+    return json.loads(ROWS.read_text()) if ROWS.is_file() else empty
+
+
+def _write(rows: Row) -> None:
+    ROWS.write_text(json.dumps(rows, indent=1) + "\n")
+    TABLE.write_text(table(rows))
+
+
+def table(rows: Row) -> str:
+    """The study as Markdown."""
+    return "\n".join(["# Criteria", "", *_rank_lines(rows), *_cost_lines(rows)]) + "\n"
+
+
+def _rank_lines(rows: Row) -> list[str]:
+    lines = [
+        "Written by `python -m benchmarks.criteria`; what is done is said there.",
+        "",
+    ]
+    for name, network in rows["networks"].items():
+        found = {
+            criterion: _of(rows["rank"], f"{name} {criterion} ")
+            for criterion in CRITERIA
+        }
+        found = {criterion: held for criterion, held in found.items() if held}
+        if not found:
+            continue
+        lines += [
+            f"## {name}: {network['share']:.2f} of the time, "
+            f"{network['kept_share']:.0%} of the channels",
+            "",
+            f"Unpruned {network['accuracy']:.2%}. Test accuracy, mean and spread "
+            f"(least to most) over seeds; {STEPS} steps of fine-tuning.",
+            "",
+            "| criterion | at once | fine-tuned | spread | against random | seconds |",
+            "|---|---|---|---|---|---|",
+        ]
+        chance = [row["after"] for row in found.get("random", [])]
+        for criterion, held in found.items():
+            after = [row["after"] for row in held]
+            before = statistics.fmean(row["before"] for row in held)
+            seconds = statistics.median(row["seconds"] for row in held)
+            lines.append(
+                f"| {criterion} | {before:.1%} | {statistics.fmean(after):.1%} | "
+                f"{min(after):.1%} to {max(after):.1%} | {_verdict(after, chance)} | "
+                f"{seconds:.1f} |"
+            )
+        lines.append("")
+    return lines
+
+
+def _verdict(found: list[float], chance: list[float]) -> str:
+    """Beyond the spread: better or worse than random ranking in every pair of seeds."""
+    if not chance or found == chance:
+        return "-"
+    if min(found) > max(chance):
+        return "better"
+    return "worse" if max(found) < min(chance) else "within the spread"
+
+
+def _of(rows: Row, prefix: str) -> list[Row]:
+    return [row for key, row in rows.items() if key.startswith(prefix)]
+
+
+def _cost_lines(rows: Row) -> list[str]:
+    if not rows["cost"]:
+        return []
+    lines = [
+        "## What scoring costs",
+        "",
+        "ResNet-50 at 224, each in a process of its own; the peak holds the data too "
+        "(0.15 GB for 256 samples).",
+        "",
+        "| what, samples | seconds | of one epoch of the same data | peak, GB |",
+        "|---|---|---|---|",
+    ]
+    epoch = rows["cost"].get(f"one epoch of training {COST_SAMPLES}")
+    for key, row in rows["cost"].items():
+        samples = int(key.rpartition(" ")[2])
+        whole = epoch["seconds"] * samples / COST_SAMPLES if epoch else None
+        share = "-" if whole is None else f"{row['seconds'] / whole:.2f}"
+        lines.append(
+            f"| {key} | {row['seconds']:.1f} | {share} | "
+            f"{row['peak_bytes'] / 1e9:.2f} |"
+        )
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    app()

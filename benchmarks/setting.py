@@ -1,0 +1,61 @@
+"""A network on this machine: profiled, with its latency table, ready to be timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs
+from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.measure.runner import HostRunner
+from edgeprune.pipeline.trials import Trials
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.prune.cost_model import CostModel
+from edgeprune.records import ModelFigures
+
+
+@dataclass
+class Setting:
+    """A network, profiled, on this machine."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    bench: Bench
+    trials: Trials
+    figures: ModelFigures
+    costs: CostModel
+
+    @property
+    def baseline(self) -> Exported:
+        """The unpruned network's file."""
+        return self.trials.baseline
+
+
+def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
+    """Profile a network and measure its latency table."""
+    bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+    graph = survey(model, inputs)
+    exported = bench.export(model, "baseline")
+    figures = bench.figures(exported, bench.compare([exported])[0])
+    table = measure_latency_table(model, graph, bench)
+    trials = Trials(bench, exported, [figures.latency_ms])
+    costs = CostModel(
+        graph,
+        table,
+        original_ms=figures.latency_ms,
+        figures=figures,
+        shapes=parameter_shapes(model),
+    )
+    return Setting(model, graph, bench, trials, figures, costs)
+
+
+def final_share(held: Setting, model: nn.Module) -> float:
+    """The exported file's median in a measurement of its own, beside the baseline's."""
+    exported = held.bench.export(model, "final")
+    base, timing = held.bench.compare([held.baseline, exported], held.trials.usual_ms)
+    return timing.share_of(base)
