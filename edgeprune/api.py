@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from edgeprune import __version__, targets
+from edgeprune import targets
 from edgeprune.config import Settings, parse_settings
-from edgeprune.data import Reading, Scale, Splits, load_data
-from edgeprune.data.digits import BATCH
-from edgeprune.data.factory import splits_of
-from edgeprune.errors import ConfigError, WorkloadError
-from edgeprune.export.checkpoint import restore_
 from edgeprune.files import check_folder
-from edgeprune.finetune.baseline import trained_example
-from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import Inputs
-from edgeprune.measure.bench import Bench
+from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
-from edgeprune.pipeline import Job, Outcome, Run, check_job, reach_of
-from edgeprune.profile.network import Profile, profile_network
+from edgeprune.pipeline import Job, Outcome, Run, check_job
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import (
-    REPORT_SCHEMA,
-    DataFacts,
-    GroupsReport,
-    PrunableGroup,
-    Reach,
-    RunReport,
-    Surgery,
-)
-from edgeprune.run_files import INT8_FILE, MODEL_FILE, run_folder, write_run
-from edgeprune.workload import (
-    EXAMPLE,
-    METER_SHAPE,
-    Workload,
-    example_inputs,
-    load_model,
-    load_weights_,
-)
+from edgeprune.records import REPORT_SCHEMA, DataFacts, RunReport
+from edgeprune.run_files import INT8_FILE, MODEL_FILE, run_folder, versions, write_run
+from edgeprune.workload import Workload
 
 BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
@@ -103,7 +76,7 @@ def compress(
     shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(parsed, shown)
-    workload = _workload_of_objects(model, data, parsed)
+    workload = workload_of_objects(model, data, parsed)
     return _run(workload, parsed, shown)
 
 
@@ -120,153 +93,6 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     return _run(workload, settings, progress)
 
 
-def groups_settings(
-    settings: Settings, progress: Progress, *, timed: bool
-) -> GroupsReport:
-    """What of a network can go and what cannot; needs no data and writes nothing.
-
-    Args:
-        timed: profile the network on the target, for what each refusal costs.
-
-    Raises:
-        EdgepruneError: the model or the target is refused.
-    """
-    notes: tuple[str, ...] = ()
-    if timed:
-        graph = profile_settings(settings, progress)[0].graph
-    else:
-        model, inputs = _model_and_inputs(settings)
-        graph = survey(model, inputs)
-        notes = ("--timed measures what each refusal costs in ms",)
-    return GroupsReport(
-        tuple(
-            PrunableGroup(
-                group.name,
-                group.size,
-                group.granularity,
-                group.layers("output"),
-                group.layers("input"),
-                group.approximate,
-            )
-            for group in graph.groups
-        ),
-        graph.blocks,
-        graph.refusals,
-        graph.traced.by_value,
-        notes,
-    )
-
-
-def _model_and_inputs(settings: Settings) -> tuple[nn.Module, Inputs]:
-    """What needs no data: a model, the example by default, and one random batch."""
-    name = settings.model or EXAMPLE
-    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
-    model, _ = _loaded(name, settings)
-    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
-    if shape is None:
-        raise ConfigError("Give --input, such as --input 3x224x224.")
-    return model, example_inputs(shape, batch, settings.seed)
-
-
-def profile_settings(
-    settings: Settings, progress: Progress, *, reach: bool = False
-) -> tuple[Profile, Reach | None]:
-    """Profile a network on a target; needs no data and writes nothing.
-
-    Args:
-        reach: measure the latency table, for what pruning can reach.
-
-    Raises:
-        EdgepruneError: the model or the target is refused.
-    """
-    target = targets.load(settings.target)
-    model, inputs = _model_and_inputs(settings)
-    runner = runner_for(target, seed=settings.seed, batch=len(inputs[0]))
-    with tempfile.TemporaryDirectory() as held:
-        bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
-        profile = profile_network(model, bench, progress)
-        return profile, reach_of(profile, bench, progress) if reach else None
-
-
-def load_workload(settings: Settings, progress: Progress) -> Workload:
-    """Model, weights and data as the settings describe them; the example by default.
-
-    Raises:
-        EdgepruneError: one of them is missing or does not fit.
-    """
-    example = settings.model is None and settings.data in (None, "digits")
-    if settings.model is None and not example:
-        raise ConfigError(f"--data {settings.data} needs a model: give --model.")
-    if settings.model is not None and settings.data is None:
-        raise ConfigError(f"--model {settings.model} needs data: give --data.")
-    source = settings.model or EXAMPLE
-    progress.start("load", 2)
-    splits = load_data(settings.data or "digits", _reading(settings), settings.input)
-    progress.advance(splits.name)
-    model, surgery = _loaded(source, settings)
-    train, validation, test = splits.sizes
-    counts = f"{train} + {validation} + {test} samples"
-    progress.finish(f"{source}; {counts} of {splits.name}")
-    if example and settings.weights is None:
-        model = trained_example(model, splits, settings.seed, progress)
-    batch = settings.batch or (BATCH if example else 1)
-    found = _workload(source, model, splits, settings, batch)
-    return replace(found, surgery=surgery)
-
-
-def _workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
-    """A workload of what a Python caller holds in his hands."""
-    model, surgery = _loaded(model, settings)
-    reading = _reading(settings)
-    if isinstance(data, str):
-        splits = load_data(data, reading, settings.input)
-    else:
-        splits = splits_of("data", data, reading)
-    name = settings.model or type(model).__name__
-    found = _workload(name, model, splits, settings, settings.batch or 1)
-    return replace(found, surgery=surgery)
-
-
-def _loaded(model: Any, settings: Settings) -> tuple[nn.Module, Surgery]:
-    """A model, or what its description makes, with the weights that are asked for.
-
-    The weights may be a run's folder: what it made of the model goes on from there.
-    """
-    if isinstance(model, str):
-        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
-    if not isinstance(model, nn.Module):
-        found = type(model).__name__
-        raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
-    if settings.weights is None:
-        return model, Surgery()
-    if settings.weights.is_dir():
-        return model, restore_(model, settings.weights)
-    load_weights_(model, settings.weights)
-    return model, Surgery()
-
-
-def _workload(
-    name: str, model: nn.Module, splits: Splits, settings: Settings, batch: int
-) -> Workload:
-    shape = settings.input or splits.sample_shape
-    if tuple(shape) != tuple(splits.sample_shape):
-        message = (
-            f"--input {'x'.join(map(str, shape))} does not fit the data, whose samples "
-            f"are {'x'.join(map(str, splits.sample_shape))}."
-        )
-        raise ConfigError(message)
-    return Workload(name, model, example_inputs(shape, batch, settings.seed), splits)
-
-
-def _reading(settings: Settings) -> Reading:
-    scale = None
-    if settings.mean is not None and settings.std is not None:
-        if len(settings.mean) != len(settings.std) or min(settings.std) <= 0:
-            raise ConfigError("--mean and --std need as many numbers, --std above 0.")
-        scale = Scale(settings.mean, settings.std)
-    return Reading(settings.batch_size, settings.seed, scale)
-
-
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
     """Run the pipeline in a folder aside and move the files where they belong."""
     began = time.perf_counter()
@@ -278,7 +104,11 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
         budget=settings.budget,
         floor=settings.floor,
-        criterion=settings.criterion,
+        criterion=settings.ranking,
+        structure=settings.structure,
+        variance=settings.variance,
+        from_scratch=settings.from_scratch,
+        ungrouped=settings.ungrouped_proxy,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         dynamic_batch=settings.dynamic_batch,
@@ -306,7 +136,7 @@ def _report(
         sentence=_sentence(outcome, settings),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
-        versions=_versions(),
+        versions=versions(),
         machine=result.timing.machine,
         settings={
             **json.loads(settings.model_dump_json()),
@@ -336,6 +166,7 @@ def _report(
         latency_model=journal.latency_model,
         scores=journal.scores,
         sensitivity=journal.sensitivity,
+        spectra=journal.spectra,
         attempts=tuple(journal.attempts),
         steps=tuple(journal.steps),
         training=tuple(journal.training),
@@ -367,11 +198,3 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         return f"Met{how}: {asked}; {reached}."
     best = "The original, unpruned" if untouched else "The best valid model"
     return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "edgeprune": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-    }

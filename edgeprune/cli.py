@@ -15,6 +15,39 @@ import typer
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError
+from edgeprune.options import (
+    HOW,
+    AccuracyFloor,
+    AsJson,
+    Batch,
+    BatchSize,
+    BudgetMs,
+    Criterion,
+    Data,
+    DynamicBatch,
+    Epochs,
+    FromScratch,
+    Input,
+    LearningRate,
+    MaxDrop,
+    MaxMacs,
+    MaxMemoryMb,
+    MaxParams,
+    MaxSizeMb,
+    Mean,
+    Model,
+    NumClasses,
+    Out,
+    Pt2,
+    Quiet,
+    Seed,
+    Std,
+    Structure,
+    Target,
+    UngroupedProxy,
+    Variance,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,59 +63,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-MODEL = "What it is"
-BUDGETS = "Budgets, any number together"
-ACCURACY = "Accuracy"
-HOW = "How"
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="torchvision:NAME, timm:NAME or package.module:factory. The embedded "
-        "meter reader if neither --model nor --data is given.",
-        rich_help_panel=MODEL,
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        help=".pt or .pth with a state dict, .safetensors, or the folder of a run to "
-        "go on from; never unpickled.",
-        rich_help_panel=MODEL,
-    ),
-]
-NumClasses = Annotated[
-    int | None, typer.Option(help="Outputs of the model.", rich_help_panel=MODEL)
-]
-Input = Annotated[
-    str | None,
-    typer.Option(
-        "--input",
-        help="Shape of one sample, such as 3x224x224.",
-        rich_help_panel=MODEL,
-    ),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option(
-        help="Samples in one call of the exported model.", rich_help_panel=MODEL
-    ),
-]
-Target = Annotated[
-    str | None,
-    typer.Option(help="A shipped target or a .toml file.", rich_help_panel=HOW),
-]
-Seed = Annotated[
-    int | None, typer.Option(help="Of all randomness.", rich_help_panel=HOW)
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=HOW),
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Plain lines, no bars.", rich_help_panel=HOW)
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -104,114 +84,31 @@ def compress(
     model: Model = None,
     weights: Weights = None,
     num_classes: NumClasses = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, a folder of images by class, an .npz file, "
-            "torchvision:NAME@ROOT or package.module:factory.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    data: Data = None,
     input_shape: Input = None,
     batch: Batch = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Per channel, such as 0.49,0.48,0.45: inputs (bytes as 0..1) are "
-            "brought to (x - mean) / std.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Per channel, see --mean.", rich_help_panel=MODEL)
-    ] = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(help="Median latency on the target.", rich_help_panel=BUDGETS),
-    ] = None,
-    max_macs: Annotated[
-        str | None,
-        typer.Option(
-            help="Multiply-accumulates of one call, such as 60M.",
-            rich_help_panel=BUDGETS,
-        ),
-    ] = None,
-    max_params: Annotated[
-        str | None,
-        typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS),
-    ] = None,
-    max_size_mb: Annotated[
-        float | None,
-        typer.Option(
-            help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS
-        ),
-    ] = None,
-    max_memory_mb: Annotated[
-        float | None,
-        typer.Option(
-            help="Activations that are alive at once, in 10^6 bytes.",
-            rich_help_panel=BUDGETS,
-        ),
-    ] = None,
-    accuracy_floor: Annotated[
-        float | None,
-        typer.Option(
-            help="Lowest validation accuracy, 0 to 1.", rich_help_panel=ACCURACY
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="Points that validation accuracy may lie below the baseline's (2 "
-            "if neither is given).",
-            rich_help_panel=ACCURACY,
-        ),
-    ] = None,
-    criterion: Annotated[
-        str | None,
-        typer.Option(
-            help="How the channels of a group are ranked: l1 (if missing), l2, taylor "
-            "or random.",
-            rich_help_panel=ACCURACY,
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Of fine-tuning, in each round; chosen by the size of the data if "
-            "missing.",
-            rich_help_panel=ACCURACY,
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Peak of the schedule.", rich_help_panel=ACCURACY),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Of training.", rich_help_panel=ACCURACY)
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    budget_ms: BudgetMs = None,
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_size_mb: MaxSizeMb = None,
+    max_memory_mb: MaxMemoryMb = None,
+    accuracy_floor: AccuracyFloor = None,
+    max_drop: MaxDrop = None,
+    criterion: Criterion = None,
+    structure: Structure = None,
+    variance: Variance = None,
+    from_scratch: FromScratch = None,
+    ungrouped_proxy: UngroupedProxy = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
     target: Target = None,
-    dynamic_batch: Annotated[
-        bool | None,
-        typer.Option(
-            "--dynamic-batch",
-            help="Leave the batch axis of the exported model open.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
-    pt2: Annotated[
-        bool | None,
-        typer.Option(
-            "--pt2",
-            help="Write the module as a torch.export archive, model.pt2, too.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
+    dynamic_batch: DynamicBatch = None,
+    pt2: Pt2 = None,
     seed: Seed = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run; new under runs/.", rich_help_panel=HOW),
-    ] = None,
+    out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -223,7 +120,8 @@ def compress(
     from edgeprune.config import load_settings
 
     settings = load_settings(given, Path.cwd())
-    if settings.budget == type(settings.budget)():
+    unlimited = settings.budget == type(settings.budget)()
+    if unlimited and settings.structure == "solver":
         message = (
             "give a budget: --budget-ms, --max-macs, --max-params, --max-size-mb or "
             "--max-memory-mb"
@@ -283,7 +181,7 @@ def profile(
 
     settings = load_settings(given, Path.cwd())
     with _showing(quiet=quiet) as (_, progress):
-        from edgeprune.api import profile_settings
+        from edgeprune.inspection import profile_settings
         from edgeprune.records import ProfileReport, to_json
         from edgeprune.report.terminal import ProfileView, show_profile
 
@@ -327,7 +225,7 @@ def groups(
 
     settings = load_settings(given, Path.cwd())
     with _showing(quiet=quiet) as (_, progress):
-        from edgeprune.api import groups_settings
+        from edgeprune.inspection import groups_settings
         from edgeprune.records import to_json
         from edgeprune.report.terminal import show_groups_report
 
@@ -336,6 +234,45 @@ def groups(
             typer.echo(to_json(found))
         else:
             show_groups_report(Console(), found)
+
+
+@app.command()
+def score(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    data: Data = None,
+    input_shape: Input = None,
+    mean: Mean = None,
+    std: Std = None,
+    criterion: Criterion = None,
+    variance: Variance = None,
+    seed: Seed = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score channels and blocks; sensitivity and principal components as plots."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    given["structure"] = None if variance is None else "pca"
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with _showing(quiet=quiet) as (_, progress):
+        from edgeprune.inspection import score_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.score import show_scores
+
+        found, folder = score_settings(settings, progress)
+        if as_json:
+            typer.echo(to_json(found))
+        else:
+            show_scores(Console(), found)
+            typer.echo(folder / "score.html")
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -96,13 +96,22 @@ class Settings(BaseModel):
     max_memory_mb: Positive | None = None
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
-    criterion: str = "l1"
+    criterion: str | None = None
+    structure: Literal["solver", "pca"] = "solver"
+    variance: Annotated[float, Field(gt=0, le=1)] | None = None
+    from_scratch: bool = False
+    ungrouped_proxy: bool = False
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False
     pt2: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: Path | None = None
+
+    @property
+    def ranking(self) -> str:
+        """The criterion, or two; what goes with the structure if none is given."""
+        return self.criterion or ("pca" if self.structure == "pca" else "l1")
 
     @property
     def budget(self) -> Budget:
@@ -146,6 +155,11 @@ def load_settings(given: dict[str, Any], folder: Path) -> Settings:
     settings = parse_settings({**held, **said}, set(said), path)
     if settings.accuracy_floor is not None and settings.max_drop is not None:
         raise ConfigError("Give --accuracy-floor or --max-drop, not both.")
+    if settings.structure != "pca":
+        for name in ("variance", "from_scratch", "ungrouped_proxy"):
+            if getattr(settings, name):
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} goes with --structure pca only.")
     if (settings.mean is None) != (settings.std is None):
         raise ConfigError("Give --mean and --std together.")
     return settings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import tempfile
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from edgeprune.report.files import write_report
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -82,3 +85,12 @@ def _write_test_split(splits: Splits, path: Path) -> None:
         np.savez_compressed(file, x=x, y=y)
         file.seek(0)
         write_whole(path, file.read())
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    return {
+        "edgeprune": version("edgeprune"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }

@@ -25,6 +25,7 @@ TEMPERATURE = 4.0
 DISTILLED_SHARE = 0.7  # of the loss; the rest is cross-entropy with the labels
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 5.0
+STEPS = 200  # of fine-tuning, about
 MIN_BATCH = 2  # batch norm has no statistics of one sample
 
 
@@ -71,7 +72,7 @@ def train(
     raise WorkloadError(message)
 
 
-def default_epochs(samples: int, *, steps: int = 200, batch_size: int = 64) -> int:
+def default_epochs(samples: int, *, steps: int = STEPS, batch_size: int = 64) -> int:
     """Epochs that make about so many steps, between 3 and 30."""
     return max(3, min(30, math.ceil(steps * batch_size / max(samples, 1))))
 

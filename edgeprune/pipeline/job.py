@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgeprune.errors import ConfigError
 from edgeprune.export import deliver
@@ -22,13 +23,16 @@ from edgeprune.records import (
     Plan,
     Scores,
     Sensitivity,
+    Spectra,
     Step,
     Surgery,
     Timing,
     Training,
 )
-from edgeprune.score.criteria import CRITERIA
+from edgeprune.score.two_step import parse_criteria
 from edgeprune.workload import Workload, check_weights
+
+Structure = Literal["solver", "pca"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Job:
 
     Attributes:
         floor: from the baseline's validation accuracy to the lowest that is accepted.
+        structure: who chooses widths and blocks.
+        variance: that principal components are to explain; None lets the budget decide.
+        from_scratch: train the pruned shape anew, from fresh weights.
+        ungrouped: look at the activations of a copy whose grouped convolutions are
+            dense, after training it.
         epochs: for each round; None lets the size of the data decide.
     """
 
@@ -45,6 +54,10 @@ class Job:
     budget: Budget
     floor: Callable[[float], float]
     criterion: str = "l1"
+    structure: Structure = "solver"
+    variance: float | None = None
+    from_scratch: bool = False
+    ungrouped: bool = False
     epochs: int | None = None
     learning_rate: float = 0.02
     dynamic_batch: bool = False
@@ -78,9 +91,14 @@ class Journal:
     training: list[Training] = field(default_factory=list)
     scores: Scores | None = None
     sensitivity: Sensitivity | None = None
+    spectra: Spectra | None = None
     latency_model: LatencySummary | None = None
     notes: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def note(self, *notes: str) -> None:
+        """What a reader should know, each sentence once."""
+        self.notes += [note for note in notes if note not in self.notes]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -117,17 +135,15 @@ def check_job(job: Job) -> None:
     """Refuse what can be refused before any work.
 
     Raises:
-        ConfigError: no budget, or an unknown criterion.
+        ConfigError: no budget.
+        ScoreError: an unknown criterion.
         WorkloadError: weights that are not finite.
     """
-    if job.budget == Budget():
+    if job.budget == Budget() and job.structure == "solver":
         message = (
             "Give at least one budget: --budget-ms, --max-macs, --max-params, "
             "--max-size-mb or --max-memory-mb."
         )
         raise ConfigError(message)
-    if job.criterion not in CRITERIA:
-        choices = ", ".join(CRITERIA)
-        message = f"Unknown criterion {job.criterion!r}: choose one of {choices}."
-        raise ConfigError(message)
+    parse_criteria(job.criterion)
     check_weights(job.workload.model)

@@ -14,7 +14,9 @@ import torch
 
 from edgeprune import stop
 from edgeprune.export import deliver
+from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.loop import (
+    STEPS,
     Recipe,
     default_epochs,
     flushing_denormals,
@@ -24,35 +26,31 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
-from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.measure.bench import Bench
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
-from edgeprune.pipeline.smallest import Smallest
+from edgeprune.pipeline.search import BySolver, ByVariance, Ground, Search
 from edgeprune.pipeline.trials import Trials
-from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
-from edgeprune.prune.cost_model import CostModel, Prediction
-from edgeprune.prune.exchange import JUDGED
-from edgeprune.prune.loss import losses_of
-from edgeprune.prune.solver import Solution
 from edgeprune.records import (
     Attempt,
     Budget,
-    LatencySummary,
     ModelFigures,
-    Plan,
+    Spectra,
     Step,
     Timing,
     TimingSummary,
     pressure_of,
 )
 from edgeprune.score.context import Context
-from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import Judge, measure_sensitivity
+from edgeprune.score.pca import spectra
+from edgeprune.score.ungrouped import ungrouped, united
 from edgeprune.workload import check_outputs
 
 NOISE = 1.02  # times as long is not slower
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
+
+SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
 
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
 
@@ -83,11 +81,8 @@ class Run:
             self.trials = Trials(self.bench, self.baseline.exported, [base_ms])
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.limits = self._limits()
-            refusal = self._unreachable()
-            if refusal is None:
-                decision, result = self._loop()
-            else:
-                decision, result = stop.Decision("exhausted", refusal), self.baseline
+            self.search = self._search()
+            decision, result = self._loop()
             return self._deliver(self._final(decision, result), result)
 
     def _profile(self) -> tuple[Profile, State]:
@@ -124,37 +119,31 @@ class Run:
             return self.job.budget
         return replace(self.job.budget, latency_ms=self.baseline.figures.latency_ms)
 
-    def _unreachable(self) -> str | None:
-        """Export and measure the smallest network: is the budget out of reach?"""
-        if pressure_of(self.baseline.figures, self.limits) <= 1:
-            return None
-        with self.journal.stage("profile"):
-            self.table = measure_latency_table(
-                self.baseline.exported.model,
-                self.profile.graph,
-                self.bench,
-                self.job.progress,
-            )
-            self.journal.latency_model = LatencySummary.of(self.table)
-            model = self._cost_model(self.baseline, self.profile.graph)
-            smallest = Smallest(self.trials, self.profile.graph, model, self.limits)
-            return smallest.refusal(self.job.progress)
-
-    def _cost_model(self, start: State, graph: ChannelGraph) -> CostModel:
-        """Costs by widths of a network that may have been pruned before."""
-        return CostModel(
-            graph,
-            self.table,
-            original_ms=self.trials.usual_ms,
-            figures=start.figures,
-            shapes=parameter_shapes(start.exported.model),
+    def _search(self) -> Search:
+        """How rounds find their plans."""
+        ground = Ground(
+            self.job,
+            self.bench,
+            self.journal,
+            self.trials,
+            self.profile,
+            self.baseline,
+            self.limits,
         )
+        if self.job.structure == "solver":
+            return BySolver(ground)
+        return ByVariance(ground, self._ungrouped() if self.job.ungrouped else None)
 
     def _loop(self) -> tuple[stop.Decision, State]:
         """Stages 2 to 4, until the budget is met, the floor reached, or all is gone."""
+        if self.job.structure == "pca":
+            return self._once()
+        pressure = pressure_of(self.baseline.figures, self.limits)
+        refusal = self.search.refusal() if pressure > 1 else None
+        if refusal is not None:
+            return stop.Decision("exhausted", refusal), self.baseline
         states: list[State] = []
         history: list[stop.Standing] = []
-        pressure = pressure_of(self.baseline.figures, self.limits)
         while True:
             decision = stop.decide(history, pressure, self.floor)
             start = self.baseline if decision.resume < 0 else states[decision.resume]
@@ -177,13 +166,44 @@ class Run:
 
     def _round(self, start: State, goal: float) -> tuple[State, stop.Standing]:
         """Score, prune to a goal, fine-tune, and measure what came out."""
-        number = len(self.journal.steps)
         graph = self._groups(start)
-        found = self._prune(start, graph, self._relaxed(goal))
+        found = self.search.find(start, graph, self._relaxed(goal))
+        return self._shrunk(start, graph, found, goal)
+
+    def _once(self) -> tuple[stop.Decision, State]:
+        """One analysis, one training: no rounds."""
+        graph = self.profile.graph
+        found = self.search.find(self.baseline, graph, self.limits)
+        if not found.fits:
+            reason = (
+                "the budget is out of reach of widths by variance: with "
+                f"{found.attempt.variance:.0%} of it they still take "
+                f"{found.attempt.latency_ms:.2f} ms; --structure solver goes further"
+            )
+            return stop.Decision("exhausted", reason), self.baseline
+        state, standing = self._shrunk(self.baseline, graph, found, 1.0)
+        if standing.step.valid:
+            return stop.Decision("met", "the network fits", resume=0), state
+        reason = (
+            f"its validation accuracy {standing.step.validation_accuracy:.2%} is below "
+            f"the floor {self.floor:.2%}; more --epochs, a larger --variance or a "
+            "larger --max-drop would help"
+        )
+        return stop.Decision("floor", reason), self.baseline
+
+    def _shrunk(
+        self, start: State, graph: ChannelGraph, found: planner.Search, goal: float
+    ) -> tuple[State, stop.Standing]:
+        """Apply a plan, train, and measure what came out."""
+        number = len(self.journal.steps)
         pruned = apply(start.exported.model, graph, found.plan)
         surgery = plan_surgery(start.exported.model, graph, found.plan)
+        if self.job.from_scratch:
+            pruned = fresh(pruned, self.job.seed)
         with self.journal.stage("finetune"):
-            trained, training = train(pruned, self.data, self._recipe(number, goal))
+            trained, training = train(
+                pruned, self.data, self._recipe(f"finetune {number}", goal)
+            )
         self.journal.training.append(training)
         with self.journal.stage("measure"):
             exported = self.bench.export(trained, f"round{number}")
@@ -221,63 +241,32 @@ class Run:
             return self.profile.graph
         return survey(start.exported.model, self.bench.inputs)
 
-    def _prune(
-        self, start: State, graph: ChannelGraph, limits: Budget
-    ) -> planner.Search:
-        """Stages 2 and 3: judge the channels, then search for the plan that fits."""
+    def _ungrouped(self) -> Spectra:
+        """The spectra of a trained proxy whose convolutions are dense."""
+        proxy = ungrouped(self.baseline.exported.model)
         with self.journal.stage("score"):
+            recipe = self._recipe("proxy", 1.0)
+            proxy, training = train(proxy, self.data, recipe)
+            self.journal.training.append(training)
+            graph = survey(proxy, self.bench.inputs)
             context = Context(
-                start.exported.model,
+                proxy,
                 graph,
                 self.data.calibration,
                 seed=self.job.seed,
                 progress=self.job.progress,
             )
-            scores = score_channels(self.job.criterion, context)
-            model = self._cost_model(start, graph)
-            blocks = [block.name for block in model.blocks]
-            sensitivity = measure_sensitivity(context, scores, blocks)
-        self.journal.scores = self.journal.scores or scores
-        self.journal.sensitivity = self.journal.sensitivity or sensitivity
-        ranked = comparable_scores(scores, graph)
-        loss = losses_of(ranked, sensitivity)
-        progress = self.job.progress
-        progress.start("prune", planner.ROUNDS)
+            return united(spectra(context), graph, self.profile.graph)
 
-        def measure(
-            plan: Plan, number: int, solution: Solution, predicted: Prediction
-        ) -> Attempt:
-            attempt = replace(
-                self.trials.attempt(start.exported.model, graph, plan, limits),
-                round=number,
-                predicted_ms=predicted.latency_ms,
-                gap=solution.gap,
-            )
-            self.journal.attempts.append(attempt)
-            progress.advance(f"{attempt.latency_ms:.2f} ms")
-            return attempt
-
-        with self.journal.stage("prune"):
-            judge = Judge(context, JUDGED)
-            problem = planner.Problem(graph, ranked, model, loss, limits, judge.error)
-            found = planner.search(problem, measure)
-        self.journal.notes += [
-            note for note in found.notes if note not in self.journal.notes
-        ]
-        progress.finish(
-            f"{found.attempt.latency_ms:.2f} ms with {found.attempt.kept_share:.0%} of "
-            "the channels"
-        )
-        return found
-
-    def _recipe(self, number: int, goal: float) -> Recipe:
-        """Fine-tuning; short in a round that only goes part of the way."""
+    def _recipe(self, purpose: str, goal: float) -> Recipe:
+        """Training; short in a round that only goes part of the way."""
         epochs = self.job.epochs
         if epochs is None:
-            whole = default_epochs(self.data.sizes[0])
+            steps = SCRATCH_STEPS if self.job.from_scratch else STEPS
+            whole = default_epochs(self.data.sizes[0], steps=steps)
             epochs = whole if goal <= 1 else math.ceil(whole / 3)
         return Recipe(
-            purpose=f"finetune {number}",
+            purpose=purpose,
             epochs=epochs,
             learning_rate=self.job.learning_rate,
             seed=self.job.seed,

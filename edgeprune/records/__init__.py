@@ -34,6 +34,7 @@ from edgeprune.records.run import (
     Reach,
     ReachPoint,
     RefusedGroup,
+    Rescored,
     RunReport,
     Scores,
     Sensitivity,
@@ -41,13 +42,16 @@ from edgeprune.records.run import (
     Step,
     Training,
 )
+from edgeprune.records.score import SCORE_SCHEMA, BlockScore, ScoreReport
 from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 
 __all__ = [
     "REPORT_SCHEMA",
+    "SCORE_SCHEMA",
     "Activation",
     "Attempt",
+    "BlockScore",
     "Budget",
     "DataFacts",
     "Epoch",
@@ -72,7 +76,9 @@ __all__ = [
     "Reach",
     "ReachPoint",
     "RefusedGroup",
+    "Rescored",
     "RunReport",
+    "ScoreReport",
     "Scores",
     "Sensitivity",
     "Spectra",

@@ -9,6 +9,7 @@ from typing import Literal
 from edgeprune.records.budget import Budget
 from edgeprune.records.latency import LatencySummary
 from edgeprune.records.measurement import Machine, ModelFigures
+from edgeprune.records.spectrum import Spectra
 
 REPORT_SCHEMA = 1
 
@@ -35,23 +36,46 @@ class GroupScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a second criterion put in order near the cut.
+
+    Attributes:
+        channels: those that it saw, of all that there are.
+        estimated_seconds_of_all: what it would have taken for all of them; an
+            estimate.
+    """
+
+    criterion: str
+    channels: int
+    of: int
+    seconds: float
+    estimated_seconds_of_all: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
-    """What a network loses with each channel, by one criterion."""
+    """What a network loses with each channel, by one criterion, or by two."""
 
     criterion: str
     groups: tuple[GroupScores, ...]
     samples: int
     seconds: float
     seed: int
+    rescored: Rescored | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLoss:
-    """Error of the network with one group alone at a width."""
+    """What the network loses with one group alone at a width.
+
+    Attributes:
+        accuracy: on the samples that were looked at.
+    """
 
     name: str
     width: int
     loss: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +87,14 @@ class Sensitivity:
 
     Attributes:
         blocks: loss by module.
+        accuracy: of the unpruned network on these samples.
     """
 
     groups: tuple[GroupLoss, ...]
     blocks: Mapping[str, float]
     samples: int
     seconds: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +110,7 @@ class Attempt:
             that is slower for a while does not count.
         gap: how far from the least possible loss the plan is at most, by the solver;
             None where it was not asked.
+        variance: that the principal components were to explain, where they decided.
     """
 
     round: int
@@ -98,6 +125,7 @@ class Attempt:
     memory_bytes: int
     within_budget: bool
     gap: float | None = None
+    variance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +331,7 @@ class RunReport:
     latency_model: LatencySummary | None
     scores: Scores | None
     sensitivity: Sensitivity | None
+    spectra: Spectra | None
     attempts: tuple[Attempt, ...]
     steps: tuple[Step, ...]
     training: tuple[Training, ...]

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, select_autoescape
-from plotly.offline import get_plotlyjs
 
 from edgeprune.records import RunReport
+from edgeprune.report.html import AFTER, BEFORE, LAYOUT, LIMIT, plot, rendered
 from edgeprune.report.summary import (
-    megabytes,
-    millions,
-    milliseconds,
     models_of,
-    percent,
     rows_of,
     timing_warnings,
 )
 
-BEFORE, AFTER, LIMIT = "#8a94a6", "#1a73e8", "#d93025"
-LAYOUT: dict[str, Any] = {
-    "template": "plotly_white",
-    "margin": {"l": 60, "r": 20, "t": 20, "b": 60},
-    "font": {"family": "system-ui, sans-serif", "size": 13},
-    "legend": {"orientation": "h", "y": 1.08},
-}
-
 
 def render_page(report: RunReport) -> str:
     """The page's HTML."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        milliseconds=milliseconds,
-        millions=millions,
-        megabytes=megabytes,
-        percent=percent,
-    )
     models = models_of(report)
-    return environment.get_template("page.html.jinja").render(
+    return rendered(
+        "page.html.jinja",
         report=report,
         models=list(models),
         rows=rows_of(list(models.values())),
         warnings=[*timing_warnings(report), *report.notes],
-        plotly=get_plotlyjs(),
-        accuracy_plot=_plot(accuracy_figure(report)),
-        layers_plot=_plot(layers_figure(report)),
+        accuracy_plot=plot(accuracy_figure(report)),
+        layers_plot=plot(layers_figure(report)),
     )
 
 
@@ -111,9 +82,3 @@ def layers_figure(report: RunReport) -> go.Figure:
         barmode="group", yaxis_title="ms", xaxis_tickangle=-60, height=420, **LAYOUT
     )
     return figure
-
-
-def _plot(figure: go.Figure) -> str:
-    """A figure's HTML; the library itself stands once in the page."""
-    options: dict[str, Any] = {"displaylogo": False, "responsive": True}
-    return figure.to_html(full_html=False, include_plotlyjs=False, config=options)

@@ -27,6 +27,7 @@ from edgeprune.score.slimming import slimming
 from edgeprune.score.taylor import taylor
 from edgeprune.score.taylor_weight import taylor_weight
 
+TINY = 1e-30  # a group of zeros stays one
 Needs = Literal["nothing", "data", "labelled data"]
 
 
@@ -107,11 +108,18 @@ def criterion_of(name: str) -> Criterion:
 
 def comparable_scores(scores: Scores, graph: ChannelGraph) -> dict[str, Tensor]:
     """Scores whose groups can be compared with each other, shape (channels,) each."""
-    unit = CRITERIA[scores.criterion].comparable
     held = {group.name: torch.tensor(group.scores).double() for group in scores.groups}
     return {
-        group.name: held[group.name]
-        if unit
-        else held[group.name] / held[group.name].mean().clamp_min(1e-30)
+        group.name: held[group.name] / unit_of(scores.criterion, held[group.name])
         for group in graph.groups
     }
+
+
+def unit_of(name: str, scores: Tensor) -> float:
+    """What a group's scores are divided by before groups are compared.
+
+    The mean of the group, but for criteria whose scores are in one unit for all.
+    """
+    if CRITERIA[name].comparable:
+        return 1.0
+    return max(float(scores.mean()), TINY)

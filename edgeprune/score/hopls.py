@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorly
@@ -109,7 +110,7 @@ def _pattern(covariance: Array) -> Array:
     ranks = [1, *(min(RANK, size) for size in covariance.shape[1:])]
     # No rank can be above the product of the others.
     ranks = [min(rank, math.prod(ranks) // rank) for rank in ranks]
-    start = _truncated(covariance, ranks)
+    start: Any = _truncated(covariance, ranks)
     core, factors = tucker(covariance, ranks, n_iter_max=SWEEPS, init=start)
     found = tensorly.tucker_to_tensor((core[0], factors[1:]))
     norm = np.linalg.norm(found)
@@ -127,7 +128,8 @@ def _truncated(tensor: Array, ranks: Sequence[int]) -> tuple[Array, list[Array]]
     for axis in np.argsort(tensor.shape, kind="stable").tolist():
         vectors = np.linalg.svd(tensorly.unfold(tensor, axis), full_matrices=False)[0]
         factors[axis] = vectors[:, : ranks[axis]]
-        tensor = tensorly.tenalg.mode_dot(tensor, factors[axis].T, axis)
+        projected = np.tensordot(factors[axis].T, tensor, axes=(1, axis))
+        tensor = np.moveaxis(projected, 0, axis)
     return tensor, factors
 
 

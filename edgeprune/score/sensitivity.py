@@ -42,7 +42,7 @@ class Judge:
     def __init__(self, context: Context, trials: int) -> None:
         self._model, self._graph = context.model, context.graph
         with evaluating(self._model), torch.no_grad():
-            self._x = _samples(context, trials)
+            self._x, self._y = _samples(context, trials)
             self._original = _outputs(self._model, self._x)
 
     @property
@@ -64,9 +64,28 @@ class Judge:
         Raises:
             PlanError: the plan does not fit.
         """
+        return self.judged(plan)[0]
+
+    def judged(self, plan: Plan) -> tuple[float, float | None]:
+        """Loss of a single change, and the accuracy with it.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
         changed = self._changed(plan)
         shift = changed.mean(0) - self._original.mean(0)
-        return unexplained(self._original, changed - shift)
+        loss = unexplained(self._original, changed - shift)
+        return loss, self._accuracy(changed)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the original on the same samples; None where outputs are no classes."""
+        return self._accuracy(self._original)
+
+    def _accuracy(self, outputs: Tensor) -> float | None:
+        if outputs.ndim != 2:
+            return None
+        return float((outputs.argmax(1) == self._y).double().mean())
 
     def _changed(self, plan: Plan) -> Tensor:
         """The outputs of the network that surgery makes."""
@@ -77,37 +96,46 @@ class Judge:
 
 
 def measure_sensitivity(
-    context: Context, scores: Scores, blocks: Sequence[str]
+    context: Context,
+    scores: Scores,
+    blocks: Sequence[str],
+    shares: Sequence[float] = SHARES,
 ) -> Sensitivity:
-    """Loss of the network with every group at a few widths, and without each block."""
+    """Loss of the network with every group at a few widths, and without each block.
+
+    Args:
+        shares: of a group's channels that are kept, about.
+    """
     start = time.perf_counter()
     trials = [
         (group.name, width, _narrowed(group, scores, width))
         for group in context.graph.groups
-        for width in measured_widths(group)
+        for width in measured_widths(group, shares)
     ]
     judge = Judge(context, len(trials) + len(blocks))
     context.progress.start("score", len(trials) + len(blocks))
 
-    def loss(plan: Plan) -> float:
+    def judged(plan: Plan) -> tuple[float, float | None]:
         context.progress.advance()
-        return judge.loss(plan)
+        return judge.judged(plan)
 
-    groups = tuple(GroupLoss(name, width, loss(plan)) for name, width, plan in trials)
-    left_out = {name: loss(Plan({}, (name,))) for name in blocks}
+    groups = tuple(
+        GroupLoss(name, width, *judged(plan)) for name, width, plan in trials
+    )
+    left_out = {name: judged(Plan({}, (name,)))[0] for name in blocks}
     context.progress.finish(
         f"{len(trials)} widths and {len(blocks)} blocks on {judge.samples} samples"
     )
     seconds = time.perf_counter() - start
-    return Sensitivity(groups, left_out, judge.samples, seconds)
+    return Sensitivity(groups, left_out, judge.samples, seconds, judge.accuracy)
 
 
-def measured_widths(group: Group) -> list[int]:
+def measured_widths(group: Group, shares: Sequence[float] = SHARES) -> list[int]:
     """The widths, of those to choose from, nearest to a few shares."""
     widths = group.widths()[:-1]
     found = {
         min(widths, key=lambda width: abs(width - share * group.size))
-        for share in SHARES
+        for share in shares
         if widths
     }
     return sorted(found)
@@ -135,12 +163,12 @@ def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
     return Plan({group.name: group.best(held, width)})
 
 
-def _samples(context: Context, trials: int) -> Tensor:
-    """As many inputs as the allowance has time for."""
+def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
+    """As many inputs and labels as the allowance has time for."""
     assert context.batches is not None  # checked by the caller
-    held: list[Tensor] = []
+    held: list[tuple[Tensor, Tensor]] = []
     wanted = MOST
-    for x, _ in context.batches:
+    for x, y in context.batches:
         if not held:
             some = x[:FEWEST]
             context.model(some)
@@ -150,10 +178,11 @@ def _samples(context: Context, trials: int) -> Tensor:
             affordable = ALLOWANCE_S / (each * max(trials, 1))
             power = 2 ** int(math.log2(max(affordable, 1)))  # hardly ever another
             wanted = min(MOST, max(FEWEST, power))
-        held.append(x)
-        if sum(map(len, held)) >= wanted:
+        held.append((x, y))
+        if sum(len(labels) for _, labels in held) >= wanted:
             break
-    return torch.cat(held)[:wanted]
+    x, y = (torch.cat(parts)[:wanted] for parts in zip(*held, strict=True))
+    return x, y
 
 
 def _outputs(model: nn.Module, x: Tensor) -> Tensor:

@@ -1,0 +1,198 @@
+"""The options of the command line that say what and how, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL = "What it is"
+BUDGETS = "Budgets, any number together"
+ACCURACY = "Accuracy"
+HOW = "How"
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="torchvision:NAME, timm:NAME or package.module:factory. The embedded "
+        "meter reader if neither --model nor --data is given.",
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help=".pt or .pth with a state dict, .safetensors, or the folder of a run to "
+        "go on from; never unpickled.",
+        rich_help_panel=MODEL,
+    ),
+]
+NumClasses = Annotated[
+    int | None, typer.Option(help="Outputs of the model.", rich_help_panel=MODEL)
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="Shape of one sample, such as 3x224x224.",
+        rich_help_panel=MODEL,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples in one call of the exported model.", rich_help_panel=MODEL
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(help="A shipped target or a .toml file.", rich_help_panel=HOW),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Of all randomness.", rich_help_panel=HOW)
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON instead of tables.", rich_help_panel=HOW),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Plain lines, no bars.", rich_help_panel=HOW)
+]
+
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="digits, a folder of images by class, an .npz file, "
+        "torchvision:NAME@ROOT or package.module:factory.",
+        rich_help_panel=MODEL,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="Per channel, such as 0.49,0.48,0.45: inputs (bytes as 0..1) are "
+        "brought to (x - mean) / std.",
+        rich_help_panel=MODEL,
+    ),
+]
+Std = Annotated[
+    str | None, typer.Option(help="Per channel, see --mean.", rich_help_panel=MODEL)
+]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(help="Median latency on the target.", rich_help_panel=BUDGETS),
+]
+MaxMacs = Annotated[
+    str | None,
+    typer.Option(
+        help="Multiply-accumulates of one call, such as 60M.",
+        rich_help_panel=BUDGETS,
+    ),
+]
+MaxParams = Annotated[
+    str | None,
+    typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS),
+]
+MaxSizeMb = Annotated[
+    float | None,
+    typer.Option(help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS),
+]
+MaxMemoryMb = Annotated[
+    float | None,
+    typer.Option(
+        help="Activations that are alive at once, in 10^6 bytes.",
+        rich_help_panel=BUDGETS,
+    ),
+]
+AccuracyFloor = Annotated[
+    float | None,
+    typer.Option(help="Lowest validation accuracy, 0 to 1.", rich_help_panel=ACCURACY),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Points that validation accuracy may lie below the baseline's (2 "
+        "if neither is given).",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Criterion = Annotated[
+    str | None,
+    typer.Option(
+        help="How the channels of a group are ranked: l1 (if missing), l2, fpgm, "
+        "slimming, apoz, taylor, taylor_weight, output_gradient, obd, pls_vip, "
+        "hopls_vip, pca or random. Two, as l1,obd: the second looks only at the "
+        "channels near the cut.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="Of fine-tuning, in each round; chosen by the size of the data if "
+        "missing.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(help="Peak of the schedule.", rich_help_panel=ACCURACY),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Of training.", rich_help_panel=ACCURACY)
+]
+DynamicBatch = Annotated[
+    bool | None,
+    typer.Option(
+        "--dynamic-batch",
+        help="Leave the batch axis of the exported model open.",
+        rich_help_panel=HOW,
+    ),
+]
+Pt2 = Annotated[
+    bool | None,
+    typer.Option(
+        "--pt2",
+        help="Write the module as a torch.export archive, model.pt2, too.",
+        rich_help_panel=HOW,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the run; new under runs/.", rich_help_panel=HOW),
+]
+Structure = Annotated[
+    str | None,
+    typer.Option(
+        help="Who chooses widths and blocks: solver (least measured loss within the "
+        "budgets, if missing) or pca (significant dimensions of the activations).",
+        rich_help_panel=HOW,
+    ),
+]
+Variance = Annotated[
+    float | None,
+    typer.Option(
+        help="With pca: share of the variance to explain, 0 to 1; 0.999 if missing, "
+        "or the largest that fits the budgets.",
+        rich_help_panel=HOW,
+    ),
+]
+FromScratch = Annotated[
+    bool | None,
+    typer.Option(
+        "--from-scratch",
+        help="With pca: fresh weights and one training of the new shape.",
+        rich_help_panel=HOW,
+    ),
+]
+UngroupedProxy = Annotated[
+    bool | None,
+    typer.Option(
+        "--ungrouped-proxy",
+        help="With pca: look at the activations of a copy with dense in place of "
+        "grouped convolutions, which is trained first.",
+        rich_help_panel=HOW,
+    ),
+]
