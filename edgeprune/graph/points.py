@@ -156,7 +156,9 @@ class Finder:
 
     def _passed_on(self, node: fx.Node) -> bool:
         """Whether an operator only passes channels on, as a depthwise layer does."""
-        return any(self._carries(source) for source in node.all_input_nodes)
+        read = (item for axis in self._axes for item in self._read(axis))
+        carried = any(self._carries(source) for source in node.all_input_nodes)
+        return carried and node not in read
 
     def _ahead(self, maker: fx.Node) -> Point | None:
         """Where the channels are first given to a non-linearity or read."""

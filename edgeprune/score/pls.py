@@ -16,6 +16,7 @@ from edgeprune.score.activations import Seen, observe, readings
 from edgeprune.score.context import Context
 
 COMPONENTS = 10  # at most
+ROUNDING = 1e-9  # of the largest: no more than that is nothing
 
 Array = NDArray[np.floating]
 
@@ -53,6 +54,8 @@ def pls_vip(context: Context) -> dict[str, Tensor]:
 def pls_importance(x: Array, y: Array) -> Array:
     """VIP of each variable of a PLS regression with at most 10 components.
 
+    Variables are brought to unit variance; one that does not vary has none.
+
     Args:
         x: shape (N, variables).
         y: shape (N, responses).
@@ -60,12 +63,27 @@ def pls_importance(x: Array, y: Array) -> Array:
     Returns:
         Shape (variables,).
     """
-    components = min(COMPONENTS, len(x) - 1, x.shape[1])
+    x = x - x.mean(0)
+    x[:, _constant(x)] = 0
+    components = max(1, min(COMPONENTS, _rank(x)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nothing is left to explain: fewer components
         model = PLSRegression(components).fit(x, y)
     explained = (model.y_loadings_**2).sum(0) * (model.x_scores_**2).sum(0)
     return projection_importance(model.x_weights_**2, explained)
+
+
+def _constant(x: Array) -> NDArray[np.bool_]:
+    """Which of some centred columns differ from zero by rounding only."""
+    spread = x.std(0)
+    return spread <= ROUNDING * spread.max()
+
+
+def _rank(x: Array) -> int:
+    """Of a matrix with few rows, from the products of its rows."""
+    scaled = x / np.maximum(x.std(0), np.finfo(np.float64).tiny)
+    values = np.linalg.eigvalsh(scaled @ scaled.T)
+    return int((values > ROUNDING * values[-1]).sum())
 
 
 def projection_importance(shares: Array, explained: Array) -> Array:
