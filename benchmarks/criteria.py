@@ -8,7 +8,8 @@
 `rank` gives every criterion the same widths, so that all networks of a row take the
 same time; only which channels stay differs. The widths are the planner's for 0.6 of
 the network's own time (blocks stay), by the losses that were measured with each
-criterion's ranking, averaged over the criteria. Each seed draws other calibration
+criterion's ranking, averaged over the criteria (over four of them for the two largest
+networks). Each seed draws other calibration
 samples, and another training set of 50 batches of 64 for one epoch of fine-tuning with
 distillation. `cost` runs each criterion in a process of its own. What is there is not
 measured again. Writes `criteria.json` and `criteria.md`.
@@ -67,6 +68,8 @@ SHARE = 0.6  # of the network's own time
 SEEDS = 3
 STEPS, BATCH = 50, 64
 JUDGED = 1000, 4000  # validation and test samples, the first ones
+LARGE = {"vgg16_cifar": (500, 2000), "resnet56_cifar": (500, 2000)}  # fewer of them
+FEW = ("l1", "taylor", "pca", "random")  # criteria that set the widths of these
 SCORED = 512  # samples that a criterion reads
 COST_SAMPLES = 256
 NEVER = 1e6  # loss of leaving out a block
@@ -125,7 +128,9 @@ def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
         graph = survey(model, inputs)
         if name not in rows["networks"]:
             with tempfile.TemporaryDirectory() as folder:
-                rows["networks"][name] = _common(setting(model, inputs, folder), splits)
+                held = setting(model, inputs, folder)
+                criteria = FEW if name in LARGE else tuple(CRITERIA)
+                rows["networks"][name] = _common(held, splits, criteria)
             rows["networks"][name]["accuracy"] = evaluate(model, splits.test)
             _write(rows)
         widths = rows["networks"][name]["widths"]
@@ -144,7 +149,7 @@ def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
                 pruned = apply(model, graph, Plan(kept))
                 rows["rank"][key] = {
                     "seconds": scores.seconds,
-                    **_accuracies(pruned, model, splits, seed),
+                    **_accuracies(pruned, model, splits, (seed, name)),
                 }
                 print(key, rows["rank"][key], flush=True)
                 _write(rows)
@@ -159,11 +164,11 @@ def _drawn(splits: Splits, seed: int) -> TensorBatches:
     return TensorBatches(held.x[order], held.y[order], held.reading)
 
 
-def _common(held: Setting, splits: Splits) -> Row:
+def _common(held: Setting, splits: Splits, criteria: tuple[str, ...]) -> Row:
     """Widths that favour no criterion, in 0.6 of the time."""
     measured: dict[tuple[str, int], list[float]] = {}
     context = Context(held.model, held.graph, _drawn(splits, 99), SCORED)
-    for criterion in CRITERIA:
+    for criterion in criteria:
         scores = score_channels(criterion, context)
         for item in measure_sensitivity(context, scores, []).groups:
             measured.setdefault((item.name, item.width), []).append(item.loss)
@@ -193,17 +198,19 @@ def _common(held: Setting, splits: Splits) -> Row:
 
 
 def _accuracies(
-    pruned: nn.Module, teacher: nn.Module, splits: Splits, seed: int
+    pruned: nn.Module, teacher: nn.Module, splits: Splits, place: tuple[int, str]
 ) -> Row:
     """On the first test samples, at once and after a short training."""
+    seed, name = place
+    judged = LARGE.get(name, JUDGED)
     batches = _drawn(splits, seed)
     order = torch.Generator().manual_seed(seed)
     some = replace(
         splits,
         train=TensorBatches(batches.x, batches.y, batches.reading, order),
-        validation=_first(splits.validation, JUDGED[0]),
-        test=_first(splits.test, JUDGED[1]),
-        sizes=(len(batches), *JUDGED),
+        validation=_first(splits.validation, judged[0]),
+        test=_first(splits.test, judged[1]),
+        sizes=(len(batches), *judged),
     )
     before = evaluate(pruned, some.test)
     recipe = Recipe("finetune", 1, seed=seed, teacher=teacher)

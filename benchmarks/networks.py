@@ -188,4 +188,4 @@ def _idx(path: Path) -> np.ndarray:
     with gzip.open(path) as file:
         held = file.read()
     shape = np.frombuffer(held, ">i4", held[3], 4)
-    return np.frombuffer(held, np.uint8, offset=4 + 4 * held[3]).reshape(shape)
+    return np.frombuffer(held, np.uint8, offset=4 + 4 * held[3]).reshape(shape).copy()

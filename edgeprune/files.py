@@ -11,6 +11,7 @@ import platformdirs
 
 from edgeprune.errors import OutputError
 
+FINISHED = {"report.json": "a run", "score.json": "scores"}  # what marks a folder
 PUBLIC = 0o644  # mkstemp makes files that only their owner may read
 
 
@@ -47,9 +48,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         OutputError: it holds a run already, is a file, or cannot be written.
     """
-    if (folder / "report.json").exists():
-        message = f"{folder} already holds a run: choose another --out or move it away."
-        raise OutputError(message)
+    for name, what in FINISHED.items():
+        if (folder / name).exists():
+            message = (
+                f"{folder} already holds {what}: choose another --out or move it away."
+            )
+            raise OutputError(message)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise OutputError(f"Cannot write to {folder}: {existing} is no folder.")

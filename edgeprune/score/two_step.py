@@ -11,12 +11,13 @@ import numpy as np
 from edgeprune.errors import ScoreError
 from edgeprune.graph.groups import Group
 from edgeprune.graph.labels import LabelArray
+from edgeprune.progress import SILENT
 from edgeprune.records import GroupScores, Rescored, Scores
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import criterion_of, score_channels
 
 NEAR = 8  # of a group's size one part on either side of the cut
-PART = 8  # of the samples one part tells how long all channels would take
+PART, FEWEST = 8, 32  # one part of the samples, or so many, tell how long all take
 
 
 def parse_criteria(text: str) -> tuple[str, str | None]:
@@ -110,11 +111,9 @@ def _reordered(
 
 
 def _estimated(name: str, context: Context) -> float:
-    """Seconds that all channels would take, from an eighth of the samples."""
-    if criterion_of(name).needs == "nothing":
-        part, times = context, 1
-    else:
-        part, times = replace(context, samples=max(1, context.samples // PART)), PART
+    """Seconds that all channels would take, from a part of the samples."""
+    samples = min(context.samples, max(FEWEST, context.samples // PART))
+    times = 1.0 if criterion_of(name).needs == "nothing" else context.samples / samples
     start = time.perf_counter()
-    score_channels(name, part)
+    score_channels(name, replace(context, samples=samples, progress=SILENT))
     return (time.perf_counter() - start) * times

@@ -1,0 +1,143 @@
+"""Points, and runs that are watched at them."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from edgeprune.errors import TraceError
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.replay import replay
+from tests.nets import CifarResNet, Shared
+from tests.user_nets import NETWORKS
+
+
+def seen_at(model, graph, x, points):
+    seen = {}
+    with torch.no_grad():
+        outputs = replay(
+            model,
+            graph.traced,
+            x,
+            [point.place for point in points],
+            lambda place, value: seen.__setitem__(place, value.clone()),
+        )
+    return outputs, [seen[point.place] for point in points]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "mobilenet_v2", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny"],
+)
+def test_a_watched_run_of_more_samples_computes_the_same(name):
+    model = models.get_model(name, weights=None).eval()
+    x = torch.randn(3, 3, 64, 64)
+    graph = analyse(model, (x[:1],))
+    points = [
+        point for group in graph.groups for point in graph.points(group).readings()
+    ]
+    outputs, values = seen_at(model, graph, x, points)
+    with torch.no_grad():
+        assert torch.equal(outputs, model(x))
+    for point, value in zip(points, values, strict=True):
+        spans = torch.tensor([value.shape[axis] for axis in point.axes]).prod()
+        assert len(point.channel_of) == spans
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_group_of_every_kind_of_network_can_be_seen(name):
+    factory, inputs, _, _ = NETWORKS[name]
+    model = factory()
+    graph = analyse(model, inputs())
+    for group in graph.groups:
+        finder = graph.points(group)
+        for points in (finder.readings(), finder.preactivations()):
+            assert points
+            numbers = {int(n) for point in points for n in point.channel_of}
+            assert set(range(group.size)) <= numbers
+
+
+def test_points_are_what_the_modules_are_given():
+    model, x = CifarResNet(2).eval(), torch.randn(2, 3, 16, 16)
+    graph = analyse(model, (x[:1],))
+    given = {}
+    for path, module in model.named_modules():
+        module.register_forward_pre_hook(
+            lambda _, arguments, path=path: given.__setitem__(path, arguments[0])
+        )
+    group = graph.group("layer1.0.conv1")
+    (read,) = graph.points(group).readings()
+    (before,) = graph.points(group).preactivations()
+    _, values = seen_at(model, graph, x, [read, before])
+    assert torch.equal(values[0], given["layer1.0.conv2"])
+    with torch.no_grad():
+        assert torch.equal(values[1], model.layer1[0].bn1(given["layer1.0.bn1"]))
+
+
+def test_layers_of_a_residual_stage_are_seen_behind_the_sum():
+    model, x = CifarResNet(2).eval(), torch.randn(2, 3, 16, 16)
+    graph = analyse(model, (x[:1],))
+    layers = graph.points(graph.group("conv1")).layers()
+    # Padded shortcuts unite the stages: a part of each later one belongs to it.
+    assert list(layers)[:3] == ["conv1", "layer1.0.conv2", "layer1.1.conv2"]
+    point = layers["layer1.1.conv2"]
+    _, (value,) = seen_at(model, graph, x, [point])
+    with torch.no_grad():
+        stream = model.layer1(torch.relu(model.bn1(model.conv1(x))))
+        assert torch.equal(value.relu(), stream)
+
+
+def test_a_depthwise_layer_passes_channels_on_and_makes_none():
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 2, 1)
+    )
+    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    (group,) = graph.groups
+    assert list(graph.points(group).layers()) == ["0"]
+    (read,) = graph.points(group).readings()
+    assert "conv2d" in read.value.name
+
+
+def test_a_module_that_is_called_twice_is_read_twice():
+    model = Shared()
+    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    group = next(item for item in graph.groups if item.name == "first")
+    assert len(graph.points(group).readings()) >= 2
+
+
+class Fickle(nn.Module):
+    """Takes another way with more than two samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(x.relu() if len(x) > 2 else x.tanh())
+
+
+def test_another_way_than_the_traced_one_is_refused():
+    model = Fickle()
+    graph = analyse(model, (torch.randn(1, 3, 4, 4),))
+    points = graph.points(graph.groups[0]).readings()
+    with pytest.raises(TraceError, match="takes another way"):
+        seen_at(model, graph, torch.randn(4, 3, 4, 4), points)
+
+
+def test_the_model_is_as_it_was_after_a_watched_run():
+    model = CifarResNet(1).train()
+    graph = analyse(model, (torch.randn(1, 3, 16, 16),))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    points = graph.points(graph.groups[0]).readings()
+    seen_at(model, graph, torch.randn(4, 3, 16, 16), points)
+    assert model.training
+    after = model.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_norms_behind_a_layer_are_those_that_alone_read_it():
+    model = models.vgg11_bn(weights=None)
+    graph = analyse(model, (torch.randn(1, 3, 32, 32),))
+    assert graph.norms_behind("features.0") == ("features.1",)
+    assert graph.norms_behind("classifier.0") == ()
