@@ -3,7 +3,6 @@
     pip install -e '.[test,benchmark]'
     python -m benchmarks.criteria rank    # accuracy at once, and after fine-tuning
     python -m benchmarks.criteria cost    # seconds and memory, ResNet-50 at 224
-    python -m benchmarks.criteria pca     # structure by PCA, VGG-16 on CIFAR-10
 
 `rank` gives every criterion the same widths, so that all networks of a row take the
 same time; only which channels stay differs. The widths are the planner's for 0.6 of
@@ -57,7 +56,13 @@ from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.prune import planner
 from edgeprune.prune.loss import losses_of
-from edgeprune.records import Attempt, Budget, GroupLoss, Plan, Sensitivity
+from edgeprune.records import (
+    Attempt,
+    Budget,
+    GroupLoss,
+    Plan,
+    Sensitivity,
+)
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
 from edgeprune.score.sensitivity import measure_sensitivity
@@ -268,7 +273,7 @@ def _one_epoch(model: nn.Module, batches: TensorBatches) -> None:
 
 
 def _rows() -> Row:
-    empty: Row = {"networks": {}, "rank": {}, "cost": {}, "pca": {}}
+    empty: Row = {"networks": {}, "rank": {}, "cost": {}}
     return json.loads(ROWS.read_text()) if ROWS.is_file() else empty
 
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from edgeprune.graph.survey import survey
     from edgeprune.records import Budget, Plan, RunReport
     from edgeprune.report.files import read_report
+    from edgeprune.score.context import Context
+    from edgeprune.score.criteria import score_channels
+    from edgeprune.score.pca import spectra
 
 _HOMES = {
     "Budget": "edgeprune.records",
+    "Context": "edgeprune.score.context",
     "EdgepruneError": "edgeprune.errors",
     "Finished": "edgeprune.api",
     "Plan": "edgeprune.records",
@@ -33,11 +37,14 @@ _HOMES = {
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
+    "score_channels": "edgeprune.score.criteria",
+    "spectra": "edgeprune.score.pca",
     "survey": "edgeprune.graph.survey",
 }
 
 __all__ = [
     "Budget",
+    "Context",
     "EdgepruneError",
     "Finished",
     "Plan",
@@ -47,6 +54,8 @@ __all__ = [
     "compress",
     "load",
     "read_report",
+    "score_channels",
+    "spectra",
     "survey",
 ]
 

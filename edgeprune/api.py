@@ -45,7 +45,7 @@ def compress(
     model: nn.Module | str,
     data: Any,
     *,
-    budget: float | Mapping[str, object],
+    budget: float | Mapping[str, object] | None = None,
     target: str = "host",
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -58,14 +58,15 @@ def compress(
         data: a description as for `--data`, or (train, validation, test) loaders or
             data sets of (input, class).
         budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
-            max_memory_mb.
+            max_memory_mb; none is needed with structure="pca".
         out: folder of the run's files; a new one under runs/ by default.
         settings: any other setting of the command line, with underscores.
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
     """
-    limits = {"budget_ms": budget} if isinstance(budget, int | float) else dict(budget)
+    timed = isinstance(budget, int | float)
+    limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
     if isinstance(model, str):
         given["model"] = model

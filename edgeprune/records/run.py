@@ -331,7 +331,6 @@ class RunReport:
     latency_model: LatencySummary | None
     scores: Scores | None
     sensitivity: Sensitivity | None
-    spectra: Spectra | None
     attempts: tuple[Attempt, ...]
     steps: tuple[Step, ...]
     training: tuple[Training, ...]
@@ -339,4 +338,5 @@ class RunReport:
     plans: tuple[Plan, ...] = ()
     notes: tuple[str, ...] = ()
     int8: ModelFigures | None = None
+    spectra: Spectra | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
