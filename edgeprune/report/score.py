@@ -29,7 +29,7 @@ def show_scores(console: Console, report: ScoreReport) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(titles_of(report)):
         justify = "right" if index else "left"
-        table.add_column(title, justify=justify, overflow="fold")
+        table.add_column(title, justify=justify, no_wrap=not index)
     for row in rows_of(report):
         table.add_row(*row)
     console.print(table)
@@ -62,9 +62,9 @@ def render_scores(report: ScoreReport) -> str:
 
 def titles_of(report: ScoreReport) -> list[str]:
     """Of the columns that there is something to say in."""
-    titles = ["group", "channels", "least score", "median", "largest"]
-    titles += ["loss at half", "accuracy at half"] if report.sensitivity else []
-    titles += ["significant dimensions"] if report.spectra else []
+    titles = ["group", "channels", "least", "median", "largest"]
+    titles += ["half: loss", "accuracy"] if report.sensitivity else []
+    titles += ["dimensions"] if report.spectra else []
     return titles
 
 

@@ -46,7 +46,7 @@ def test_scoring_leaves_a_page_and_json_and_shows_every_group(
 ):
     assert run(monkeypatch, "score", *DATA, "--criterion", "l1,obd", "--out", "s") == 0
     shown = capsys.readouterr().out
-    for word in ("first", "second", "significant", "near the cut"):
+    for word in ("first", "second", "dimensions", "near the cut"):
         assert word in shown
     report = json.loads((here / "s" / "score.json").read_text())
     assert report["sizes"] == {"first": 16, "second": 32}
