@@ -97,6 +97,7 @@ def profile_settings(
 
 
 CURVE = tuple(eighth / 8 for eighth in range(7, 0, -1))  # of a group's channels
+NO_DATA = "--data adds sensitivity and principal components"
 CUT = 0.5  # of a group's channels stay, for a second criterion
 
 
@@ -138,7 +139,7 @@ def score_settings(settings: Settings, progress: Progress) -> tuple[ScoreReport,
         sensitivity=sensitivity,
         spectra=found,
         variance=settings.variance or VARIANCE,
-        notes=() if data else ("--data adds sensitivity and principal components",),
+        notes=found.notes if found else (NO_DATA,),
     )
     write_scores(report, folder)
     return report, folder

@@ -7,6 +7,7 @@ import re
 import tempfile
 from datetime import datetime
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ def run_folder(out: Path | None, name: str) -> Path:
         return out
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     plain = re.sub(r"\W+", "-", name).strip("-")
-    return Path("runs") / f"{plain}-{stamp}"
+    folder = Path("runs") / f"{plain}-{stamp}"
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], others) if not path.exists())
 
 
 def write_run(

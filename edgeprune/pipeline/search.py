@@ -210,7 +210,7 @@ class ByVariance:
             depth = depth_by_growth(graph, found, job.variance or VARIANCE)
             scores = self._judged(context, found, job.variance or VARIANCE)
         journal.spectra, journal.scores = found, scores
-        journal.note(*depth.notes)
+        journal.note(*found.notes, *depth.notes)
         ranked = {item.name: torch.tensor(item.scores) for item in scores.groups}
 
         def plan(variance: float) -> Plan:

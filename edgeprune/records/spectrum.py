@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
+ROWS = 100  # per channel, at least, for components that can be trusted
+
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -45,3 +47,14 @@ class Spectra:
     layers: tuple[Spectrum, ...]
     samples: int
     seconds: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of layers with too few rows."""
+        few = [item.name for item in self.layers if item.rows < ROWS * item.channels]
+        if not few:
+            return ()
+        return (
+            f"fewer than {ROWS} rows per channel behind the principal components of "
+            f"{', '.join(few)}",
+        )

@@ -17,10 +17,10 @@ from edgeprune.graph.points import Point
 from edgeprune.graph.replay import Place
 from edgeprune.graph.rules import result_shape
 from edgeprune.records import Spectra, Spectrum
+from edgeprune.records.spectrum import ROWS
 from edgeprune.score.activations import Seen, observe
 from edgeprune.score.context import Context
 
-ROWS = 100  # per channel, at least, where the data have as many
 TINY = 1e-300
 
 _pivoted_qr: Any = scipy.linalg.qr  # whose results depend on its arguments
@@ -84,16 +84,14 @@ def spectra(context: Context) -> Spectra:
 
     Garg et al., "A Low Effort Approach to Structured CNN Design Using PCA", 2018,
     section III: activations before the non-linearity, each position of each sample a
-    row, in one pass over at least 100 rows per channel where the data have them.
+    row, in one pass over at least 100 rows per channel where the data have them (layers
+    of a single position take what the others ask for).
     Channels that several layers make, as those of a residual stage, are one set of
     variables: their covariances are added up, each divided by its total variance.
     """
     start = time.perf_counter()
     layers = _layers(context)
-    wanted = [
-        _samples(point) for points in layers.values() for point in points.values()
-    ]
-    enough = replace(context, samples=max([context.samples, *wanted]))
+    enough = replace(context, samples=max(context.samples, _samples(layers)))
     found, samples = _covariances(enough, layers)
     order = {node: index for index, node in enumerate(context.graph.traced.nodes)}
     single = [
@@ -176,9 +174,12 @@ def _spectrum(name: str, covariance: Tensor, rows: int) -> Spectrum:
     return Spectrum(name, rows, (*shares[:-1].tolist(), 1.0))
 
 
-def _samples(point: Point) -> int:
-    """How many samples have 100 rows for each channel, by the shape that was traced."""
-    channels = int(point.channel_of.max()) + 1
-    shape = result_shape(point.value)
-    positions = math.prod(shape[1:]) // channels
-    return math.ceil(ROWS * channels / max(positions, 1))
+def _samples(layers: Mapping[str, Layers]) -> int:
+    """How many samples have 100 rows for each channel, by the traced shapes."""
+    wanted: dict[bool, list[int]] = {True: [0], False: []}
+    for point in (point for found in layers.values() for point in found.values()):
+        channels = int(point.channel_of.max()) + 1
+        shape = result_shape(point.value)
+        positions = max(1, math.prod(shape[1:]) // channels)
+        wanted[positions == 1].append(math.ceil(ROWS * channels / positions))
+    return max(wanted[False] or wanted[True])
