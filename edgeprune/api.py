@@ -142,6 +142,7 @@ def _report(
         settings={
             **json.loads(settings.model_dump_json()),
             "model": job.workload.name,
+            "criterion": settings.ranking,
             "data": splits.name,
         },
         target=settings.target,
@@ -193,6 +194,7 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         for name in BUDGETS
         if (value := getattr(settings, name)) is not None
     )
+    asked = asked or f"--structure {settings.structure}"
     untouched = not outcome.result.plans
     if outcome.met:
         how = " by the original already, nothing was pruned" if untouched else ""

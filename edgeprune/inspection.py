@@ -12,6 +12,7 @@ from edgeprune import targets
 from edgeprune.config import Settings
 from edgeprune.files import check_folder
 from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import evaluating
 from edgeprune.loading import load_workload, model_and_inputs
 from edgeprune.measure.bench import Bench
 from edgeprune.measure.runner import runner_for
@@ -36,7 +37,7 @@ from edgeprune.score.criteria import score_channels
 from edgeprune.score.pca import spectra
 from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria, rescore
-from edgeprune.workload import EXAMPLE, check_weights
+from edgeprune.workload import EXAMPLE, check_outputs, check_weights
 
 
 def groups_settings(
@@ -155,6 +156,9 @@ def _scored(settings: Settings, progress: Progress) -> tuple[Context, str, str |
         model, inputs = workload.model, workload.inputs
         name, data = workload.name, workload.data.name
         batches = workload.data.calibration
+        x, y = next(iter(batches))
+        with evaluating(model), torch.no_grad():
+            check_outputs(model(x), y)
     check_weights(model)
     graph = survey(model, inputs)
     context = Context(model, graph, batches, seed=settings.seed, progress=progress)

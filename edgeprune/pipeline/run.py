@@ -115,8 +115,9 @@ class Run:
 
     def _limits(self) -> Budget:
         """The budget; without one in ms, the result must not be slower at least."""
-        if self.job.budget.latency_ms is not None:
-            return self.job.budget
+        budget = self.job.budget
+        if budget.latency_ms is not None or budget == Budget():
+            return budget
         return replace(self.job.budget, latency_ms=self.baseline.figures.latency_ms)
 
     def _search(self) -> Search:
@@ -184,6 +185,8 @@ class Run:
         state, standing = self._shrunk(self.baseline, graph, found, 1.0)
         if standing.step.valid:
             return stop.Decision("met", "the network fits", resume=0), state
+        if standing.step.validation_accuracy >= self.floor:
+            return stop.Decision("exhausted", "it became no faster"), self.baseline
         reason = (
             f"its validation accuracy {standing.step.validation_accuracy:.2%} is below "
             f"the floor {self.floor:.2%}; more --epochs, a larger --variance or a "
@@ -241,9 +244,12 @@ class Run:
             return self.profile.graph
         return survey(start.exported.model, self.bench.inputs)
 
-    def _ungrouped(self) -> Spectra:
+    def _ungrouped(self) -> Spectra | None:
         """The spectra of a trained proxy whose convolutions are dense."""
         proxy = ungrouped(self.baseline.exported.model)
+        if proxy is None:
+            self.journal.note("no convolution is grouped: no proxy was trained")
+            return None
         with self.journal.stage("score"):
             recipe = self._recipe("proxy", 1.0)
             proxy, training = train(proxy, self.data, recipe)

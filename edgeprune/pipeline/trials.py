@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.groups import ChannelGraph, bypass
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.memory import activations
-from edgeprune.prune.blocks import freed, removable_blocks
 from edgeprune.records import Attempt, Budget, Plan, Timing, pressure_of
 
 
@@ -45,13 +44,10 @@ class Trials:
         base, timing = self.timed(exported)
         found = self.costs(exported, (base, timing), limits)
         exported.path.unlink()
-        sizes = {group.name: group.size for group in graph.groups}
         widths = {name: len(kept) for name, kept in plan.kept.items()}
-        gone = freed(removable_blocks(graph), plan.bypassed)
-        left = sum(
-            widths.get(name, size) for name, size in sizes.items() if name not in gone
-        )
-        share = left / max(sum(sizes.values()), 1)
+        stay = bypass(graph, plan.bypassed).groups if plan.bypassed else graph.groups
+        left = sum(widths.get(group.name, group.size) for group in stay)
+        share = left / max(sum(group.size for group in graph.groups), 1)
         return replace(found, widths=widths, bypassed=plan.bypassed, kept_share=share)
 
     def timed(self, exported: Exported) -> tuple[Timing, Timing]:

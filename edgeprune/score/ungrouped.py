@@ -16,19 +16,25 @@ from edgeprune.graph.layers import CONVOLUTIONS
 from edgeprune.records import Spectra, Spectrum
 
 
-def ungrouped(model: nn.Module) -> nn.Module:
+def ungrouped(model: nn.Module) -> nn.Module | None:
     """A copy whose grouped convolutions are dense, with zeros between the groups.
+
+    None where there is no grouped convolution.
 
     It computes what the model computes; training fills in the rest. Garg et al., "A
     Low Effort Approach to Structured CNN Design Using PCA", 2018, analyse MobileNet
     in this way.
     """
     copied = copy.deepcopy(model)
-    for module in copied.modules():
-        if isinstance(module, CONVOLUTIONS) and module.groups > 1:
-            module.weight = nn.Parameter(_dense(module.weight.detach(), module.groups))
-            module.groups = 1
-    return copied
+    grouped = [
+        module
+        for module in copied.modules()
+        if isinstance(module, CONVOLUTIONS) and module.groups > 1
+    ]
+    for conv in grouped:
+        conv.weight = nn.Parameter(_dense(conv.weight.detach(), conv.groups))
+        conv.groups = 1
+    return copied if grouped else None
 
 
 def united(spectra: Spectra, proxy: ChannelGraph, graph: ChannelGraph) -> Spectra:
