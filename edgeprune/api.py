@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from edgeprune import targets
-from edgeprune.config import Settings, parse_settings
+from edgeprune.config import Settings, check_structure, parse_settings
 from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
@@ -87,6 +87,7 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
     """
+    check_structure(settings)
     if settings.out is not None:
         check_folder(settings.out)
     targets.load(settings.target)
@@ -96,6 +97,7 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
 
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
     """Run the pipeline in a folder aside and move the files where they belong."""
+    check_structure(settings)
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
     check_folder(folder)

@@ -256,7 +256,6 @@ def score(
     """Score channels and blocks; sensitivity and principal components as plots."""
     given = {name: value for name, value in locals().items() if name not in RENDERING}
     given["input"] = given.pop("input_shape")
-    given["structure"] = None if variance is None else "pca"
     from rich.console import Console
 
     from edgeprune.config import load_settings

@@ -152,21 +152,38 @@ def load_settings(given: dict[str, Any], folder: Path) -> Settings:
         held.pop("max_drop", None)
     if "max_drop" in said:
         held.pop("accuracy_floor", None)
-    settings = parse_settings({**held, **said}, set(said), path)
+    return parse_settings({**held, **said}, set(said), path)
+
+
+def check_structure(settings: Settings) -> None:
+    """Refuse what says something of principal components where they are not asked.
+
+    Raises:
+        ConfigError: which setting.
+    """
+    if settings.structure == "pca":
+        return
+    for name in ("variance", "from_scratch", "ungrouped_proxy"):
+        if getattr(settings, name):
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} goes with --structure pca only.")
+
+
+def parse_settings(values: dict[str, Any], said: set[str], path: Path) -> Settings:
+    """Validate; the first fault becomes one sentence that names its origin.
+
+    Raises:
+        ConfigError: that sentence.
+    """
+    settings = _validated(values, said, path)
     if settings.accuracy_floor is not None and settings.max_drop is not None:
         raise ConfigError("Give --accuracy-floor or --max-drop, not both.")
-    if settings.structure != "pca":
-        for name in ("variance", "from_scratch", "ungrouped_proxy"):
-            if getattr(settings, name):
-                option = name.replace("_", "-")
-                raise ConfigError(f"--{option} goes with --structure pca only.")
     if (settings.mean is None) != (settings.std is None):
         raise ConfigError("Give --mean and --std together.")
     return settings
 
 
-def parse_settings(values: dict[str, Any], said: set[str], path: Path) -> Settings:
-    """Validate; the first fault becomes one sentence that names its origin."""
+def _validated(values: dict[str, Any], said: set[str], path: Path) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -25,6 +25,7 @@ from edgeprune.data.splits import (
     check,
     count_classes,
     shuffling,
+    spread,
 )
 from edgeprune.errors import DataError
 
@@ -72,7 +73,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             train=loaders[0],
             validation=loaders[1],
             test=loaders[2],
-            calibration=_loader(train, reading, None),
+            calibration=_loader(_mixed(train), reading, None),
             classes=count_classes(name, labels),
             sample_shape=tuple(first[0].shape[1:]),
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
@@ -168,6 +169,13 @@ def _loader(
     return DataLoader(
         part, reading.batch_size, shuffle=generator is not None, generator=generator
     )
+
+
+def _mixed(part: Any) -> Any:
+    """Samples in an order in which classes are mixed; a loader is as it is."""
+    if isinstance(part, Dataset) or _is_samples(part):
+        return Subset(part, spread(len(part)))  # type: ignore[arg-type]
+    return part
 
 
 def _is_samples(part: Any) -> bool:

@@ -23,6 +23,7 @@ from edgeprune.data.splits import (
     count_classes,
     shuffling,
     split_off,
+    spread,
 )
 from edgeprune.errors import DataError
 
@@ -56,7 +57,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             validation=DataLoader(validation, batch_size),
             test=DataLoader(test, batch_size),
             calibration=DataLoader(
-                Subset(train, _spread(len(labels[0]))),
+                Subset(train, spread(len(labels[0]))),
                 batch_size,  # classes mixed
             ),
             classes=count_classes(source, labels),
@@ -155,8 +156,3 @@ def _labels(images: Any) -> list[int]:
         own = _labels(images.dataset)
         return [own[index] for index in images.indices]
     return list(images.targets)
-
-
-def _spread(count: int) -> list[int]:
-    """A fixed order in which classes, which lie one behind the other, are mixed."""
-    return np.random.default_rng(0).permutation(count).tolist()

@@ -57,12 +57,14 @@ class TensorBatches:
         x: inputs, shape (N, ...); uint8 is scaled to 0..1 batch by batch.
         y: class indices, shape (N,).
         generator: draws a new order in every pass if given.
+        mixed: in a fixed order that mixes classes which lie one behind the other.
     """
 
     x: Tensor
     y: Tensor
     reading: Reading
     generator: torch.Generator | None = None
+    mixed: bool = False
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -72,6 +74,8 @@ class TensorBatches:
         order = torch.arange(len(self.y))
         if self.generator is not None:
             order = torch.randperm(len(self.y), generator=self.generator)
+        elif self.mixed:
+            order = torch.tensor(spread(len(self.y)))
         scale = self.reading.scale
         for index in order.split(self.reading.batch_size):
             x = as_float(self.x[index])
@@ -148,13 +152,18 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             train=TensorBatches(x, y, reading, shuffling(reading)),
             validation=batches["validation"],
             test=batches["test"],
-            calibration=TensorBatches(x, y, reading),
+            calibration=TensorBatches(x, y, reading, mixed=True),
             classes=count_classes(arrays.name, [item[1] for item in held.values()]),
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=arrays.note,
         )
     )
+
+
+def spread(count: int) -> list[int]:
+    """A fixed order in which classes, which lie one behind the other, are mixed."""
+    return np.random.default_rng(0).permutation(count).tolist()
 
 
 def shuffling(reading: Reading) -> torch.Generator:

@@ -6,7 +6,8 @@ are given. A point is one such place: an operator and one of the values that it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import fx
 
 from edgeprune.graph.labelling import Labelling
 from edgeprune.graph.labels import Axis, Factor, LabelArray, Labels
-from edgeprune.graph.rules import operator_name
+from edgeprune.graph.rules import operator_name, result_shape
 from edgeprune.graph.trace import Trace
 
 RECTIFIERS = frozenset(
@@ -22,6 +23,7 @@ RECTIFIERS = frozenset(
     | {"selu", "gelu", "silu", "mish", "hardswish", "softplus", "threshold"}
     | {"clamp", "clamp_min"}
 )
+PRODUCTS = frozenset({"mul", "multiply"})
 NONLINEARITIES = RECTIFIERS | {"sigmoid", "hardsigmoid", "tanh", "softmax"}
 
 
@@ -132,12 +134,17 @@ class Finder:
         """By layer that makes the channels, what the non-linearity behind it is given.
 
         Behind a residual layer that is given the sum. Where no non-linearity comes
-        before the channels are read, it is what is read.
+        before the channels are read, it is what is read. Layers that only make a gate,
+        as in squeeze-and-excite, are left out.
         """
         found: dict[str, Point] = {}
         for axis in self._axes:
             for node in self._uses.made.get(axis, []):
-                point = None if self._passed_on(node) else self._ahead(node)
+                if self._passed_on(node) or self._gates(node):
+                    continue
+                point = self._ahead(node, pooled=False) or self._ahead(
+                    node, pooled=True
+                )
                 if point is not None:
                     found.setdefault(axis[0].rpartition(".")[0] or axis[0], point)
         return found
@@ -160,20 +167,59 @@ class Finder:
         carried = any(self._carries(source) for source in node.all_input_nodes)
         return carried and node not in read
 
-    def _ahead(self, maker: fx.Node) -> Point | None:
-        """Where the channels are first given to a non-linearity or read."""
-        readers = {node for axis in self._axes for node in self._read(axis)}
-        reached, node = {maker}, maker
-        while node.op != "root":
-            node = node.next
-            sources = [item for item in node.all_input_nodes if item in reached]
-            if not sources:
-                continue
+    def _ahead(self, maker: fx.Node, *, pooled: bool) -> Point | None:
+        """Where the channels are first given to a non-linearity or read.
+
+        Args:
+            pooled: follow what was averaged over all positions, too.
+        """
+        readers = self._readers()
+        for node, source in self._carriers(maker, pooled=pooled):
             if operator_name(node) in NONLINEARITIES or node in readers:
-                return next(iter(self._points(node, sources[0])), None)
-            if self._carries(node):
-                reached.add(node)
+                return next(iter(self._points(node, source)), None)
         return None
+
+    def _gates(self, maker: fx.Node) -> bool:
+        """Whether what a layer makes only scales larger values of the same channels."""
+        small = self._positions(maker)
+        return any(
+            operator_name(node) in PRODUCTS
+            and any(
+                other is not source
+                and self._carries(other)
+                and small < self._positions(other)
+                for other in node.all_input_nodes
+            )
+            for node, source in self._carriers(maker, pooled=True)
+        )
+
+    def _carriers(
+        self, maker: fx.Node, *, pooled: bool
+    ) -> Iterator[tuple[fx.Node, fx.Node]]:
+        """Operators that a layer's channels reach before they are read, in order.
+
+        With each the value that it is given. What is made of a read value is beyond.
+        """
+        readers, single = self._readers(), self._positions(maker) == 1
+        reached, node = {maker}, maker.next
+        while node.op != "root":
+            sources = [item for item in node.all_input_nodes if item in reached]
+            if sources:
+                yield node, sources[0]
+                whole = pooled or single or self._positions(node) > 1
+                if node not in readers and self._carries(node) and whole:
+                    reached.add(node)
+            node = node.next
+
+    def _positions(self, node: fx.Node) -> int:
+        """How many numbers of a sample belong to each channel."""
+        factors = self._uses.channels.get(node, ())
+        channels = {0}.union(*(factor.axes for factor in factors))
+        shape = enumerate(result_shape(node))
+        return math.prod(size for axis, size in shape if axis not in channels)
+
+    def _readers(self) -> set[fx.Node]:
+        return {node for axis in self._axes for node in self._read(axis)}
 
     def _carries(self, node: fx.Node) -> bool:
         return any(

@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgeprune.errors import ConfigError
 from edgeprune.export import deliver
+from edgeprune.finetune.fresh import fresh
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
@@ -137,7 +138,7 @@ def check_job(job: Job) -> None:
     Raises:
         ConfigError: no budget.
         ScoreError: an unknown criterion.
-        WorkloadError: weights that are not finite.
+        WorkloadError: weights that are not finite, or that cannot be drawn anew.
     """
     if job.budget == Budget() and job.structure == "solver":
         message = (
@@ -146,4 +147,6 @@ def check_job(job: Job) -> None:
         )
         raise ConfigError(message)
     parse_criteria(job.criterion)
+    if job.from_scratch:
+        fresh(job.workload.model, job.seed)
     check_weights(job.workload.model)

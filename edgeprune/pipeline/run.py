@@ -178,13 +178,18 @@ class Run:
         if not found.fits:
             reason = (
                 "the budget is out of reach of widths by variance: with "
-                f"{found.attempt.variance:.0%} of it they still take "
-                f"{found.attempt.latency_ms:.2f} ms; --structure solver goes further"
+                f"{found.attempt.variance:.4g} of it there are still "
+                f"{found.attempt.latency_ms:.2f} ms, {found.attempt.macs / 1e6:.2f} M "
+                f"MACs, {found.attempt.params / 1e6:.3f} M parameters; --structure "
+                "solver goes further"
             )
             return stop.Decision("exhausted", reason), self.baseline
         state, standing = self._shrunk(self.baseline, graph, found, 1.0)
-        if standing.step.valid:
+        if standing.step.valid and standing.pressure <= 1:
             return stop.Decision("met", "the network fits", resume=0), state
+        if standing.step.valid:
+            reason = "after training it takes a little more than before"
+            return stop.Decision("exhausted", reason, resume=0), state
         if standing.step.validation_accuracy >= self.floor:
             return stop.Decision("exhausted", "it became no faster"), self.baseline
         reason = (

@@ -24,7 +24,6 @@ from edgeprune.prune.by_variance import (
     VARIANCES,
     depth_by_growth,
     plan_by_variance,
-    widths_by_variance,
 )
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import JUDGED
@@ -208,7 +207,8 @@ class ByVariance:
         with journal.stage("score"):
             found = self._spectra or spectra(context)
             depth = depth_by_growth(graph, found, job.variance or VARIANCE)
-            scores = self._judged(context, found, job.variance or VARIANCE)
+            first, second = parse_criteria(job.criterion)
+            scores = score_channels(first, context)
         journal.spectra, journal.scores = found, scores
         journal.note(*found.notes, *depth.notes)
         ranked = {item.name: torch.tensor(item.scores) for item in scores.groups}
@@ -219,17 +219,19 @@ class ByVariance:
         with journal.stage("prune"):
             variances = _variances(job)
             job.progress.start("prune", len(variances).bit_length())
-            search = self._search(start, graph, limits, plan, variances)
+            search = self._search(start, graph, aimed(limits), plan, variances)
             job.progress.finish(_outcome(search.attempt))
-        return search
-
-    def _judged(self, context: Context, found: Spectra, variance: float) -> Scores:
-        first, second = parse_criteria(self._ground.job.criterion)
-        scores = score_channels(first, context)
         if second is None:
-            return scores
-        cuts = widths_by_variance(context.graph, found, variance)
-        return rescore(second, context, scores, cuts)
+            return search
+        with journal.stage("score"):
+            cuts = {name: len(kept) for name, kept in search.plan.kept.items()}
+            journal.scores = rescore(second, context, scores, cuts)
+        held = {item.name: item.scores for item in journal.scores.groups}
+        kept = {
+            name: graph.group(name).best(held[name], width)
+            for name, width in cuts.items()
+        }
+        return replace(search, plan=replace(search.plan, kept=kept))
 
     def _search(
         self,
@@ -267,6 +269,13 @@ def _variances(job: Job) -> list[float]:
         return [job.variance or VARIANCE]
     most = job.variance or max(VARIANCES)
     return [*(share for share in VARIANCES if share < most), most]
+
+
+def aimed(limits: Budget) -> Budget:
+    """With room for the noise of a measurement, as the solver leaves."""
+    if limits.latency_ms is None:
+        return limits
+    return replace(limits, latency_ms=limits.latency_ms * planner.AIM[0])
 
 
 def _outcome(attempt: Attempt) -> str:

@@ -6,7 +6,7 @@ section III. No search and no retraining: one pass over the data decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -38,28 +38,31 @@ def depth_by_growth(graph: ChannelGraph, spectra: Spectra, variance: float) -> D
     """What goes because its significant dimensions do not exceed those before it.
 
     In a network with residual blocks these are judged, each by the sum behind it
-    against the one before it; in any other each convolution against the last one that
-    stays.
+    against those before it on its stage; in any other each convolution against the
+    layers before it on its branch.
     """
     significant = {item.name: item.significant(variance) for item in spectra.layers}
+    order = {item.name: index for index, item in enumerate(spectra.layers)}
     blocks = [block.name for block in removable_blocks(graph) if block.groups]
     judged = _residual(graph, blocks) if blocks else _chain(graph)
-    order = {item.name: index for index, item in enumerate(spectra.layers)}
+    judged.sort(key=lambda item: max(order[layer] for layer in item.layers))
     removed: list[str] = []
     notes: list[str] = []
-    largest: dict[str, int] = {}
-    for chain, layer, module in sorted(judged, key=lambda item: order[item[1]]):
-        before, dimensions = largest.get(chain, 0), significant[layer]
-        if dimensions > before:
-            largest[chain] = dimensions
-        elif module in graph.identities:
-            removed += [module, *graph.norms_behind(module)]
-        elif module:
+    most: dict[str, int] = {}  # dimensions so far, where a branch has come to
+    for item in judged:
+        before = most.get(item.after, 0)
+        dimensions = max(significant[layer] for layer in item.layers)
+        most[item.name] = max(before, dimensions)
+        if dimensions > before or not item.module:
+            continue
+        if item.module in graph.identities:
+            removed += [item.module, *graph.norms_behind(item.module)]
+        else:
             notes.append(
-                f"{module} adds no dimensions ({dimensions} after {before}) but stays: "
-                "what it is given and what it returns have different shapes"
+                f"{item.module} adds no dimensions ({dimensions} after {before}) but "
+                "stays: what it is given and what it returns have different shapes"
             )
-    return Depth(tuple(removed), tuple(notes))
+    return Depth(tuple(dict.fromkeys(removed)), tuple(notes))
 
 
 def widths_by_variance(
@@ -106,21 +109,50 @@ def _rounded(group: Group, dimensions: int) -> int:
     return min(group.size, -(-dimensions // step) * step)
 
 
-Judged = Iterator[tuple[str, str, str]]  # chain, layer, module that could go
+@dataclass(frozen=True)
+class _Judged:
+    """What may add dimensions.
+
+    Attributes:
+        layers: whose activations tell; seen at the same place, or in the same block.
+        module: what would go; empty where nothing can.
+        after: the name of what comes before it on its branch.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    module: str
+    after: str
 
 
-def _chain(graph: ChannelGraph) -> Judged:
-    """Convolutions one behind the other, where no sum joins them."""
+def _chain(graph: ChannelGraph) -> list[_Judged]:
+    """Convolutions, each behind the one layer whose channels it reads, if it is one."""
+    made = {group.name: list(graph.points(group).layers()) for group in graph.groups}
+    makers = [group for group in graph.groups if len(made[group.name]) == 1]
+    found: list[_Judged] = []
+    for group in makers:
+        (layer,) = made[group.name]
+        weight = f"{layer}.weight"
+        if (weight, 2) not in graph.axes:
+            continue
+        read = [item for item in graph.groups if weight in item.layers("input")]
+        alone = len(read) == 1 and read[0] in makers
+        after = made[read[0].name][0] if alone else ""
+        found.append(_Judged(layer, (layer,), layer if after else "", after))
+    return found
+
+
+def _residual(graph: ChannelGraph, blocks: Sequence[str]) -> list[_Judged]:
+    """The sums of residual stages, with the innermost block that each is in."""
+    found: list[_Judged] = []
     for group in graph.groups:
-        layers = list(graph.points(group).layers())
-        if len(layers) == 1 and (f"{layers[0]}.weight", 2) in graph.axes:
-            yield "", layers[0], layers[0]
-
-
-def _residual(graph: ChannelGraph, blocks: Sequence[str]) -> Judged:
-    """The layers that add to a residual stage, with the block that each is in."""
-    for group in graph.groups:
-        layers = list(graph.points(group).layers())
-        for layer in layers if len(layers) > 1 else ():
-            around = (block for block in blocks if inside(layer, (block,)))
-            yield group.name, layer, next(around, "")
+        points = graph.points(group).layers()
+        summed: dict[object, list[str]] = {}
+        for layer, point in points.items() if len(points) > 1 else ():
+            around = [block for block in blocks if inside(layer, (block,))]
+            block = max(around, key=len, default="")
+            summed.setdefault(block or point.place, []).append(layer)
+        for place, layers in summed.items():
+            block = place if isinstance(place, str) else ""
+            found.append(_Judged(group.name, tuple(layers), block, group.name))
+    return found

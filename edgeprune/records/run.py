@@ -42,14 +42,14 @@ class Rescored:
     Attributes:
         channels: those that it saw, of all that there are.
         estimated_seconds_of_all: what it would have taken for all of them; an
-            estimate.
+            estimate, None where there is none.
     """
 
     criterion: str
     channels: int
     of: int
     seconds: float
-    estimated_seconds_of_all: float
+    estimated_seconds_of_all: float | None
 
 
 @dataclass(frozen=True, slots=True)

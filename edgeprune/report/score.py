@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeprune.files import write_whole
-from edgeprune.records import GroupLoss, ScoreReport, to_json
+from edgeprune.records import GroupLoss, Rescored, ScoreReport, to_json
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
 
 PAGE, DATA = "score.html", "score.json"
@@ -94,12 +94,7 @@ def notes_of(report: ScoreReport) -> list[str]:
     data = f" on {scores.samples} samples" if scores.samples else ", no data needed"
     notes = [f"{scores.criterion}: {scores.seconds:.1f} s{data}"]
     if (second := scores.rescored) is not None:
-        saved = second.estimated_seconds_of_all - second.seconds
-        notes.append(
-            f"{second.criterion}: {second.seconds:.1f} s for the {second.channels} of "
-            f"{second.of} channels near the cut; an estimated {saved:.1f} s less than "
-            "for all"
-        )
+        notes.append(rescored_note(second))
     if report.sensitivity is not None and report.sensitivity.accuracy is not None:
         accuracy = report.sensitivity.accuracy
         notes.append(
@@ -107,6 +102,17 @@ def notes_of(report: ScoreReport) -> list[str]:
             f"samples of the curves: {accuracy:.1%}"
         )
     return [*notes, *report.notes]
+
+
+def rescored_note(second: Rescored) -> str:
+    """What a second criterion looked at, and the time that saved."""
+    seen = (
+        f"{second.criterion}: {second.seconds:.1f} s for the {second.channels} of "
+        f"{second.of} channels near the cut"
+    )
+    if second.estimated_seconds_of_all is None:
+        return seen
+    return f"{seen}; an estimated {second.estimated_seconds_of_all:.1f} s for all"
 
 
 def scores_figure(report: ScoreReport) -> go.Figure:

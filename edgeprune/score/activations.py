@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from edgeprune.errors import ScoreError
 from edgeprune.graph.points import Point
 from edgeprune.graph.replay import Place, replay
 from edgeprune.score.context import Context, sum_by_channel
@@ -76,6 +77,7 @@ def observe(context: Context, points: Points, take: Take) -> Tensor:
             batch; what it is given may change afterwards.
     """
     homes = _homes(points)
+    foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     labels: list[Tensor] = []
     for x, y in context.labelled():
@@ -83,7 +85,11 @@ def observe(context: Context, points: Points, take: Take) -> Tensor:
 
         def see(place: Place, value: Tensor, samples: int = len(x)) -> None:
             for name, point in homes[place]:
-                take(name, Seen(point, _laid(value, point, samples), sizes[name]))
+                laid = _laid(value, point, samples, foldings[place])
+                if not torch.isfinite(laid).all():
+                    message = f"What {name!r} makes of the data is NaN or infinite."
+                    raise ScoreError(message)
+                take(name, Seen(point, laid, sizes[name]))
 
         with torch.no_grad():
             replay(context.model, context.graph.traced, x, homes, see)
@@ -103,6 +109,7 @@ class Gated:
     labels: Tensor
     _values: Mapping[Place, Tensor]
     _homes: Mapping[Place, list[tuple[str, Point]]]
+    _foldings: Mapping[Place, _Folding]
     _sizes: Mapping[str, int]
 
     def flows(
@@ -125,7 +132,7 @@ class Gated:
         for (place, value), grad in zip(self._values.items(), grads, strict=True):
             found = of(value.detach(), grad).double()
             for name, point in self._homes[place]:
-                laid = _laid(found, point, len(self.labels))
+                laid = _laid(found, point, len(self.labels), self._foldings[place])
                 yield name, Seen(point, laid, self._sizes[name])
 
 
@@ -136,6 +143,7 @@ def gated(context: Context, points: Points) -> Iterator[Gated]:
     passes by on another way, as on a residual one, does not count.
     """
     homes = _homes(points)
+    foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     model = copy.deepcopy(context.model).requires_grad_(True)
     for x, y in context.labelled():
@@ -143,7 +151,7 @@ def gated(context: Context, points: Points) -> Iterator[Gated]:
         with torch.enable_grad():
             see = partial(_gate, values)
             outputs = replay(model, context.graph.traced, x, homes, see)
-        yield Gated(outputs, y, values, homes, sizes)
+        yield Gated(outputs, y, values, homes, foldings, sizes)
 
 
 def _gate(values: dict[Place, Tensor], place: Place, value: Tensor) -> Tensor:
@@ -174,13 +182,62 @@ def _homes(points: Points) -> dict[Place, list[tuple[str, Point]]]:
     return homes
 
 
-def _laid(value: Tensor, point: Point, samples: int) -> Tensor:
+@dataclass(frozen=True)
+class _Folding:
+    """Where the samples of a value are.
+
+    Attributes:
+        axis: along which; None where the value is the same for all samples.
+        first: they come before what is folded into the same axis with them, as for
+            windows of images; else behind it, as for steps of sequences.
+    """
+
+    axis: int | None
+    first: bool = True
+
+
+def _foldings(context: Context, places: Iterable[Place]) -> dict[Place, _Folding]:
+    """Found by running two samples, and the same two twice."""
+    assert context.batches is not None  # checked by the caller
+    x = next(iter(context.batches))[0]
+    two = torch.cat([x, x])[:2]
+    seen: list[dict[Place, Tensor]] = [{}, {}]
+    for held, samples in zip(seen, (two, torch.cat([two, two])), strict=True):
+
+        def keep(place: Place, value: Tensor, held: dict[Place, Tensor] = held) -> None:
+            held[place] = value.clone()
+
+        with torch.no_grad():
+            replay(context.model, context.graph.traced, samples, places, keep)
+    return {place: _folding(seen[0][place], seen[1][place]) for place in seen[0]}
+
+
+def _folding(two: Tensor, four: Tensor) -> _Folding:
+    grown = [
+        axis
+        for axis, (small, large) in enumerate(zip(two.shape, four.shape, strict=True))
+        if large == 2 * small
+    ]
+    if not grown:
+        return _Folding(None)
+    axis = grown[0]
+    both = [value.movedim(axis, 0) for value in (two, four)]
+    others = len(both[0]) // 2
+    if others == 1:
+        return _Folding(axis)
+    before = (both[1][: 2 * others] - both[0]).abs().sum()
+    behind = both[1].unflatten(0, (others, 4))[:, :2].flatten(0, 1) - both[0]
+    return _Folding(axis, first=bool(before <= behind.abs().sum()))
+
+
+def _laid(value: Tensor, point: Point, samples: int, folding: _Folding) -> Tensor:
     """Samples first, the positions along the point's axes last."""
     others = [axis for axis in range(value.ndim) if axis not in point.axes]
-    whole = [axis for axis in others if value.shape[axis] % samples == 0]
-    if not whole:  # the same for all samples
+    if folding.axis is None or folding.axis not in others:
         laid = value.permute(*others, *point.axes).flatten(len(others))
         return laid.expand(samples, *laid.shape)
-    rest = [axis for axis in others if axis != whole[0]]
-    laid = value.permute(whole[0], *rest, *point.axes).flatten(len(others))
-    return laid.reshape(samples, -1, *laid.shape[1:])
+    rest = [axis for axis in others if axis != folding.axis]
+    laid = value.permute(folding.axis, *rest, *point.axes).flatten(len(others))
+    if folding.first:
+        return laid.unflatten(0, (samples, -1))
+    return laid.unflatten(0, (-1, samples)).movedim(1, 0)

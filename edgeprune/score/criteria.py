@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from edgeprune.data import Batches
 from edgeprune.errors import ScoreError, TraceError
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.records import GroupScores, Scores
@@ -74,10 +75,13 @@ def score_channels(name: str, context: Context) -> Scores:
     if criterion.needs != "nothing" and context.batches is None:
         raise ScoreError(f"Criterion {name!r} needs {criterion.needs}: give --data.")
     start = time.perf_counter()
-    try:
-        found = criterion.score(context)
-    except TraceError as error:
-        raise ScoreError(str(error)) from error
+    counted = _Counted(context.batches or ())
+    found: dict[str, Tensor] = {}
+    if context.graph.groups:
+        try:
+            found = criterion.score(replace(context, batches=counted))
+        except TraceError as error:
+            raise ScoreError(str(error)) from error
     for group, scores in found.items():
         if not torch.isfinite(scores).all():
             message = f"Criterion {name!r} gives NaN or infinity for {group!r}."
@@ -88,10 +92,24 @@ def score_channels(name: str, context: Context) -> Scores:
             GroupScores(group.name, tuple(found[group.name].double().tolist()))
             for group in context.graph.groups
         ),
-        samples=context.samples if criterion.needs != "nothing" else 0,
+        samples=min(context.samples, counted.samples),
         seconds=time.perf_counter() - start,
         seed=context.seed,
     )
+
+
+class _Counted:
+    """Batches that remember how many samples they gave in the last pass."""
+
+    def __init__(self, batches: Batches | tuple[()]) -> None:
+        self._batches = batches
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.samples = 0
+        for x, y in self._batches:
+            self.samples += len(y)
+            yield x, y
 
 
 def criterion_of(name: str) -> Criterion:

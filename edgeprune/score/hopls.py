@@ -86,7 +86,10 @@ def hopls_importance(x: Array, y: Array) -> Array:
     shares: list[Array] = []
     explained: list[float] = []
     for _ in range(min(COMPONENTS, len(x) - 1, math.prod(x.shape[1:]))):
-        weight = _pattern(np.tensordot(y, x, axes=(0, 0)))
+        covariance = np.tensordot(y, x, axes=(0, 0))
+        if not covariance.any():
+            break
+        weight = _pattern(covariance)
         latent = np.tensordot(x, weight, axes=weight.ndim)
         power = float(latent @ latent)
         if power < np.finfo(x.dtype).eps * len(x):
@@ -180,4 +183,4 @@ def _bytes(point: Point, samples: int) -> int:
     shape: Sequence[int] = result_shape(point.value)
     others = [size for axis, size in enumerate(shape) if axis not in point.axes][1:]
     positions = math.prod(min(size, SIDE) for size in others)
-    return 4 * samples * positions * len(point.channel_of)
+    return 4 * samples * positions * int((point.channel_of >= 0).sum())

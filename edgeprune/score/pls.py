@@ -65,6 +65,8 @@ def pls_importance(x: Array, y: Array) -> Array:
     """
     x = x - x.mean(0)
     x[:, _constant(x)] = 0
+    if not x.any():
+        return np.zeros(x.shape[1])
     components = max(1, min(COMPONENTS, _rank(x)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nothing is left to explain: fewer components

@@ -110,10 +110,16 @@ def _reordered(
     return tuple(found.tolist())
 
 
-def _estimated(name: str, context: Context) -> float:
-    """Seconds that all channels would take, from a part of the samples."""
+def _estimated(name: str, context: Context) -> float | None:
+    """Seconds that all channels would take, from a part of the samples.
+
+    None where the part says nothing, as labels that are all the same.
+    """
     samples = min(context.samples, max(FEWEST, context.samples // PART))
     times = 1.0 if criterion_of(name).needs == "nothing" else context.samples / samples
     start = time.perf_counter()
-    score_channels(name, replace(context, samples=samples, progress=SILENT))
+    try:
+        score_channels(name, replace(context, samples=samples, progress=SILENT))
+    except ScoreError:
+        return None
     return (time.perf_counter() - start) * times

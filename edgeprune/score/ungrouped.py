@@ -49,12 +49,18 @@ def united(spectra: Spectra, proxy: ChannelGraph, graph: ChannelGraph) -> Spectr
     for group in graph.groups:
         layers = set(group.layers("output"))
         parts = [found[name] for name in makers if makers[name] & layers]
-        parts = [part for part in parts if part.channels == group.size]
+        parts = [part for part in parts if part.channels % group.size == 0]
         if parts:
-            curves = zip(*(part.explained for part in parts), strict=True)
+            curves = zip(*(_thinned(part, group.size) for part in parts), strict=True)
             rows = min(part.rows for part in parts)
             groups.append(Spectrum(group.name, rows, tuple(map(min, curves))))
     return Spectra(tuple(groups), spectra.layers, spectra.samples, spectra.seconds)
+
+
+def _thinned(spectrum: Spectrum, size: int) -> tuple[float, ...]:
+    """The curve for channels that span several of the proxy's, one in each group."""
+    span = spectrum.channels // size
+    return spectrum.explained[span - 1 :: span]
 
 
 def _dense(weight: torch.Tensor, groups: int) -> torch.Tensor:

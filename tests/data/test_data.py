@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from edgeprune.data import Reading, Scale, load_data
 from edgeprune.data.factory import splits_of
+from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.errors import DataError
 
 READ = Reading(16, seed=0)
@@ -258,3 +259,17 @@ def test_real_data_sets_are_read(real_data, tmp_path):
     splits = load_data(f"torchvision:MNIST@{tmp_path}", READ)
     assert splits.sample_shape == (1, 28, 28)
     assert splits.sizes == (51000, 9000, 10000)
+
+
+def test_calibration_mixes_classes_that_lie_one_behind_the_other():
+    x, y = np.ones((400, 3), np.float32), np.repeat(np.arange(4), 100)
+    arrays = Arrays("sorted", x, y, x, y, x, y)
+    splits = [
+        array_splits(arrays, Reading(64)),
+        splits_of("sorted", [list(zip(x, y.tolist(), strict=True))] * 3, Reading(64)),
+    ]
+    for split in splits:
+        first = next(iter(split.calibration))[1]
+        assert len(first.unique()) == 4
+        again = next(iter(split.calibration))[1]
+        assert torch.equal(first, again)

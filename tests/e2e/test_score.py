@@ -10,6 +10,7 @@ from torch import nn
 
 import edgeprune
 from edgeprune import cli
+from edgeprune.errors import EdgepruneError
 from tests.e2e.test_compress import QUICK, colours
 from tests.nets import Bottom, Signal
 
@@ -230,3 +231,41 @@ def test_a_budget_below_all_variances_is_said_before_training(tmp_path):
     assert report.status == "unmet"
     assert "out of reach of widths by variance" in report.sentence
     assert report.training == ()
+
+
+def test_python_callers_are_refused_the_same_settings(tmp_path):
+    x, y = colours(160, 8)
+    for settings, complaint in (
+        ({"from_scratch": True}, "goes with --structure pca"),
+        ({"accuracy_floor": 0.5, "max_drop": 1}, "not both"),
+    ):
+        with pytest.raises(EdgepruneError, match=complaint):
+            edgeprune.compress(
+                Bottom(8),
+                loaders(x, y),
+                budget=1,
+                target=QUICK,
+                out=tmp_path,
+                **settings,
+            )
+
+
+def test_the_variance_of_a_page_of_scores_changes_no_criterion(
+    here, monkeypatch, capsys
+):
+    assert run(monkeypatch, "score", *DATA, "--variance", "0.5", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["variance"] == 0.5
+    assert report["criterion"] == "l1"
+
+
+def test_a_second_criterion_sees_the_cut_of_the_variance_that_fits(tmp_path):
+    x, y = colours(160, 8)
+    model = Bottom(64)
+    limit = round(0.3 * sum(p.numel() for p in model.parameters()))
+    report = compressed(
+        tmp_path, model, x, y, budget={"max_params": limit}, criterion="l1,taylor"
+    )
+    rescored = report.scores.rescored
+    assert 0 < rescored.channels < rescored.of
+    assert report.result.params <= limit

@@ -141,3 +141,40 @@ def test_norms_behind_a_layer_are_those_that_alone_read_it():
     graph = analyse(model, (torch.randn(1, 3, 32, 32),))
     assert graph.norms_behind("features.0") == ("features.1",)
     assert graph.norms_behind("classifier.0") == ()
+
+
+class Gate(nn.Module):
+    """Squeeze-and-excite behind a residual layer, expanded by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.layer = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, padding=1)
+        self.down, self.up = nn.Linear(16, 4), nn.Linear(4, 16)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        y = self.layer(x)
+        scale = torch.sigmoid(self.up(self.down(y.mean((2, 3))).relu()))
+        x = (x + y * scale[:, :, None, None].expand_as(y)).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_gate_makes_no_channels_and_a_gated_layer_is_seen_behind_the_sum():
+    model, x = Gate(), torch.randn(2, 3, 8, 8)
+    graph = analyse(model, (x[:1],))
+    layers = graph.points(graph.group("stem")).layers()
+    assert list(layers) == ["stem", "layer"]
+    _, (value,) = seen_at(model, graph, x, [layers["layer"]])
+    with torch.no_grad():
+        expected = model.head(value.relu().mean((2, 3)))
+        torch.testing.assert_close(expected, model(x))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0"])
+def test_squeeze_and_excite_adds_no_layers_to_a_group(name):
+    model = models.get_model(name, weights=None)
+    graph = analyse(model, (torch.randn(1, 3, 64, 64),))
+    layers = [name for group in graph.groups for name in graph.points(group).layers()]
+    assert not [name for name in layers if name.endswith("fc2")]
+    assert [name for name in layers if name.endswith("fc1")]

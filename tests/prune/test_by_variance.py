@@ -135,3 +135,52 @@ def test_widths_are_those_that_runtimes_compute_anyway(dimensions, width):
     assert widths_by_variance(graph, found, 0.999) == {"0": width}
     plan = plan_by_variance(graph, found, {"0": torch.arange(64.0)}, 0.999, Depth())
     assert plan.kept.get("0", tuple(range(64))) == tuple(range(64 - width, 64))
+
+
+class Branches(nn.Module):
+    """A residual block whose sum has two branches of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = nn.Conv2d(16, 16, 3, padding=1)
+        self.a, self.m = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
+
+    def forward(self, x):
+        return (x + self.b(x) + self.m(self.a(x).relu())).relu()
+
+
+def residual_spectra(graph, dimensions):
+    layers = [
+        spectrum(name, group.size, dimensions.get(name.partition(".")[0], 1))
+        for group in graph.groups
+        for name in graph.points(group).layers()
+    ]
+    return Spectra((), tuple(layers), 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "gone"),
+    [((4, 8, 12), ()), ((4, 8, 8), ("2",)), ((4, 4, 4), ("1", "2"))],
+)
+def test_a_block_with_several_branches_is_judged_once(dimensions, gone):
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())
+    model = nn.Sequential(stem, Branches(), Branches(), nn.Conv2d(16, 2, 1))
+    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    found = residual_spectra(graph, dict(zip("012", dimensions, strict=True)))
+    assert depth_by_growth(graph, found, 0.999).removed == gone
+
+
+def test_parallel_branches_are_not_held_against_each_other():
+    model = models.inception_v3(weights=None, init_weights=False, aux_logits=False)
+    graph = analyse(model, (torch.randn(1, 3, 96, 96),))
+    layers = [
+        spectrum(name, group.size, group.size)
+        for group in graph.groups
+        for name in graph.points(group).layers()
+    ]
+    depth = depth_by_growth(graph, Spectra((), tuple(layers), 1, 0.0), 0.999)
+    reduced = [name for name in depth.removed if name.endswith("conv")]
+    # Only what a layer of as many channels on the same branch comes before.
+    for name in reduced:
+        conv = model.get_submodule(name)
+        assert conv.in_channels == conv.out_channels

@@ -198,3 +198,61 @@ def test_norms_are_made_comparable_by_their_groups_mean():
     scores = comparable_scores(score_channels("l1", context), context.graph)
     for values in scores.values():
         assert float(values.mean()) == pytest.approx(1)
+
+
+class Sequence(nn.Module):
+    """Steps first, samples second, and both folded into one axis at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 10), nn.Linear(10, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.second(self.first(x.transpose(0, 1)).relu()).relu()
+        steps, samples, _ = x.shape
+        x = self.head(x.reshape(steps * samples, -1))
+        return x.reshape(steps, samples, -1).mean(0)
+
+
+@pytest.mark.parametrize("name", ["taylor", "output_gradient", "pls_vip", "hopls_vip"])
+def test_samples_are_found_on_any_axis(name):
+    model, x = Sequence().eval(), torch.randn(24, 16, 6)
+    graph = analyse(model, (x[:1],))
+    found = [
+        scores_of(name, Context(model, graph, [(x, torch.arange(24) % 3)], 24, step=n))
+        for n in (16, 5)
+    ]
+    for group in found[0]:
+        torch.testing.assert_close(found[0][group], found[1][group], rtol=1e-3, atol=0)
+
+
+def test_the_samples_that_were_read_are_counted():
+    scores = score_channels("apoz", context_of(Bottom()))
+    assert scores.samples == 12
+    assert score_channels("l1", context_of(Bottom())).samples == 0
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_network_without_groups_has_no_scores(name):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    assert score_channels(name, context_of(model)).groups == ()
+
+
+@pytest.mark.parametrize("name", ["apoz", "pls_vip", "hopls_vip", "pca", "obd"])
+def test_dead_networks_have_finite_scores(name):
+    model = Bottom()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.isfinite(scores_of(name, context_of(model))["first"]).all()
+
+
+@pytest.mark.parametrize("name", ["apoz", "pls_vip", "hopls_vip", "pca"])
+def test_activations_that_are_no_numbers_are_refused(name):
+    model = Bottom()
+    with torch.no_grad():
+        model.first.bias[0] = torch.inf
+        model.norm.running_mean[0] = torch.inf
+    with pytest.raises(ScoreError, match="NaN or inf"):
+        score_channels(name, context_of(model))

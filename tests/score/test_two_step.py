@@ -142,3 +142,35 @@ def test_a_transposed_grouped_convolution_is_made_dense_too():
     model = nn.ConvTranspose2d(6, 4, 3, groups=2)
     x = torch.randn(2, 6, 5, 5)
     torch.testing.assert_close(ungrouped(nn.Sequential(model))(x), model(x))
+
+
+def test_labels_that_lie_in_a_row_only_cost_the_estimate():
+    model = Bottom(32)
+    x, y = torch.randn(200, 3, 8, 8), (torch.arange(200) >= 100).long()
+    context = Context(model, analyse(model, (x[:1],)), [(x, y)], samples=512)
+    found = rescore("pls_vip", context, score_channels("l1", context), {"first": 16})
+    assert found.rescored.estimated_seconds_of_all is None
+
+
+def test_channels_that_span_several_of_the_proxys_take_one_in_so_many():
+    model = models.resnext50_32x4d(weights=None)
+    x = torch.randn(1, 3, 64, 64)
+    graph, proxy = analyse(model, (x,)), analyse(ungrouped(model), (x,))
+    found = Spectra(
+        tuple(
+            Spectrum(
+                group.name,
+                1,
+                tuple((n + 1) / group.size for n in range(group.size)),
+            )
+            for group in proxy.groups
+        ),
+        (),
+        1,
+        0.0,
+    )
+    mapped = {item.name: item for item in united(found, proxy, graph).groups}
+    assert set(mapped) == {group.name for group in graph.groups}
+    spans = graph.group("layer1.0.conv1")
+    assert spans.granularity == 4
+    assert mapped[spans.name].significant(0.5) == 16
