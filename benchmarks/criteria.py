@@ -158,6 +158,7 @@ def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
                 }
                 print(key, rows["rank"][key], flush=True)
                 _write(rows)
+    _write(rows)
 
 
 def _drawn(splits: Splits, seed: int) -> TensorBatches:
@@ -243,6 +244,7 @@ def cost() -> None:
             rows["cost"][key] = json.loads(done.stdout.splitlines()[-1])
             print(key, rows["cost"][key], flush=True)
             _write(rows)
+    _write(rows)
 
 
 @app.command(hidden=True)
@@ -291,6 +293,7 @@ def _rank_lines(rows: Row) -> list[str]:
     lines = [
         "Written by `python -m benchmarks.criteria`; what is done is said there.",
         "",
+        *_summary(rows),
     ]
     for name, network in rows["networks"].items():
         found = {
@@ -322,6 +325,29 @@ def _rank_lines(rows: Row) -> list[str]:
             )
         lines.append("")
     return lines
+
+
+def _summary(rows: Row) -> list[str]:
+    """How often each criterion is beyond the spread of random ranking."""
+    verdicts: dict[str, list[str]] = {}
+    for name in rows["networks"]:
+        chance = [row["after"] for row in _of(rows["rank"], f"{name} random ")]
+        for criterion in CRITERIA:
+            after = [row["after"] for row in _of(rows["rank"], f"{name} {criterion} ")]
+            if after and criterion != "random":
+                verdicts.setdefault(criterion, []).append(_verdict(after, chance))
+    kinds = ("better", "within the spread", "worse")
+    lines = [
+        "Networks on which a criterion is better than random ranking in all seeds, in "
+        "some, or worse in all, after equal fine-tuning at equal time:",
+        "",
+        f"| criterion | {' | '.join(kinds)} |",
+        "|---|---|---|---|",
+    ]
+    for criterion, found in verdicts.items():
+        counts = " | ".join(str(found.count(kind)) for kind in kinds)
+        lines.append(f"| {criterion} | {counts} |")
+    return [*lines, ""]
 
 
 def _verdict(found: list[float], chance: list[float]) -> str:

@@ -107,7 +107,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
         budget=settings.budget,
         floor=settings.floor,
-        criterion=settings.ranking,
+        criterion=settings.criterion,
         structure=settings.structure,
         variance=settings.variance,
         from_scratch=settings.from_scratch,
@@ -144,7 +144,6 @@ def _report(
         settings={
             **json.loads(settings.model_dump_json()),
             "model": job.workload.name,
-            "criterion": settings.ranking,
             "data": splits.name,
         },
         target=settings.target,

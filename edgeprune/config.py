@@ -96,7 +96,7 @@ class Settings(BaseModel):
     max_memory_mb: Positive | None = None
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
-    criterion: str | None = None
+    criterion: str = "l1"
     structure: Literal["solver", "pca"] = "solver"
     variance: Annotated[float, Field(gt=0, le=1)] | None = None
     from_scratch: bool = False
@@ -107,11 +107,6 @@ class Settings(BaseModel):
     pt2: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: Path | None = None
-
-    @property
-    def ranking(self) -> str:
-        """The criterion, or two; what goes with the structure if none is given."""
-        return self.criterion or ("pca" if self.structure == "pca" else "l1")
 
     @property
     def budget(self) -> Budget:

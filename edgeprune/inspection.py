@@ -111,8 +111,7 @@ def score_settings(settings: Settings, progress: Progress) -> tuple[ScoreReport,
     """
     folder = run_folder(settings.out, f"score {settings.model or EXAMPLE}")
     check_folder(folder)
-    criterion = settings.criterion or "l1"
-    first, second = parse_criteria(criterion)
+    first, second = parse_criteria(settings.criterion)
     context, name, data = _scored(settings, progress)
     scores = score_channels(first, context)
     names = [block.name for block in removable_blocks(context.graph)]
@@ -132,7 +131,7 @@ def score_settings(settings: Settings, progress: Progress) -> tuple[ScoreReport,
         data=data,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        criterion=criterion,
+        criterion=settings.criterion,
         sizes={group.name: group.size for group in context.graph.groups},
         scores=scores,
         blocks=tuple(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 from edgeprune.errors import ScoreError
 from edgeprune.graph.points import Point
 from edgeprune.graph.replay import Place, replay
+from edgeprune.graph.rules import result_shape
 from edgeprune.score.context import Context, sum_by_channel
 
+HELD_BYTES = 2**28  # values with gradients, in one step; all that belongs to it is more
 Points = Mapping[str, Sequence[Point]]  # by group
 Take = Callable[[str, "Seen"], None]
 
@@ -146,12 +149,20 @@ def gated(context: Context, points: Points) -> Iterator[Gated]:
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     model = copy.deepcopy(context.model).requires_grad_(True)
-    for x, y in context.labelled():
+    portions = replace(context, step=_affordable(context, homes))
+    for x, y in portions.labelled():
         values: dict[Place, Tensor] = {}
         with torch.enable_grad():
             see = partial(_gate, values)
             outputs = replay(model, context.graph.traced, x, homes, see)
         yield Gated(outputs, y, values, homes, foldings, sizes)
+
+
+def _affordable(context: Context, places: Iterable[Place]) -> int:
+    """Samples in one step whose values at the points stay within a bound."""
+    traced = len(context.graph.inputs[0])
+    each = sum(4 * math.prod(result_shape(value)) for _, value in places) / traced
+    return max(1, min(context.step, int(HELD_BYTES / max(each, 1))))
 
 
 def _gate(values: dict[Place, Tensor], place: Place, value: Tensor) -> Tensor:
