@@ -131,7 +131,7 @@ def table(rows: Row) -> str:
         "Written by `python -m benchmarks.structure`. "
         f"One pass over {held['samples']} training images, {held['seconds']:.0f} s. "
         f"Test accuracy: unpruned {held['baseline']:.2%}; at once; after "
-        f"{KEPT_EPOCHS} epoch(s) of distillation with the weights that were kept (those "
+        f"{KEPT_EPOCHS} epoch of distillation with the weights that were kept (those "
         "that pivoted QR of the covariance chooses first); and "
         f"after {FRESH_EPOCHS} epochs from fresh weights, without augmentation and "
         "without a teacher, as time allowed: far from the paper's full training. Its "
