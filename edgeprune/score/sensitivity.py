@@ -113,7 +113,7 @@ def measure_sensitivity(
         for width in measured_widths(group, shares)
     ]
     judge = Judge(context, len(trials) + len(blocks))
-    context.progress.start("sensitivity", len(trials) + len(blocks))
+    context.progress.start("score", len(trials) + len(blocks))
 
     def judged(plan: Plan) -> tuple[float, float | None]:
         context.progress.advance()
