@@ -124,9 +124,16 @@ def numbers_of(surgery: Surgery) -> dict[Path, int]:
 
 
 def bypass_(model: nn.Module, modules: Collection[str]) -> None:
-    """Put an identity in the place of modules, wherever they are used."""
+    """Put an identity in the place of modules, wherever they are used.
+
+    Activations no longer work in place then: behind an identity one may be given what
+    another one needs unchanged for its gradient.
+    """
     for holder, name in _places(model, modules):
         setattr(holder, name, nn.Identity())
+    for module in model.modules() if modules else ():
+        if getattr(module, "inplace", False) is True:
+            setattr(module, "inplace", False)  # noqa: B010  of no class that all share
 
 
 def _places(model: nn.Module, modules: Collection[str]) -> list[tuple[nn.Module, str]]:

@@ -66,7 +66,10 @@ def test_a_network_without_the_removed_layers_runs_and_is_as_wide_as_planned():
     convs = [layer for layer in pruned.modules() if isinstance(layer, nn.Conv2d)]
     # 11, 42, 103, ... up to the next multiple of 8.
     assert [conv.out_channels for conv in convs] == [16, 48, 104, 120, 240, 256, 424]
-    assert pruned(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    outputs = pruned(torch.randn(2, 3, 32, 32))
+    assert outputs.shape == (2, 10)
+    outputs.sum().backward()  # no ReLU works in place on what another has returned
+    assert model.features[2].inplace
 
 
 def test_a_layer_between_two_widths_stays_and_is_named():
