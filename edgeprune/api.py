@@ -77,6 +77,7 @@ def compress(
     shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(parsed, shown)
+    check_structure(parsed)
     workload = workload_of_objects(model, data, parsed)
     return _run(workload, parsed, shown)
 
@@ -97,7 +98,6 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
 
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
     """Run the pipeline in a folder aside and move the files where they belong."""
-    check_structure(settings)
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
     check_folder(folder)

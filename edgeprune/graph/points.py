@@ -163,9 +163,8 @@ class Finder:
 
     def _passed_on(self, node: fx.Node) -> bool:
         """Whether an operator only passes channels on, as a depthwise layer does."""
-        read = (item for axis in self._axes for item in self._read(axis))
         carried = any(self._carries(source) for source in node.all_input_nodes)
-        return carried and node not in read
+        return carried and node not in self._readers()
 
     def _ahead(self, maker: fx.Node, *, pooled: bool) -> Point | None:
         """Where the channels are first given to a non-linearity or read.

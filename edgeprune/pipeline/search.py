@@ -219,7 +219,8 @@ class ByVariance:
         with journal.stage("prune"):
             variances = _variances(job)
             job.progress.start("prune", len(variances).bit_length())
-            search = self._search(start, graph, aimed(limits), plan, variances)
+            aim = planner.aimed(limits, planner.AIM[0])  # room for noise
+            search = self._search(start, graph, aim, plan, variances)
             job.progress.finish(_outcome(search.attempt))
         if second is None:
             return search
@@ -269,13 +270,6 @@ def _variances(job: Job) -> list[float]:
         return [job.variance or VARIANCE]
     most = job.variance or max(VARIANCES)
     return [*(share for share in VARIANCES if share < most), most]
-
-
-def aimed(limits: Budget) -> Budget:
-    """With room for the noise of a measurement, as the solver leaves."""
-    if limits.latency_ms is None:
-        return limits
-    return replace(limits, latency_ms=limits.latency_ms * planner.AIM[0])
 
 
 def _outcome(attempt: Attempt) -> str:

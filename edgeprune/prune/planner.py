@@ -78,7 +78,7 @@ def search(problem: Problem, measure: Measure) -> Search:
     notes: list[str] = []
     correction, budget = 1.0, problem.budget
     while len(found) < ROUNDS:
-        limits = _aim(budget, AIM[len(found)] / correction)
+        limits = aimed(budget, AIM[len(found)] / correction)
         solution = settle(problem.model, problem.loss, limits)
         notes += [solution.note] if solution.note else []
         if solution.feasible:
@@ -160,7 +160,8 @@ def plan_of(
     return Plan(kept, solution.bypassed)
 
 
-def _aim(budget: Budget, times: float) -> Budget:
+def aimed(budget: Budget, times: float) -> Budget:
+    """A budget with its limit in ms changed, if it has one."""
     if budget.latency_ms is None:
         return budget
     return replace(budget, latency_ms=budget.latency_ms * times)

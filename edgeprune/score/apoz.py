@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from edgeprune.graph.points import RECTIFIERS
@@ -21,10 +20,7 @@ def apoz(context: Context) -> dict[str, Tensor]:
     too; a channel that no non-linearity follows counts where it is not zero. Mean over
     the layers that make a channel.
     """
-    totals = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    totals = context.zeros()
     seen = dict.fromkeys(totals, 0)
 
     def take(name: str, values: Seen) -> None:

@@ -37,6 +37,13 @@ class Context:
         owner, _, name = path.rpartition(".")
         return getattr(self.model.get_submodule(owner), name)
 
+    def zeros(self) -> dict[str, Tensor]:
+        """A sum to begin with for every channel, shape (channels,) for each group."""
+        return {
+            group.name: torch.zeros(group.size, dtype=torch.float64)
+            for group in self.graph.groups
+        }
+
     def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and labels, a step at a time, until there are enough samples."""
         assert self.batches is not None  # checked by the caller

@@ -39,10 +39,7 @@ def hopls_vip(context: Context) -> dict[str, Tensor]:
     held at once as a quarter of a GiB has room for; where that is not all of them, the
     network runs several times.
     """
-    squares = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    squares = context.zeros()
     everywhere = readings(context)
     for points in _portions(everywhere, context.samples):
         held: dict[tuple[str, int], list[Tensor]] = {}

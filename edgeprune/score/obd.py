@@ -35,10 +35,7 @@ def obd(context: Context) -> dict[str, Tensor]:
         roots = signs * p.sqrt()
         return (outputs * (roots - p * roots.sum(1, keepdim=True))).sum()
 
-    totals = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    totals = context.zeros()
     for found in weight_gradients(context, drawn, STEP):
         for group, member, weight, grad in found:
             change = by_channel((weight * grad).square() / 2, member, group.size)

@@ -20,10 +20,7 @@ def output_gradient(context: Context) -> dict[str, Tensor]:
     mean of abs(sum_c s_c dz_c / da) lies between 0.7 and 1 times the Euclidean norm
     over the outputs (Khintchine's inequality), which stands in for their sum.
     """
-    totals = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    totals = context.zeros()
     generator = torch.Generator().manual_seed(context.seed)
     seen = 0
     for batch in gated(context, readings(context)):

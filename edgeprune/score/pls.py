@@ -42,10 +42,7 @@ def pls_vip(context: Context) -> dict[str, Tensor]:
     widths = [item.shape[1] for item in features.values()]
     x = torch.cat(list(features.values()), 1).double().numpy()
     found = torch.from_numpy(pls_importance(x, one_hot(labels)))
-    squares = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    squares = context.zeros()
     for (name, _), part in zip(features, found.split(widths), strict=True):
         squares[name] += part.square() / len(points[name])
     return {name: total.sqrt() for name, total in squares.items()}

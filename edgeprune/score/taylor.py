@@ -19,10 +19,7 @@ def taylor(context: Context) -> dict[str, Tensor]:
     where it is read: the score is abs(sum a * dL/da) over all its consumers, which is
     what zeroing it changes to first order.
     """
-    totals = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    totals = context.zeros()
     seen = 0
     for batch in gated(context, readings(context)):
         loss = functional.cross_entropy(batch.outputs, batch.labels, reduction="sum")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,10 +16,7 @@ def taylor_weight(context: Context) -> dict[str, Tensor]:
     equation 8, L the mean loss of a batch. The sum runs over all filters that make a
     channel, so that scores of all groups are in units of the squared loss.
     """
-    totals = {
-        group.name: torch.zeros(group.size, dtype=torch.float64)
-        for group in context.graph.groups
-    }
+    totals = context.zeros()
     batches = 0
     for found in weight_gradients(context, functional.cross_entropy, context.step):
         changes: dict[str, Tensor] = {}
