@@ -15,12 +15,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anybody imports it
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edgeprune.api import Finished, compress
+    from edgeprune.api import Finished, Sparsified, compress, sparsify
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
     from edgeprune.graph.surgery import apply
     from edgeprune.graph.survey import survey
-    from edgeprune.records import Budget, Plan, RunReport
+    from edgeprune.records import Budget, Plan, RunReport, SparsityReport
     from edgeprune.report.files import read_report
     from edgeprune.score.context import Context
     from edgeprune.score.criteria import score_channels
@@ -33,10 +33,13 @@ _HOMES = {
     "Finished": "edgeprune.api",
     "Plan": "edgeprune.records",
     "RunReport": "edgeprune.records",
+    "Sparsified": "edgeprune.api",
+    "SparsityReport": "edgeprune.records",
     "apply": "edgeprune.graph.surgery",
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
+    "sparsify": "edgeprune.api",
     "score_channels": "edgeprune.score.criteria",
     "spectra": "edgeprune.score.pca",
     "survey": "edgeprune.graph.survey",
@@ -49,12 +52,15 @@ __all__ = [
     "Finished",
     "Plan",
     "RunReport",
+    "Sparsified",
+    "SparsityReport",
     "__version__",
     "apply",
     "compress",
     "load",
     "read_report",
     "score_channels",
+    "sparsify",
     "spectra",
     "survey",
 ]

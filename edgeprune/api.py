@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,14 +15,37 @@ from typing import Any
 from torch import nn
 
 from edgeprune import targets
-from edgeprune.config import Settings, check_structure, parse_settings
+from edgeprune.config import Settings, check_sparsity, check_structure, parse_settings
+from edgeprune.data import Splits
 from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
-from edgeprune.pipeline import Job, Outcome, Run, check_job
+from edgeprune.pipeline import (
+    Job,
+    Outcome,
+    Run,
+    SparseJob,
+    SparseOutcome,
+    Sparsification,
+    check_job,
+)
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import REPORT_SCHEMA, DataFacts, RunReport
-from edgeprune.run_files import INT8_FILE, MODEL_FILE, run_folder, versions, write_run
+from edgeprune.records import (
+    REPORT_SCHEMA,
+    SPARSITY_SCHEMA,
+    DataFacts,
+    RunReport,
+    SparsityReport,
+)
+from edgeprune.run_files import (
+    INT8_FILE,
+    MODEL_FILE,
+    run_folder,
+    unfinished,
+    versions,
+    write_run,
+    write_sparse_run,
+)
 from edgeprune.workload import Workload
 
 BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
@@ -37,6 +61,20 @@ class Finished:
     """
 
     report: RunReport
+    model: nn.Module
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """A finished run that made zeros.
+
+    Attributes:
+        model: the module with the zeros, or the smaller one, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: SparsityReport
     model: nn.Module
     folder: Path
 
@@ -68,12 +106,7 @@ def compress(
     timed = isinstance(budget, int | float)
     limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
-    if isinstance(model, str):
-        given["model"] = model
-    if isinstance(data, str):
-        given["data"] = data
-    given = {key: value for key, value in given.items() if value is not None}
-    parsed = parse_settings(given, set(given), Path("compress()"))
+    parsed = _parsed(model, data, given, "compress()")
     shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(parsed, shown)
@@ -94,6 +127,57 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     targets.load(settings.target)
     workload = load_workload(settings, progress)
     return _run(workload, settings, progress)
+
+
+def sparsify(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    method: str = "magnitude",
+    sparsity: float,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Sparsified:
+    """Train until a share of the weights or channels is zero.
+
+    Args:
+        model: as for `compress`.
+        data: as for `compress`.
+        method: magnitude, l1-mask, hybrid, slimming, prox-sg or bayesian.
+        sparsity: the share, 0..1.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    given = {**settings, "method": method, "sparsity": sparsity}
+    parsed = _parsed(model, data, given, "sparsify()")
+    shown = progress or SILENT
+    if isinstance(model, str) and isinstance(data, str):
+        return sparsify_settings(parsed, shown)
+    check_sparsity(parsed)
+    return _sparsify(workload_of_objects(model, data, parsed), parsed, shown)
+
+
+def sparsify_settings(settings: Settings, progress: Progress) -> Sparsified:
+    """The same as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    check_sparsity(settings)
+    if settings.out is not None:
+        check_folder(settings.out)
+    targets.load(settings.target)
+    return _sparsify(load_workload(settings, progress), settings, progress)
+
+
+def _parsed(model: Any, data: Any, given: dict[str, Any], origin: str) -> Settings:
+    """Settings of a Python caller."""
+    given = {key: value for key, value in given.items() if value is not None}
+    given |= {"model": model} if isinstance(model, str) else {}
+    given |= {"data": data} if isinstance(data, str) else {}
+    return parse_settings(given, set(given), Path(origin))
 
 
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
@@ -127,6 +211,104 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
     return Finished(report, outcome.result.exported.model.eval(), folder)
 
 
+def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Sparsified:
+    """The run, its files put aside first; trainings are kept until it is finished."""
+    began = time.perf_counter()
+    assert settings.sparsity is not None  # checked
+    folder = run_folder(settings.out, f"sparsify {workload.name}")
+    check_folder(folder)
+    target = targets.load(settings.target)
+    job = SparseJob(
+        workload=workload,
+        runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
+        method=settings.method,
+        sparsity=settings.sparsity,
+        floor=settings.floor,
+        rounds=settings.rounds,
+        gradual=settings.gradual,
+        penalty=settings.penalty,
+        regulariser=settings.regulariser,
+        optimizer=settings.optimizer,
+        average=settings.average,
+        materialise=settings.materialise,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        dynamic_batch=settings.dynamic_batch,
+        seed=settings.seed,
+        state=unfinished(workload, settings),
+        progress=progress,
+    )
+    with tempfile.TemporaryDirectory() as held:
+        outcome = Sparsification(job, Path(held)).go()
+        report = _sparsity_report(outcome, job, settings, time.perf_counter() - began)
+        write_sparse_run(outcome, workload, report, folder, asked=settings)
+    shutil.rmtree(job.state or held, ignore_errors=True)
+    return Sparsified(report, outcome.files[-1].model.eval(), folder)
+
+
+def _sparsity_report(
+    outcome: SparseOutcome, job: SparseJob, settings: Settings, seconds: float
+) -> SparsityReport:
+    splits = job.workload.data
+    return SparsityReport(
+        schema_version=SPARSITY_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sparsity_sentence(outcome, job),
+        **_origin(job.workload, settings, seconds),
+        machine=outcome.timings[0].machine,
+        model=job.workload.name,
+        method=job.method,
+        wanted=job.sparsity,
+        accuracy_floor=outcome.floor,
+        data=_facts(splits),
+        steps=outcome.steps,
+        training=outcome.training,
+        timings=outcome.timings,
+        penalty=outcome.penalty,
+        removed=outcome.removed,
+        difference=outcome.difference,
+        parity=outcome.parity,
+        notes=outcome.notes,
+    )
+
+
+def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
+    """What was reached, for a person."""
+    before, after = outcome.steps[0], outcome.steps[-1]
+    zeros = after.sparsity
+    reached = (
+        f"{zeros.overall:.1%} of the weights are zero; test accuracy "
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
+        f"validation {after.validation_accuracy:.2%} with the floor at "
+        f"{outcome.floor:.2%}; compressed {zeros.gzip_bytes / 1e6:.2f} MB (baseline "
+        f"{before.sparsity.gzip_bytes / 1e6:.2f} MB)"
+    )
+    asked = f"--method {job.method} --sparsity {job.sparsity:g}"
+    if outcome.met:
+        return f"Met: {asked}; {reached}."
+    return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
+
+
+def _origin(workload: Workload, settings: Settings, seconds: float) -> dict[str, Any]:
+    """How a run came about."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "versions": versions(),
+        "settings": {
+            **json.loads(settings.model_dump_json()),
+            "model": workload.name,
+            "data": workload.data.name,
+        },
+    }
+
+
+def _facts(splits: Splits) -> DataFacts:
+    return DataFacts(
+        splits.name, *splits.sizes, splits.classes, splits.sample_shape, splits.note
+    )
+
+
 def _report(
     outcome: Outcome, job: Job, settings: Settings, seconds: float
 ) -> RunReport:
@@ -137,25 +319,12 @@ def _report(
         schema_version=REPORT_SCHEMA,
         status="met" if outcome.met else "unmet",
         sentence=_sentence(outcome, settings),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=seconds,
-        versions=versions(),
+        **_origin(job.workload, settings, seconds),
         machine=result.timing.machine,
-        settings={
-            **json.loads(settings.model_dump_json()),
-            "model": job.workload.name,
-            "data": splits.name,
-        },
         target=settings.target,
         budget=settings.budget,
         accuracy_floor=outcome.floor,
-        data=DataFacts(
-            splits.name,
-            *splits.sizes,
-            splits.classes,
-            splits.sample_shape,
-            splits.note,
-        ),
+        data=_facts(splits),
         baseline=baseline,
         result=replace(result, file=MODEL_FILE),
         int8=None if int8 is None else replace(int8, file=INT8_FILE),

@@ -19,6 +19,7 @@ from edgeprune.options import (
     HOW,
     AccuracyFloor,
     AsJson,
+    Average,
     Batch,
     BatchSize,
     BudgetMs,
@@ -27,20 +28,28 @@ from edgeprune.options import (
     DynamicBatch,
     Epochs,
     FromScratch,
+    Gradual,
     Input,
     LearningRate,
+    Materialise,
     MaxDrop,
     MaxMacs,
     MaxMemoryMb,
     MaxParams,
     MaxSizeMb,
     Mean,
+    Method,
     Model,
     NumClasses,
+    Optimizer,
     Out,
+    Penalty,
     Pt2,
     Quiet,
+    Regulariser,
+    Rounds,
     Seed,
+    SparsityShare,
     Std,
     Structure,
     Target,
@@ -272,6 +281,61 @@ def score(
         else:
             show_scores(Console(), found)
             typer.echo(folder / "score.html")
+
+
+@app.command()
+def sparsify(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    data: Data = None,
+    input_shape: Input = None,
+    batch: Batch = None,
+    mean: Mean = None,
+    std: Std = None,
+    method: Method = None,
+    sparsity: SparsityShare = None,
+    rounds: Rounds = None,
+    gradual: Gradual = None,
+    penalty: Penalty = None,
+    regulariser: Regulariser = None,
+    materialise: Materialise = None,
+    accuracy_floor: AccuracyFloor = None,
+    max_drop: MaxDrop = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    optimizer: Optimizer = None,
+    average: Average = None,
+    target: Target = None,
+    dynamic_batch: DynamicBatch = None,
+    pt2: Pt2 = None,
+    seed: Seed = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train until a share of the weights or channels is zero; exit as compress."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with _showing(quiet=quiet) as (_, progress):
+        from edgeprune.api import sparsify_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.sparsity import show_sparsity
+
+        done = sparsify_settings(settings, progress)
+        if as_json:
+            typer.echo(to_json(done.report))
+        else:
+            show_sparsity(Console(), done.report)
+            typer.echo(done.folder / "sparsity.html")
+    raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 
 @app.command()

@@ -18,6 +18,7 @@ HINTS = {
     "max_macs": "a count greater than 0 is expected, such as 60M",
     "max_params": "a count greater than 0 is expected, such as 1.2M",
     "input": "a shape is expected, such as 3x224x224",
+    "sparsity": "a share between 0 and 1 is expected, such as 0.7",
 }
 MEGABYTE = 1_000_000
 DEFAULT_DROP = 2.0  # points below the baseline
@@ -101,6 +102,17 @@ class Settings(BaseModel):
     variance: Annotated[float, Field(gt=0, le=1)] | None = None
     from_scratch: bool = False
     ungrouped_proxy: bool = False
+    method: Literal[
+        "magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"
+    ] = "magnitude"
+    sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rounds: Annotated[int, Field(ge=1)] = 3
+    gradual: bool = False
+    penalty: Positive | None = None
+    regulariser: Literal["channels", "weights"] = "channels"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    materialise: bool = False
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False
@@ -162,6 +174,26 @@ def check_structure(settings: Settings) -> None:
         if getattr(settings, name):
             option = name.replace("_", "-")
             raise ConfigError(f"--{option} goes with --structure pca only.")
+
+
+def check_sparsity(settings: Settings) -> None:
+    """Refuse what does not go together when zeros are made.
+
+    Raises:
+        ConfigError: which setting.
+    """
+    if settings.sparsity is None:
+        raise ConfigError("Give --sparsity, the share that is to be zero, such as 0.7.")
+    masked = settings.method in ("magnitude", "l1-mask", "hybrid")
+    if settings.gradual and not masked:
+        raise ConfigError(
+            f"--gradual goes with masks; --method {settings.method} makes its zeros "
+            "little by little anyway."
+        )
+    if settings.penalty is not None and masked:
+        raise ConfigError(f"--method {settings.method} has no --penalty.")
+    if settings.regulariser == "weights" and settings.method != "prox-sg":
+        raise ConfigError("--regulariser goes with --method prox-sg only.")
 
 
 def parse_settings(values: dict[str, Any], said: set[str], path: Path) -> Settings:

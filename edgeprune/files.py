@@ -11,7 +11,11 @@ import platformdirs
 
 from edgeprune.errors import OutputError
 
-FINISHED = {"report.json": "a run", "score.json": "scores"}  # what marks a folder
+FINISHED = {
+    "report.json": "a run",
+    "score.json": "scores",
+    "sparsity.json": "a run",
+}  # what marks a folder
 PUBLIC = 0o644  # mkstemp makes files that only their owner may read
 
 

@@ -11,6 +11,7 @@ MODEL = "What it is"
 BUDGETS = "Budgets, any number together"
 ACCURACY = "Accuracy"
 HOW = "How"
+SPARSITY = "Zeros"
 
 Model = Annotated[
     str | None,
@@ -193,6 +194,73 @@ UngroupedProxy = Annotated[
         "--ungrouped-proxy",
         help="With pca: look at the activations of a copy with dense in place of "
         "grouped convolutions, which is trained first.",
+        rich_help_panel=HOW,
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="magnitude (smallest weights, if missing), l1-mask (whole filters), "
+        "hybrid (filters of convolutions, weights of linear layers); or sparse training: "
+        "slimming, prox-sg or bayesian.",
+        rich_help_panel=SPARSITY,
+    ),
+]
+SparsityShare = Annotated[
+    float | None,
+    typer.Option(
+        "--sparsity",
+        help="Share that is to be zero, 0 to 1: of the weights with magnitude and with "
+        "--regulariser weights, of the channels else.",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        help="Of masks, in equal steps, each with a training (3 if missing).",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Gradual = Annotated[
+    bool | None,
+    typer.Option(
+        "--gradual",
+        help="Masks grow along a cubic during one training, instead of rounds.",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Penalty = Annotated[
+    float | None,
+    typer.Option(
+        help="Weight of the penalty or prior of sparse training; found for --sparsity "
+        "if missing.",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Regulariser = Annotated[
+    str | None,
+    typer.Option(
+        help="With prox-sg: channels (group lasso, if missing) or weights (l1).",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Materialise = Annotated[
+    bool | None,
+    typer.Option(
+        "--materialise",
+        help="Remove the channels that are zero throughout, and train again.",
+        rich_help_panel=SPARSITY,
+    ),
+]
+Optimizer = Annotated[
+    str | None, typer.Option(help="sgd (if missing) or adamw.", rich_help_panel=HOW)
+]
+Average = Annotated[
+    float | None,
+    typer.Option(
+        help="Decay of an exponential average of the weights, such as 0.999, which is "
+        "what is judged and kept.",
         rich_help_panel=HOW,
     ),
 ]

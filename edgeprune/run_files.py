@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from edgeprune.config import Settings
 from edgeprune.data import Splits
@@ -20,10 +25,11 @@ from edgeprune.export.checkpoint import (
     exported_program,
     saved_plan,
 )
-from edgeprune.files import publish, write_whole
-from edgeprune.pipeline import Job, Outcome
-from edgeprune.records import RunReport
+from edgeprune.files import cache_folder, publish, write_whole
+from edgeprune.pipeline import Job, Outcome, SparseOutcome
+from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
 from edgeprune.report.files import write_report
+from edgeprune.report.sparsity import write_sparsity
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
@@ -42,39 +48,84 @@ def run_folder(out: Path | None, name: str) -> Path:
     return next(path for path in chain([folder], others) if not path.exists())
 
 
+def unfinished(workload: Workload, settings: Settings) -> Path:
+    """Where the trainings of a run are kept until it is finished.
+
+    The same run, started again, finds them: it is told by its settings, the weights
+    that it starts from, and its data.
+    """
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"out"}).encode())
+    for value in workload.model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    x, y = next(iter(workload.data.calibration))
+    for value in (x, y, torch.tensor(workload.data.sizes)):
+        digest.update(value.numpy().tobytes())
+    return cache_folder() / "unfinished" / digest.hexdigest()[:16]
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder aside; what is in it at the end appears in the right one at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
+        yield Path(held)
+        publish(Path(held), folder)
+
+
 def write_run(
     outcome: Outcome, job: Job, report: RunReport, folder: Path, *, asked: Settings
 ) -> None:
     """All files of a run: written aside first, so that none is there without others."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
-        aside = Path(held)
+    with staged(folder) as aside:
         exported = outcome.baseline.exported.path.read_bytes()
         write_whole(aside / "baseline.onnx", exported)
-        result = outcome.result.exported.path
-        write_whole(aside / MODEL_FILE, result.read_bytes())
+        result = outcome.result.exported
+        write_whole(aside / MODEL_FILE, result.path.read_bytes())
         if outcome.int8.figures is not None:
-            content = result.with_name(outcome.int8.figures.file).read_bytes()
+            content = result.path.with_name(outcome.int8.figures.file).read_bytes()
             write_whole(aside / INT8_FILE, content)
-        for name, content in _checkpoint(outcome, job.workload, asked).items():
-            write_whole(aside / name, content)
+        surgery = job.workload.surgery.then(outcome.result.surgery)
+        plans = outcome.result.plans
+        _write_module(result.model, job.workload, (surgery, plans), asked, aside)
         _write_test_split(job.workload.data, aside / "test.npz")
         write_report(report, aside)
-        publish(aside, folder)
 
 
-def _checkpoint(
-    outcome: Outcome, workload: Workload, settings: Settings
-) -> dict[str, bytes]:
-    """The files that bring the PyTorch module back."""
-    result = outcome.result
-    surgery = workload.surgery.then(result.surgery)
-    saved = saved_plan(workload.name, settings.num_classes, surgery, result.plans)
-    files = checkpoint_files(result.exported.model, saved)
+def write_sparse_run(
+    outcome: SparseOutcome,
+    workload: Workload,
+    report: SparsityReport,
+    folder: Path,
+    *,
+    asked: Settings,
+) -> None:
+    """The same of a run that made zeros."""
+    with staged(folder) as aside:
+        names = ("baseline.onnx", "sparse.onnx", "smaller.onnx")
+        for item, name in zip(outcome.files, names, strict=False):
+            write_whole(aside / name, item.path.read_bytes())
+        result = outcome.files[-1]
+        write_whole(aside / MODEL_FILE, result.path.read_bytes())
+        surgery = workload.surgery.then(outcome.surgery)
+        plans = (outcome.removed,) if outcome.removed else ()
+        _write_module(result.model, workload, (surgery, plans), asked, aside)
+        write_sparsity(report, aside)
+
+
+def _write_module(
+    model: nn.Module,
+    workload: Workload,
+    changed: tuple[Surgery, Sequence[Plan]],
+    settings: Settings,
+    folder: Path,
+) -> None:
+    """The files that bring a PyTorch module back."""
+    saved = saved_plan(workload.name, settings.num_classes, *changed)
+    files = checkpoint_files(model, saved)
     if settings.pt2:
-        program = exported_program(result.exported.model, workload.inputs)
-        files[PROGRAM_FILE] = program
-    return files
+        files[PROGRAM_FILE] = exported_program(model, workload.inputs)
+    for name, content in files.items():
+        write_whole(folder / name, content)
 
 
 def _write_test_split(splits: Splits, path: Path) -> None:

@@ -41,11 +41,9 @@ def prove(item: Exported, splits: Splits) -> Parity:
     return prove_parity(item.model, item.path, splits.validation)
 
 
-def add_test_accuracy(
-    figures: ModelFigures, path: Path, splits: Splits
-) -> ModelFigures:
-    """The one reading of the test split."""
-    return replace(figures, test_accuracy=accuracy(OnnxModel(path), splits.test))
+def tested_accuracy(path: Path, splits: Splits) -> float:
+    """Of the exported file, on the test split, 0..1; to be read once."""
+    return accuracy(OnnxModel(path), splits.test)
 
 
 def with_denormals(item: Exported, bench: Bench) -> tuple[Timing, Timing]:
@@ -88,8 +86,11 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
     if not kept:
         path.unlink()
         return Int8(verdict)
-    figures = replace(bench.figures(small, fast), validation_accuracy=found)
-    figures = add_test_accuracy(figures, path, splits)
+    figures = replace(
+        bench.figures(small, fast),
+        validation_accuracy=found,
+        test_accuracy=tested_accuracy(path, splits),
+    )
     return Int8(
         verdict, figures, compare_with_file(item.model, path, splits.validation)
     )

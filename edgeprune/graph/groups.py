@@ -143,6 +143,16 @@ class ChannelGraph:
         """The batch norms that alone are given what a layer makes."""
         return self.uses.norms_behind(f"{layer}.weight")
 
+    def alone(self, layer: str) -> bool:
+        """Whether the parameters of a layer are used in its own calls only."""
+        own = [
+            list(node.users)
+            for node in self.traced.graph.find_nodes(op="placeholder")
+            if self.traced.owners.get(node.name, "").rpartition(".")[0] == layer
+        ]
+        calls = self.traced.visits.get(layer, [])
+        return bool(own) and all(len(users) == len(calls) for users in own)
+
     def group(self, name: str) -> Group:
         """The group of this name; KeyError if there is none."""
         return {group.name: group for group in self.groups}[name]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, bypass
 from edgeprune.graph.labels import Axis, LabelArray
-from edgeprune.graph.layers import layer_numbers
+from edgeprune.graph.layers import layer_numbers, replace_
 from edgeprune.graph.sizes import Path, write_numbers_
 from edgeprune.graph.trace import (
     evaluating,
@@ -129,22 +129,11 @@ def bypass_(model: nn.Module, modules: Collection[str]) -> None:
     Activations no longer work in place then: behind an identity one may be given what
     another one needs unchanged for its gradient.
     """
-    for holder, name in _places(model, modules):
-        setattr(holder, name, nn.Identity())
+    for path in sorted(modules, key=len, reverse=True):  # inner ones first
+        replace_(model, path, nn.Identity())
     for module in model.modules() if modules else ():
         if getattr(module, "inplace", False) is True:
             setattr(module, "inplace", False)  # noqa: B010  of no class that all share
-
-
-def _places(model: nn.Module, modules: Collection[str]) -> list[tuple[nn.Module, str]]:
-    """Every (module, attribute) that holds one of the modules."""
-    wanted = {model.get_submodule(path) for path in modules}
-    return [
-        (holder, name)
-        for holder in model.modules()
-        for name, child in holder.named_children()
-        if child in wanted
-    ]
 
 
 def validate(graph: ChannelGraph, plan: Plan) -> None:

@@ -3,5 +3,16 @@
 from edgeprune.pipeline.job import Job, Outcome, check_job
 from edgeprune.pipeline.run import Run
 from edgeprune.pipeline.smallest import reach_of
+from edgeprune.pipeline.sparse_job import SparseJob, SparseOutcome
+from edgeprune.pipeline.sparsify import Sparsification
 
-__all__ = ["Job", "Outcome", "Run", "check_job", "reach_of"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "Run",
+    "SparseJob",
+    "SparseOutcome",
+    "Sparsification",
+    "check_job",
+    "reach_of",
+]

@@ -357,10 +357,8 @@ class Run:
             self.journal.notes.append(note)
 
     def _with_test_accuracy(self, state: State) -> State:
-        figures = deliver.add_test_accuracy(
-            state.figures, state.exported.path, self.data
-        )
-        return replace(state, figures=figures)
+        found = deliver.tested_accuracy(state.exported.path, self.data)
+        return replace(state, figures=replace(state.figures, test_accuracy=found))
 
 
 def _retimed(state: State, timing: Timing) -> State:

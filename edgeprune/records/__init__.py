@@ -43,12 +43,20 @@ from edgeprune.records.run import (
     Training,
 )
 from edgeprune.records.score import SCORE_SCHEMA, BlockScore, ScoreReport
+from edgeprune.records.sparsity import (
+    SPARSITY_SCHEMA,
+    PenaltyFound,
+    SparseStep,
+    Sparsity,
+    SparsityReport,
+)
 from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 
 __all__ = [
     "REPORT_SCHEMA",
     "SCORE_SCHEMA",
+    "SPARSITY_SCHEMA",
     "Activation",
     "Attempt",
     "BlockScore",
@@ -69,6 +77,7 @@ __all__ = [
     "ModelFigures",
     "OperatorTime",
     "Parity",
+    "PenaltyFound",
     "Plan",
     "ProfileReport",
     "PrunableGroup",
@@ -81,6 +90,9 @@ __all__ = [
     "ScoreReport",
     "Scores",
     "Sensitivity",
+    "SparseStep",
+    "Sparsity",
+    "SparsityReport",
     "Spectra",
     "Spectrum",
     "Status",

@@ -1,0 +1,281 @@
+"""Sparse training: a penalty drives weights or channels to zero, and there they stay.
+
+Xu, "Research on Model Compression Based on Convolutional Neural Network" (Prox-SG);
+Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from edgeprune.finetune.masked import Masks
+from edgeprune.finetune.proximal import block_norms, soft_threshold, step_sizes
+from edgeprune.finetune.sparse_training import SPARSE_PART, SparseTraining
+from edgeprune.graph.channels import Channels, Slices
+
+TINY = 1e-30
+Steps = Mapping[str, Tensor | float]  # of each element or one for all, by parameter
+
+
+class Penalty(Protocol):
+    """What is driven to zero."""
+
+    def typical(self, learner: nn.Module) -> float:
+        """How much summed threshold would bring the median of it to zero."""
+        ...
+
+    def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
+        """The median step size of what is meant."""
+        ...
+
+    def shrink_(
+        self, learner: nn.Module, optimizer: Optimizer, weight: float, most: float
+    ) -> None:
+        """One proximal step of weight times the penalty.
+
+        Args:
+            most: share that may be zero at all; where it is a matter of channels,
+                which do not come back.
+        """
+        ...
+
+    def zeros(self, learner: nn.Module) -> float:
+        """The share that is zero, 0..1."""
+        ...
+
+    def cut(self, learner: nn.Module, share: float) -> Masks:
+        """Masks for what is zero, and for the smallest up to a share."""
+        ...
+
+
+class Elements:
+    """Weights one by one, in the l1 norm.
+
+    Args:
+        names: of the parameters that are meant.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+
+    def typical(self, learner: nn.Module) -> float:
+        """The median size of a weight."""
+        return float(self._sizes(learner).median())
+
+    def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
+        """Of all weights."""
+        return _median_step(learner, optimizer, self._names)
+
+    def shrink_(
+        self,
+        learner: nn.Module,
+        optimizer: Optimizer,
+        weight: float,
+        most: float,  # noqa: ARG002  a weight that is zero can come back
+    ) -> None:
+        """Soft threshold."""
+        for name, parameter in learner.named_parameters():
+            if name in self._names:
+                limit = step_sizes(optimizer, parameter) * weight
+                parameter.data.copy_(soft_threshold(parameter.data, limit))
+
+    def zeros(self, learner: nn.Module) -> float:
+        """The share of weights that are zero."""
+        held = [p for name, p in learner.named_parameters() if name in self._names]
+        left = sum(int(parameter.count_nonzero()) for parameter in held)
+        return 1 - left / sum(parameter.numel() for parameter in held)
+
+    def cut(self, learner: nn.Module, share: float) -> Masks:
+        """Zeros and the smallest weights."""
+        sizes = self._sizes(learner)
+        count = round(share * len(sizes))
+        limit = float(sizes.kthvalue(count).values) if count else 0.0
+        return {
+            name: parameter.detach().abs() > limit
+            for name, parameter in learner.named_parameters()
+            if name in self._names
+        }
+
+    def _sizes(self, learner: nn.Module) -> Tensor:
+        return torch.cat(
+            [
+                parameter.detach().abs().flatten()
+                for name, parameter in learner.named_parameters()
+                if name in self._names
+            ]
+        )
+
+
+class Blocks:
+    """Channels, in the group lasso: sum over channels of sqrt(elements) * norm.
+
+    Args:
+        slices: what counts of a channel; no element twice. A channel without any is
+            left alone.
+    """
+
+    def __init__(self, channels: Channels, slices: Collection[Slices]) -> None:
+        self._channels, self._slices = channels, slices
+        self._names = {item.parameter for item in slices}
+
+    def typical(self, learner: nn.Module) -> float:
+        """The median root mean square of a channel's elements."""
+        norms, roots = self._norms(learner)
+        return float((norms / roots)[roots > 0].median())
+
+    def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
+        """Of all elements."""
+        return _median_step(learner, optimizer, self._names)
+
+    def shrink_(
+        self, learner: nn.Module, optimizer: Optimizer, weight: float, most: float
+    ) -> None:
+        """Block soft threshold.
+
+        The largest channel of each group is spared, and of those that would be zero
+        beyond `most` the largest ones.
+        """
+        norms, roots = self._norms(learner)
+        sizes = norms / roots.clamp_min(1)
+        weights = weight * roots
+        weights[self._channels.best(sizes)] = 0.0
+        steps = {
+            name: step_sizes(optimizer, parameter)
+            for name, parameter in learner.named_parameters()
+            if name in self._names
+        }
+        left = self._left(learner, norms, steps, weights)
+        zero = torch.nonzero((left == 0) & (roots > 0)).flatten()
+        allowed = int(most * int((roots > 0).sum()))
+        if len(zero) > allowed:
+            largest = sizes[zero].argsort()[allowed:]
+            weights[zero[largest]] = 0.0
+            left[zero[largest]] = norms[zero[largest]].double()
+        self._scale_(learner, left, steps, weights)
+
+    def zeros(self, learner: nn.Module) -> float:
+        """The share of channels that are zero."""
+        norms, roots = self._norms(learner)
+        return float((norms[roots > 0] == 0).float().mean())
+
+    def cut(self, learner: nn.Module, share: float) -> Masks:
+        """Channels that are zero and the smallest, with all that belongs to them."""
+        norms, roots = self._norms(learner)
+        sizes = torch.where(roots > 0, norms / roots.clamp_min(1), math.inf)
+        sizes[self._channels.best(sizes.where(roots > 0, torch.tensor(-1.0)))] = (
+            math.inf
+        )
+        count = round(share * int((roots > 0).sum()))
+        zero = sizes == 0
+        zero[sizes.argsort()[:count]] = True
+        return self._channels.masks(learner, zero & sizes.isfinite())
+
+    def _norms(self, learner: nn.Module) -> tuple[Tensor, Tensor]:
+        """Of each channel, and the roots of how many elements it has."""
+        squares = self._channels.squares(learner, self._slices)
+        return squares.sqrt(), self._channels.sizes(learner, self._slices).sqrt()
+
+    def _held(self, learner: nn.Module) -> list[tuple[Slices, Tensor]]:
+        tensors = dict(learner.named_parameters())
+        return [(item, tensors[item.parameter]) for item in self._slices]
+
+    def _left(
+        self, learner: nn.Module, norms: Tensor, steps: Steps, weights: Tensor
+    ) -> Tensor:
+        """The norm of each channel after the proximal step, in float64."""
+        if (step := _same(steps)) is not None:
+            return (norms - step * weights).clamp_min(0.0).double()
+        values, sizes, block = [], [], []
+        for item, parameter in self._held(learner):
+            values.append(parameter.data.flatten())
+            each = torch.as_tensor(steps[item.parameter]).expand(parameter.shape)
+            sizes.append(each.flatten())
+            numbers = torch.arange(len(weights))
+            owner = item.spread(numbers, parameter.ndim, -1).expand(parameter.shape)
+            block.append(owner.flatten())
+        owner = torch.cat(block)
+        here = owner >= 0
+        return block_norms(
+            torch.cat(values)[here], torch.cat(sizes)[here], owner[here], weights
+        )
+
+    def _scale_(
+        self, learner: nn.Module, left: Tensor, steps: Steps, weights: Tensor
+    ) -> None:
+        """U = v * s / (s + p * weight); zero where s is, and v where the weight is."""
+        for item, parameter in self._held(learner):
+            ndim = parameter.ndim
+            norm = item.spread(left, ndim, 1.0)
+            pull = item.spread(weights.double(), ndim, 0.0) * steps[item.parameter]
+            factor = torch.where(norm > 0, norm / (norm + pull).clamp_min(TINY), 0.0)
+            parameter.data.mul_(factor.to(parameter.dtype))
+
+
+class Penalised(SparseTraining):
+    """A proximal step behind each step of the optimiser."""
+
+    def __init__(
+        self, penalty: Penalty, share: float, weight: float | None = None
+    ) -> None:
+        super().__init__(share, weight)
+        self._penalty = penalty
+        self._optimizer: Optimizer | None = None
+
+    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+        """Nothing is known of the weight before the first step."""
+        super().begin(learner, optimizer, steps)
+        self._optimizer, self.weight = optimizer, self._given or 0.0
+
+    def after_step(self) -> None:
+        """The proximal step, or the frozen zeros."""
+        super().after_step()
+        if self.settled:
+            return
+        assert self._optimizer is not None  # since `begin`
+        if not self.weight:
+            self.weight = self._first_weight(self._optimizer)
+        with torch.no_grad():
+            self._penalty.shrink_(
+                self._learner, self._optimizer, self.weight, self._share
+            )
+        found = self._penalty.zeros(self._learner)
+        if self.progress >= 1:
+            self.freeze(found, self._penalty.cut(self._learner, self._share))
+        else:
+            self.follow(found)
+
+    def _first_weight(self, optimizer: Optimizer) -> float:
+        """What would bring the median to zero in time, if nothing held against it."""
+        group = optimizer.param_groups[0]
+        peak = group["initial_lr"] / max(group["lr"], TINY)
+        each = self._penalty.step(self._learner, optimizer) * peak
+        path = each * SPARSE_PART * self._steps
+        return self._penalty.typical(self._learner) / max(path, TINY)
+
+
+def _same(steps: Steps) -> float | None:
+    """The step size, if it is one for all."""
+    found: set[float] = set()
+    for step in steps.values():
+        if isinstance(step, Tensor):
+            return None
+        found.add(step)
+    return found.pop() if len(found) == 1 else None
+
+
+def _median_step(
+    learner: nn.Module, optimizer: Optimizer, names: Collection[str]
+) -> float:
+    """Over all elements of some parameters; a few of Adam's are huge."""
+    steps = [
+        torch.as_tensor(step_sizes(optimizer, item)).expand(item.shape).flatten()
+        for name, item in learner.named_parameters()
+        if name in names
+    ]
+    return float(torch.cat(steps).median())

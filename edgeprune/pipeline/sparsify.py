@@ -1,0 +1,290 @@
+"""Zeros: by masks or by sparse training; then, if asked, a smaller network from them.
+
+`Sparsification.go` is the whole of it: train until the wanted share is zero, take out
+the channels that are zero throughout, train once more, prove and measure.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from edgeprune.errors import ConfigError
+from edgeprune.export import deliver
+from edgeprune.finetune.bayesian import Variational
+from edgeprune.finetune.constraint import Constraint, Schedule
+from edgeprune.finetune.loop import (
+    default_epochs,
+    evaluate,
+    flushing_denormals,
+    train,
+)
+from edgeprune.finetune.masked import Frozen, Masked
+from edgeprune.finetune.penalised import Blocks, Elements, Penalised
+from edgeprune.finetune.run import Recipe
+from edgeprune.finetune.sparse_training import SparseTraining
+from edgeprune.finetune.temporary_norms import with_norms, without_norms
+from edgeprune.graph.channels import Channels
+from edgeprune.graph.cost import count
+from edgeprune.graph.groups import ChannelGraph, analyse
+from edgeprune.graph.layers import CONVOLUTIONS
+from edgeprune.graph.surgery import apply, plan_surgery
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import evaluating
+from edgeprune.measure.bench import Bench, Exported
+from edgeprune.pipeline.sparse_job import MASKED, SparseJob, SparseOutcome
+from edgeprune.prune import masks
+from edgeprune.prune.zeros import plan_of_zeros, zero_channels
+from edgeprune.records import (
+    PenaltyFound,
+    Plan,
+    SparseStep,
+    Sparsity,
+    Surgery,
+    Timing,
+    Training,
+)
+from edgeprune.workload import check_weights
+
+STEPS = 1000  # of a training, about, where --epochs does not say
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A network on the way, and its figures."""
+
+    model: nn.Module
+    step: SparseStep
+
+
+@dataclass
+class Sparsification:
+    """One run.
+
+    Args:
+        folder: where files are written; it exists.
+    """
+
+    job: SparseJob
+    folder: Path
+    training: list[Training] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    penalty: PenaltyFound | None = None
+
+    def go(self) -> SparseOutcome:
+        """Make the zeros, and what follows from them.
+
+        Raises:
+            EdgepruneError: a step refuses its input or fails.
+        """
+        job = self.job
+        check_weights(job.workload.model)
+        self.data = job.workload.data
+        self.bench = Bench(
+            job.runner, job.workload.inputs, self.folder, job.dynamic_batch
+        )
+        with flushing_denormals():
+            self.graph = survey(job.workload.model, self.bench.inputs)
+            baseline = self._reached("baseline", job.workload.model)
+            self.floor = job.floor(baseline.step.validation_accuracy)
+            steps = [baseline]
+            reason = self._sparse(steps)
+            smaller = self._smaller(steps[-1]) if job.materialise else None
+            return self._proved(steps, smaller, reason)
+
+    def _sparse(self, steps: list[Reached]) -> str:
+        """Training by training, as long as the floor holds; why it ended early."""
+        shares = self.job.shares
+        for number, share in enumerate(shares, 1):
+            name = f"round {number}" if len(shares) > 1 else "sparse"
+            found = self._reached(name, self._trained(steps[-1].model, share, name))
+            accuracy = found.step.validation_accuracy
+            if accuracy < self.floor:
+                return (
+                    f"at {share:.0%} the validation accuracy {accuracy:.2%} is below "
+                    f"the floor {self.floor:.2%}"
+                )
+            steps.append(found)
+        return ""
+
+    def _trained(self, model: nn.Module, share: float, name: str) -> nn.Module:
+        """A model with a share of zeros."""
+        if self.job.method != "slimming":
+            return self._train(model, self._constraint(model, self.graph, share), name)
+        normed, added = with_norms(model, self.graph, self.data.calibration)
+        graph = survey(normed, self.bench.inputs) if added else self.graph
+        constraint = self._constraint(normed, graph, share)
+        if added:
+            self._note(f"{len(added)} layers had a batch norm for the time of training")
+        return without_norms(self._train(normed, constraint, name))
+
+    def _constraint(
+        self, model: nn.Module, graph: ChannelGraph, share: float
+    ) -> Constraint:
+        """What makes the zeros."""
+        job = self.job
+        if job.method in MASKED:
+            until = Schedule(share).until if job.gradual else 0.0
+            choose = masks.METHODS[job.method](model, graph)
+            return Masked(choose, Schedule(share, until=until))
+        channels = Channels(model, graph.groups)
+        if job.method == "bayesian":
+            generator = torch.Generator().manual_seed(job.seed)
+            return Variational(
+                channels, self.data.sizes[0], share, job.penalty, generator=generator
+            )
+        if job.method == "prox-sg" and job.regulariser == "weights":
+            return Penalised(Elements(masks.weights_of(model)), share, job.penalty)
+        slices = channels.scales if job.method == "slimming" else channels.made
+        if not slices:
+            message = (
+                f"--method {job.method} finds no channel that it could drive to zero: "
+                "see `edgeprune groups`; --method magnitude works on any network."
+            )
+            raise ConfigError(message)
+        return Penalised(Blocks(channels, slices), share, job.penalty)
+
+    def _train(self, model: nn.Module, constraint: Constraint, name: str) -> nn.Module:
+        job = self.job
+        epochs = job.epochs
+        if epochs is None:
+            epochs = default_epochs(self.data.sizes[0], steps=STEPS)
+        recipe = Recipe(
+            purpose=name,
+            epochs=epochs,
+            learning_rate=job.learning_rate,
+            seed=job.seed,
+            optimizer=job.optimizer,
+            average=job.average,
+            teacher=job.workload.model,
+            held_by=constraint,
+            state=job.state and job.state / f"{name}.safetensors",
+            progress=job.progress,
+        )
+        trained, training = train(model, self.data, recipe)
+        self.training.append(training)
+        if isinstance(constraint, SparseTraining):
+            reached = constraint.by_itself or 0.0
+            self.penalty = PenaltyFound(constraint.weight, reached)
+        return trained
+
+    def _smaller(self, sparse: Reached) -> tuple[list[Reached], Plan, float]:
+        """Without the channels that are zero throughout: as it is, and trained again.
+
+        Zeros that are left stay where they are.
+        """
+        data = self.data.calibration
+        plan = plan_of_zeros(sparse.model, self.graph, data)
+        model = apply(sparse.model, self.graph, plan)
+        difference = self._difference(sparse.model, model)
+        found = [self._reached("materialised", model)]
+        if plan.kept:
+            zeros = masks.zeros_of(model)
+            trained = self._train(model, Frozen(zeros), "retrained")
+            found.append(self._reached("retrained", trained))
+        else:
+            self._note("no channel is zero throughout: nothing could be removed")
+        return found, plan, difference
+
+    def _difference(self, first: nn.Module, second: nn.Module) -> float:
+        """Largest one between two models, as a share of the largest output."""
+        x, _ = next(iter(self.data.validation))
+        with evaluating(first), evaluating(second), torch.no_grad():
+            expected, found = first(x), second(x)
+        return float((expected - found).abs().max() / expected.abs().max())
+
+    def _reached(self, name: str, model: nn.Module) -> Reached:
+        """Figures that need no file."""
+        graph = analyse(model, self.bench.inputs)
+        cost = count(graph.traced)
+        accuracy = evaluate(model, self.data.validation)
+        step = SparseStep(
+            name, sparsity_of(model, graph), accuracy, cost.macs, cost.params
+        )
+        return Reached(model, step)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _proved(
+        self,
+        steps: Sequence[Reached],
+        smaller: tuple[list[Reached], Plan, float] | None,
+        reason: str,
+    ) -> SparseOutcome:
+        """The files, proved, and timed in turn; the one reading of the test split."""
+        more, plan, difference = smaller or ([], None, None)
+        delivered = [steps[0], *steps[1:][-1:], *more[-1:]]
+        names = ("baseline", "sparse", "smaller")
+        files = [
+            self.bench.export(item.model, name)
+            for item, name in zip(delivered, names, strict=False)
+        ]
+        self.job.progress.start("measure", 2)
+        parity = deliver.prove(files[-1], self.data)
+        self.job.progress.advance("parity")
+        timings = self.bench.compare(files)
+        self.job.progress.finish(
+            ", ".join(f"{item.median_ms:.2f} ms" for item in timings)
+        )
+        measured = {
+            id(item): self._measured(item.step, file, timing)
+            for item, file, timing in zip(delivered, files, timings, strict=True)
+        }
+        surgery = Surgery()
+        if plan is not None:
+            surgery = plan_surgery(steps[-1].model, self.graph, plan)
+        return SparseOutcome(
+            met=not reason,
+            reason=reason,
+            floor=self.floor,
+            steps=tuple(measured.get(id(item), item.step) for item in (*steps, *more)),
+            files=tuple(files),
+            timings=tuple(timings),
+            training=tuple(self.training),
+            penalty=self.penalty,
+            removed=plan,
+            surgery=surgery,
+            difference=difference,
+            parity=parity,
+            notes=tuple(self.notes),
+        )
+
+    def _measured(self, step: SparseStep, file: Exported, timing: Timing) -> SparseStep:
+        """With what is known of the file only."""
+        return replace(
+            step,
+            latency_ms=timing.median_ms,
+            size_bytes=file.path.stat().st_size,
+            test_accuracy=deliver.tested_accuracy(file.path, self.data),
+        )
+
+
+def sparsity_of(model: nn.Module, graph: ChannelGraph) -> Sparsity:
+    """The zeros of a network."""
+    tensors = dict(model.named_parameters())
+
+    def zeros(names: Sequence[str]) -> tuple[int, int]:
+        left = sum(int(tensors[name].count_nonzero()) for name in names)
+        size = sum(tensors[name].numel() for name in names)
+        return size - left, size
+
+    zero, size = zeros(masks.weights_of(model))
+    of_convolutions, convolved = zeros(masks.weights_of(model, *CONVOLUTIONS))
+    channels = Channels(model, graph.groups)
+    throughout = zero_channels(model, channels).float()
+    held = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return Sparsity(
+        weights=size,
+        overall=zero / max(size, 1),
+        convolutions=of_convolutions / convolved if convolved else None,
+        channels=float(throughout.mean()) if len(channels) else 0.0,
+        gzip_bytes=len(gzip.compress(save(held), compresslevel=6, mtime=0)),
+    )

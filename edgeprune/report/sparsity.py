@@ -1,0 +1,135 @@
+"""What `edgeprune sparsify` shows: one table, as a page with JSON beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+from rich.console import Console
+from rich.table import Table
+
+from edgeprune.files import write_whole
+from edgeprune.records import SparsityReport, to_json
+from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
+from edgeprune.report.summary import megabytes, millions, milliseconds, percent
+
+PAGE, DATA = "sparsity.html", "sparsity.json"
+TITLES = (
+    "",
+    "zero weights",
+    "of convolutions",
+    "zero channels",
+    "compressed",
+    "parameters",
+    "MACs",
+    "latency",
+    "validation",
+    "test",
+)
+
+
+def write_sparsity(report: SparsityReport, folder: Path) -> None:
+    """Write sparsity.html, and sparsity.json last: it marks a finished run."""
+    write_whole(folder / PAGE, render_sparsity(report))
+    write_whole(folder / DATA, to_json(report))
+
+
+def show_sparsity(console: Console, report: SparsityReport) -> None:
+    """The table, and the sentences."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(TITLES):
+        table.add_column(title, justify="right" if index else "left")
+    for row in rows_of(report):
+        table.add_row(*row)
+    console.print(table)
+    for note in (*notes_of(report), "", report.sentence):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def render_sparsity(report: SparsityReport) -> str:
+    """The page's HTML."""
+    return rendered(
+        "sparsity.html.jinja",
+        report=report,
+        titles=TITLES,
+        rows=rows_of(report),
+        notes=notes_of(report),
+        accuracy_plot=plot(accuracy_figure(report)),
+    )
+
+
+def rows_of(report: SparsityReport) -> list[list[str]]:
+    """One row for each step."""
+    rows: list[list[str]] = []
+    for step in report.steps:
+        zeros = step.sparsity
+        convolved, test = zeros.convolutions, step.test_accuracy
+        rows.append(
+            [
+                step.name,
+                percent(zeros.overall),
+                "-" if convolved is None else percent(convolved),
+                percent(zeros.channels),
+                megabytes(zeros.gzip_bytes),
+                millions(step.params),
+                millions(step.macs),
+                "-" if step.latency_ms is None else milliseconds(step.latency_ms),
+                percent(step.validation_accuracy),
+                "-" if test is None else percent(test),
+            ]
+        )
+    return rows
+
+
+def notes_of(report: SparsityReport) -> list[str]:
+    """What zeros are worth, and what made them."""
+    timed = [step for step in report.steps if step.latency_ms is not None]
+    notes: list[str] = []
+    if len(timed) > 1:
+        before, sparse = timed[0].latency_ms or 0.0, timed[1].latency_ms or 0.0
+        notes.append(
+            f"Zeros alone gain no time in a dense runtime: {milliseconds(sparse)} with "
+            f"them, {milliseconds(before)} without"
+        )
+    if report.difference is not None:
+        notes.append(
+            "Removing what is zero throughout changed outputs by "
+            f"{report.difference:.1e} of the largest one at most"
+        )
+    if report.penalty is not None:
+        notes.append(
+            f"The penalty ended at {report.penalty.weight:.3g} and by itself made "
+            f"{report.penalty.by_itself:.1%} zero; the smallest of the rest joined"
+        )
+    return [*notes, *report.notes]
+
+
+def accuracy_figure(report: SparsityReport) -> go.Figure:
+    """Validation accuracy against the share of zeros."""
+    figure = go.Figure()
+    kinds = (
+        ("all weights", "overall", AFTER),
+        ("convolutions", "convolutions", BEFORE),
+    )
+    for name, field, colour in kinds:
+        shares = [getattr(step.sparsity, field) for step in report.steps]
+        if None in shares:
+            continue
+        figure.add_scatter(
+            x=[share * 100 for share in shares],
+            y=[step.validation_accuracy * 100 for step in report.steps],
+            text=[step.name for step in report.steps],
+            mode="lines+markers",
+            marker={"color": colour, "size": 9},
+            name=name,
+        )
+    figure.add_hline(
+        y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
+    )
+    figure.update_layout(
+        xaxis_title="zero, %",
+        yaxis_title="validation accuracy, %",
+        height=420,
+        **LAYOUT,
+    )
+    return figure
