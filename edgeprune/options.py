@@ -201,8 +201,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="magnitude (smallest weights, if missing), l1-mask (whole filters), "
-        "hybrid (filters of convolutions, weights of linear layers); or sparse training: "
-        "slimming, prox-sg or bayesian.",
+        "hybrid (filters of convolutions, weights of linear layers); sparse training: "
+        "slimming, prox-sg, bayesian.",
         rich_help_panel=SPARSITY,
     ),
 ]

@@ -123,6 +123,7 @@ class Blocks:
     def __init__(self, channels: Channels, slices: Collection[Slices]) -> None:
         self._channels, self._slices = channels, slices
         self._names = {item.parameter for item in slices}
+        self._roots: Tensor | None = None
 
     def typical(self, learner: nn.Module) -> float:
         """The median root mean square of a channel's elements."""
@@ -178,8 +179,10 @@ class Blocks:
 
     def _norms(self, learner: nn.Module) -> tuple[Tensor, Tensor]:
         """Of each channel, and the roots of how many elements it has."""
+        if self._roots is None:
+            self._roots = self._channels.sizes(learner, self._slices).sqrt()
         squares = self._channels.squares(learner, self._slices)
-        return squares.sqrt(), self._channels.sizes(learner, self._slices).sqrt()
+        return squares.sqrt(), self._roots
 
     def _held(self, learner: nn.Module) -> list[tuple[Slices, Tensor]]:
         tensors = dict(learner.named_parameters())

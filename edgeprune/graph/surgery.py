@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.indices import copies_of, kept_indices, validate
 from edgeprune.graph.labels import Axis, LabelArray
 from edgeprune.graph.layers import layer_numbers, replace_
 from edgeprune.graph.sizes import Path, write_numbers_
@@ -37,8 +38,9 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
 
     For every input it computes what the original computes with the plan's modules
     left out and the removed channels' slices of their consumers' weights set to zero;
-    of channels in an approximate group only nearly so. The caller's model is
-    untouched.
+    of channels in an approximate group only nearly so. Copies of channels change
+    nothing: what reads them shares its weights out among them, unevenly, so that they
+    learn different things. The caller's model is untouched.
 
     Raises:
         PlanError: the plan does not fit the graph, or the pruned network does not
@@ -50,8 +52,10 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
     except Exception as error:
         raise PlanError(f"Cannot copy the model: {first_line(error)}.") from error
     operate_(pruned, surgery)
-    _run(model, pruned, graph)
     left = _without(graph, plan.bypassed)
+    if plan.copies:
+        share_out_(pruned, left, cuts_of(surgery))
+    _run(model, pruned, graph)
     by_value = graph.traced.by_value
     try:
         traced = retrace(pruned, graph.inputs, {}, by_value=by_value)
@@ -70,7 +74,7 @@ def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
     left = _without(graph, plan.bypassed)
     validate(left, plan)
     kept = kept_indices(left, plan)
-    numbers = _followed(model, left, kept)
+    numbers = _followed(model, left, plan)
     numbers |= _layer_numbers(model, kept, numbers)
     return Surgery(
         tuple(
@@ -136,44 +140,38 @@ def bypass_(model: nn.Module, modules: Collection[str]) -> None:
             setattr(module, "inplace", False)  # noqa: B010  of no class that all share
 
 
-def validate(graph: ChannelGraph, plan: Plan) -> None:
-    """Refuse a plan that names unknown groups or channels, or empties a group.
+def share_out_(
+    model: nn.Module, graph: ChannelGraph, cuts: Mapping[str, Mapping[int, LabelArray]]
+) -> None:
+    """Split the weights that read a copied channel, so that their sum is what it was.
 
-    Raises:
-        PlanError: with the group and what is wrong with it.
+    Chen et al., "Net2Net", 2016, section 3.1, with uneven shares in place of noise.
+
+    Args:
+        model: cut already, so that copies read as much as what they are copies of.
     """
-    sizes = {group.name: group.size for group in graph.groups}
-    for name, channels in plan.kept.items():
-        if name not in sizes:
-            refused = [item.reason for item in graph.refusals if item.name == name]
-            why = f": {refused[0]}" if refused else ""
-            message = f"Plan names {name!r}, which is no prunable group{why}."
-            raise PlanError(message)
-        if not channels:
-            raise PlanError(f"Plan keeps no channel of {name!r}; keep at least one.")
-        ordered = sorted(set(channels))
-        if list(channels) != ordered or ordered[0] < 0 or ordered[-1] >= sizes[name]:
-            message = (
-                f"Plan for {name!r} must list rising channel numbers from 0 to "
-                f"{sizes[name] - 1} without repeats, found {list(channels)[:8]!r}."
-            )
-            raise PlanError(message)
-
-
-def kept_indices(graph: ChannelGraph, plan: Plan) -> dict[Axis, LabelArray]:
-    """The indices that stay, for each parameter axis that loses any."""
-    masks: dict[Axis, LabelArray] = {}
-    for name, channels in plan.kept.items():
-        group = graph.group(name)
-        stays = np.zeros(group.size + 1, dtype=bool)
-        stays[[*channels, -1]] = True  # the last one is for no channel of the group
-        for member in group.members:
-            axis = (member.parameter, member.axis)
-            mask = masks.setdefault(axis, np.ones(len(member.channel_of), dtype=bool))
-            mask &= stays[member.channel_of]
-    return {
-        axis: np.flatnonzero(mask) for axis, mask in masks.items() if not mask.all()
+    generator = torch.Generator().manual_seed(0)
+    tensors = dict(model.named_parameters())
+    reads = {
+        (member.parameter, member.axis)
+        for group in graph.groups
+        for member in group.members
+        if member.role == "input"
     }
+    for path, axes in cuts.items():
+        for axis, indices in axes.items():
+            if (path, axis) not in reads or len(np.unique(indices)) == len(indices):
+                continue
+            weight = tensors[path].detach()
+            order = torch.as_tensor(indices)
+            shares = 0.5 + torch.rand(
+                weight.shape, generator=generator, dtype=torch.float64
+            )
+            shape = list(weight.shape)
+            shape[axis] = int(indices.max()) + 1
+            whole = torch.zeros(shape, dtype=torch.float64)
+            whole.index_add_(axis, order, shares)
+            weight.copy_(weight * shares / whole.index_select(axis, order))
 
 
 def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
@@ -193,28 +191,29 @@ def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
     return bypass(graph, modules)
 
 
-def _followed(
-    model: nn.Module, graph: ChannelGraph, kept: Mapping[Axis, LabelArray]
-) -> dict[Path, int]:
+def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, int]:
     """The numbers that count channels, after the plan.
 
     Raises:
         PlanError: one number counts axes that the plan makes unequal.
     """
-    stays = np.ones(graph.channels, dtype=bool)
-    for (parameter, axis), indices in kept.items():
-        stays[np.delete(graph.axes[parameter, axis], indices)] = False
+    times = np.ones(graph.channels, dtype=np.int64)
+    for name, copies in copies_of(graph, plan).items():
+        for member in graph.group(name).members:
+            here = member.channel_of >= 0
+            classes = graph.axes[member.parameter, member.axis][here]
+            times[classes] = copies[member.channel_of[here]]
     modules = dict(model.named_modules())
     numbers: dict[Path, int] = {}
     for path, rows in graph.follows:
         if path[0] not in modules:
             continue  # inside a module that is left out
-        count = int(stays[rows].any(axis=1).sum())
+        count = int(times[rows].max(axis=1).sum())
         if numbers.setdefault(path, count) != count:
             holder = ".".join(part for part in path[:2] if part)
             raise PlanError(
                 f"{holder} is the number of two kinds of channels, of which the plan "
-                f"keeps {numbers[path]} and {count}."
+                f"makes {numbers[path]} and {count}."
             )
     return numbers
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from edgeprune.files import cache_folder, write_whole
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import kept_indices
+from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.bench import Bench, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
 from edgeprune.measure.variants import Variants

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.prune.blocks import freed, removable_blocks
+from edgeprune.prune.blocks import Block, freed, removable_blocks
 from edgeprune.records import LatencyTable, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place
 from edgeprune.records.surgery import inside
@@ -95,12 +95,11 @@ class CostModel:
         original_ms: what the original network takes: the table's shares are of it.
         figures: of the network that is pruned, with its layers.
         shapes: of its parameters, by path.
-
-    Attributes:
-        blocks: modules that may go.
+        steps: the rising widths to choose from, by group; the groups' own if missing.
+        blocks: modules that may go; all that can if missing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is measured, and what may be chosen
         self,
         graph: ChannelGraph,
         table: LatencyTable,
@@ -108,9 +107,12 @@ class CostModel:
         original_ms: float,
         figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
+        steps: Steps | None = None,
+        blocks: tuple[Block, ...] | None = None,
     ) -> None:
         self.graph, self.table = graph, table
-        self.blocks = removable_blocks(graph)
+        self.blocks = removable_blocks(graph) if blocks is None else blocks
+        self.steps = steps or {group.name: group.widths() for group in graph.groups}
         self.sizes = {group.name: group.size for group in graph.groups}
         self._figures, self._shapes = figures, shapes
         self._original_ms = original_ms
@@ -186,7 +188,7 @@ class CostModel:
             found.append(Width(base, tuple(each.items())))
         return found
 
-    def pieces(self, steps: Steps, params: float) -> list[Piece]:
+    def pieces(self, params: float) -> list[Piece]:
         """All costs over the widths that a solver may choose from.
 
         Args:
@@ -196,7 +198,7 @@ class CostModel:
         missed = self.missed(params)
         found: dict[tuple[object, ...], Piece] = {}
         for part in self._parts(missed):
-            piece = self._piece(part, steps)
+            piece = self._piece(part)
             key = (piece.groups, piece.blocks, piece.further)
             whole = found.setdefault(
                 key, Piece(piece.groups, piece.blocks, piece.further)
@@ -255,19 +257,21 @@ class CostModel:
         first, second = (self._width((weight, axis)) for axis in (0, 1))
         return first.at(self.sizes) * second.at(self.sizes)
 
-    def _piece(self, part: Part, steps: Steps) -> Piece:
+    def _piece(self, part: Part) -> Piece:
         blocks = tuple(
             block.name for block in self.blocks if inside(part.owner, (block.name,))
         )
         both = (*part.read.positions, *part.made.positions)
         names = tuple(dict.fromkeys(name for name, _ in both))
         if len(names) > GRID:
-            return self._sloped(part, blocks, steps)
-        read, made = (_over(width, names, steps) for width in (part.read, part.made))
+            return self._sloped(part, blocks)
+        read, made = (
+            _over(width, names, self.steps) for width in (part.read, part.made)
+        )
         values = part.cost(read.ravel(), made.ravel()).reshape(read.shape)
         return Piece(names, blocks, costs={part.resource: values})
 
-    def _sloped(self, part: Part, blocks: tuple[str, ...], steps: Steps) -> Piece:
+    def _sloped(self, part: Part, blocks: tuple[str, ...]) -> Piece:
         """Many groups on one side: a line in their sum, for each width of the other."""
         many, one = sorted(
             (part.read, part.made), key=lambda width: -len(width.positions)
@@ -276,7 +280,7 @@ class CostModel:
         if len(one.positions) > 1:  # both sides of many groups: this one as it is
             one = Width(one.at(self.sizes), ())
         names = tuple(name for name, _ in one.positions)
-        widths = _over(one, names, steps)
+        widths = _over(one, names, self.steps)
 
         def cost(length: float) -> Floats:
             lengths = np.full(widths.size, length)

@@ -102,7 +102,7 @@ def _steps(model: CostModel, solution: Solution) -> list[Step]:
     for group in model.graph.groups:
         if group.name in gone:
             continue
-        widths = group.widths()
+        widths = model.steps[group.name]
         at = widths.index(solution.widths[group.name])
         found += [
             Step(group.name, widths[index])

@@ -53,7 +53,8 @@ class Problem:
 
     Attributes:
         scores: by group, shape (channels,): which channels of it stay.
-        error: of a plan's network; what losses only estimate.
+        error: of a plan's network; what losses only estimate. None where it is not
+            known before training, as of a wider one.
     """
 
     graph: ChannelGraph
@@ -61,10 +62,11 @@ class Problem:
     model: CostModel
     loss: Loss
     budget: Budget
-    error: Callable[[Plan], float]
+    error: Callable[[Plan], float] | None = None
 
     def error_of(self, solution: Solution) -> float:
         """Of the network that a solution makes."""
+        assert self.error is not None  # checked by the caller
         return self.error(plan_of(self.graph, self.scores, solution))
 
 
@@ -81,7 +83,7 @@ def search(problem: Problem, measure: Measure) -> Search:
         limits = aimed(budget, AIM[len(found)] / correction)
         solution = settle(problem.model, problem.loss, limits)
         notes += [solution.note] if solution.note else []
-        if solution.feasible:
+        if solution.feasible and problem.error is not None:
             solution = exchange(problem.model, solution, limits, problem.error_of)
         plan = plan_of(problem.graph, problem.scores, solution)
         if any(plan == earlier for earlier, _ in found):
@@ -151,13 +153,19 @@ def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:
 def plan_of(
     graph: ChannelGraph, scores: Mapping[str, Tensor], solution: Solution
 ) -> Plan:
-    """Keep the channels with the largest scores; groups of a block go with it."""
-    kept = {
-        name: graph.group(name).best(scores[name], width)
-        for name, width in solution.widths.items()
-        if width < graph.group(name).size
-    }
-    return Plan(kept, solution.bypassed)
+    """Keep the channels with the largest scores; groups of a block go with it.
+
+    A group that gets wider, twice as wide at most, has those copied.
+    """
+    kept: dict[str, tuple[int, ...]] = {}
+    copies: dict[str, tuple[int, ...]] = {}
+    for name, width in solution.widths.items():
+        group = graph.group(name)
+        if width < group.size:
+            kept[name] = group.best(scores[name], width)
+        elif width > group.size:
+            copies[name] = group.best(scores[name], width - group.size)
+    return Plan(kept, solution.bypassed, copies)
 
 
 def aimed(budget: Budget, times: float) -> Budget:

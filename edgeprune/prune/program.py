@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ INFEASIBLE = 2  # scipy's status
 class Program:
     """Variables and rows, filled in piece by piece."""
 
-    def __init__(self, model: CostModel, steps: Mapping[str, Sequence[int]]) -> None:
-        self.model, self.steps = model, steps
+    def __init__(self, model: CostModel) -> None:
+        self.model, self.steps = model, model.steps
         self.count = 0
         self.integral: list[int] = []
         self.upper: list[float] = []
@@ -46,7 +46,7 @@ class Program:
         }
         self.widths = {
             name: [self.variable(integral=True) for _ in widths]
-            for name, widths in steps.items()
+            for name, widths in self.steps.items()
         }
         self._shown: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._choose_one()

@@ -144,17 +144,16 @@ def _losing(
 
 
 def _program(model: CostModel, params: float | None) -> Program:
-    steps = {group.name: group.widths() for group in model.graph.groups}
     present = model.predict({}).params if params is None else params
-    program = Program(model, steps)
-    for piece in model.pieces(steps, present):
+    program = Program(model)
+    for piece in model.pieces(present):
         program.add(piece)
     return program
 
 
 def _greedy(model: CostModel, loss: Loss, budget: Budget, start: float) -> Solution:
     """Step down where least is lost per relief, until the prediction fits."""
-    steps = {group.name: group.widths() for group in model.graph.groups}
+    steps = model.steps
     at = {name: len(widths) - 1 for name, widths in steps.items()}
 
     def widths() -> dict[str, int]:

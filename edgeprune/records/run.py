@@ -21,10 +21,13 @@ class Plan:
     Attributes:
         kept: for each group that loses any, the rising numbers of those that stay.
         bypassed: modules that become an identity.
+        copies: for each group that gets wider, the rising numbers of the channels that
+            are there once more; as often as a number stands there.
     """
 
     kept: Mapping[str, tuple[int, ...]]
     bypassed: tuple[str, ...] = ()
+    copies: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def losses(costs, seed=0):
 
 def choices(costs):
     """Every choice of widths and blocks; groups of a block that goes are not named."""
-    steps = {group.name: group.widths() for group in costs.graph.groups}
+    steps = costs.steps
     names = [block.name for block in costs.blocks]
     for some in itertools.chain.from_iterable(
         itertools.combinations(costs.blocks, number) for number in range(len(names) + 1)
@@ -149,8 +149,8 @@ def test_pieces_add_up_to_the_prediction(make):
     """What the solver sees of a choice is what the model predicts for it."""
     model = make().eval()
     costs = costs_of(model, X, analyse(model, X), block=1)
-    steps = {group.name: group.widths() for group in costs.graph.groups}
-    pieces = costs.pieces(steps, costs.predict({}).params)
+    steps = costs.steps
+    pieces = costs.pieces(costs.predict({}).params)
     for widths, bypassed in itertools.islice(choices(costs), 0, None, 7):
         predicted = costs.predict(widths, bypassed)
         for resource in ("latency_ms", "macs", "params"):

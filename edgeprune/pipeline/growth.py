@@ -1,0 +1,112 @@
+"""How a round finds what to widen: the milliseconds that are left go where they pay.
+
+A copy of the network, twice as wide, is what the latency table is measured on. The
+solver then chooses between the network's own widths and wider ones, or all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.survey import survey
+from edgeprune.measure.bench import parameter_shapes
+from edgeprune.pipeline.job import State
+from edgeprune.pipeline.search import Ground
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.prune import planner
+from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.growth import gains, steps_up, widened
+from edgeprune.prune.loss import losses_of
+from edgeprune.prune.solver import Solution
+from edgeprune.records import Attempt, Budget, LatencySummary, Plan
+from edgeprune.score.criteria import comparable_scores, score_channels
+from edgeprune.score.sensitivity import measure_sensitivity
+from edgeprune.score.two_step import parse_criteria
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A network twice as wide, and what it costs.
+
+    Attributes:
+        able: the groups that are wider.
+    """
+
+    graph: ChannelGraph
+    able: tuple[str, ...]
+    costs: CostModel
+
+
+class Growth:
+    """The widths with the largest gain within the limits.
+
+    Args:
+        down: groups may get narrower as well, for others to get wider.
+    """
+
+    def __init__(self, ground: Ground, *, down: bool) -> None:
+        self._ground, self._down = ground, down
+
+    def find(self, start: State, graph: ChannelGraph, limits: Budget) -> planner.Search:
+        """Judge the channels, then search for the plan that uses the limits."""
+        ground = self._ground
+        journal, progress = ground.journal, ground.job.progress
+        context = ground.context(start, graph)
+        criterion, _ = parse_criteria(ground.job.criterion)
+        with journal.stage("score"):
+            scores = score_channels(criterion, context)
+            sensitivity = measure_sensitivity(context, scores, ())
+        with journal.stage("profile"):
+            ceiling = self._ceiling(start.exported.model, graph)
+        ranked = comparable_scores(scores, graph)
+        sizes = {group.name: group.size for group in graph.groups}
+        loss = gains(losses_of(ranked, sensitivity), sizes, ceiling.able)
+        progress.start("grow", planner.ROUNDS)
+
+        def measure(
+            plan: Plan, number: int, solution: Solution, predicted: Prediction
+        ) -> Attempt:
+            attempt = ground.measure(start, graph, plan, limits)
+            attempt = replace(
+                attempt,
+                round=number,
+                predicted_ms=predicted.latency_ms,
+                gap=solution.gap,
+            )
+            return ground.keep(attempt)
+
+        with journal.stage("prune"):
+            problem = planner.Problem(graph, ranked, ceiling.costs, loss, limits)
+            found = planner.search(problem, measure)
+        progress.finish(f"{found.attempt.latency_ms:.2f} ms, {_said(found.plan)}")
+        return found
+
+    def _ceiling(self, model: nn.Module, graph: ChannelGraph) -> Ceiling:
+        """The widened network, exported, timed and with a latency table of its own."""
+        ground = self._ground
+        wide, able = widened(model, graph)
+        wide_graph = survey(wide, ground.bench.inputs)
+        exported = ground.bench.export(wide, "ceiling")
+        base, timing = ground.trials.timed(exported)
+        table = measure_latency_table(
+            wide, wide_graph, ground.bench, ground.job.progress
+        )
+        ground.journal.latency_model = LatencySummary.of(table)
+        costs = CostModel(
+            wide_graph,
+            table,
+            original_ms=timing.share_of(base) * ground.trials.usual_ms,
+            figures=ground.bench.figures(exported, timing),
+            shapes=parameter_shapes(wide),
+            steps=steps_up(graph, wide_graph, down=self._down),
+            blocks=(),
+        )
+        exported.path.unlink()
+        return Ceiling(wide_graph, able, costs)
+
+
+def _said(plan: Plan) -> str:
+    return f"{len(plan.copies)} groups wider, {len(plan.kept)} narrower"
