@@ -196,6 +196,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         variance=settings.variance,
         from_scratch=settings.from_scratch,
         ungrouped=settings.ungrouped_proxy,
+        growth=settings.growth,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         dynamic_batch=settings.dynamic_batch,

@@ -102,6 +102,7 @@ class Settings(BaseModel):
     variance: Annotated[float, Field(gt=0, le=1)] | None = None
     from_scratch: bool = False
     ungrouped_proxy: bool = False
+    growth: Literal["no", "wider", "both"] = "no"
     method: Literal[
         "magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"
     ] = "magnitude"

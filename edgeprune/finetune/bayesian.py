@@ -9,6 +9,7 @@ Deep Neural Networks", 2017, equation 14.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -22,6 +23,8 @@ K1, K2, K3 = 0.63576, 1.87320, 1.48695  # of the approximation
 FIRST = -6.0  # log alpha: 5 % of noise
 LIMITS = (-10.0, 8.0)  # beyond them nothing changes any more
 THRESHOLD = 3.0  # log alpha: 95 % of a channel is noise; Louizos uses it too
+GAIN = 0.5  # how fast the weight follows: its logarithm per way behind and step
+FASTEST = 0.05  # change of its logarithm per step
 TRAVEL = 0.3  # of the first part of the steps takes log alpha from FIRST to THRESHOLD
 LOG_ALPHA, MEAN, SQUARE = "log_alpha", "log_alpha/mean", "log_alpha/square"
 
@@ -116,11 +119,15 @@ class Variational(SparseTraining):
         self._adam.step()
         with torch.no_grad():
             self.log_alpha.clamp_(*LIMITS)
-        found = float((self.log_alpha > THRESHOLD)[self._known].float().mean())
+        noise = self.log_alpha.detach()[self._known]
         if self.progress >= 1:
+            found = float((noise > THRESHOLD).float().mean())
             self.freeze(found, self._channels.masks(self._learner, self.drowned()))
-        else:
-            self.follow(found)
+        elif self._given is None:
+            # The channel that is to be the last to go travels at an even speed.
+            here = float(noise.quantile(1 - self._share))
+            behind = self.progress - (here - FIRST) / (THRESHOLD - FIRST)
+            self.weight *= math.exp(max(-FASTEST, min(FASTEST, GAIN * behind)))
 
     def drowned(self) -> Tensor:
         """Channels beyond the threshold, and the noisiest up to the share.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,14 +21,37 @@ from edgeprune.finetune.sparse_training import SPARSE_PART, SparseTraining
 from edgeprune.graph.channels import Channels, Slices
 
 TINY = 1e-30
+SAMPLE = 100_000  # elements
+LAST_PART = 0.1  # of the way; what does not yield by then is cut
 Steps = Mapping[str, Tensor | float]  # of each element or one for all, by parameter
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a penalty is to lead to.
+
+    Attributes:
+        size: what is larger is penalised less, by the square of how much larger it
+            is; None penalises all alike. Zou, "The Adaptive Lasso and Its Oracle
+            Properties", 2006.
+        most: share that may be zero at all; channels do not come back.
+    """
+
+    size: float | None
+    most: float
+
+    def eased(self, sizes: Tensor) -> Tensor:
+        """What a penalty is multiplied by, 0..1."""
+        if self.size is None:
+            return torch.ones_like(sizes)
+        return (self.size / sizes.clamp_min(TINY)).clamp_max(1.0) ** 2
 
 
 class Penalty(Protocol):
     """What is driven to zero."""
 
-    def typical(self, learner: nn.Module) -> float:
-        """How much summed threshold would bring the median of it to zero."""
+    def size_at(self, learner: nn.Module, share: float) -> float:
+        """What a share of it is smaller than: a summed threshold of so much."""
         ...
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
@@ -35,14 +59,9 @@ class Penalty(Protocol):
         ...
 
     def shrink_(
-        self, learner: nn.Module, optimizer: Optimizer, weight: float, most: float
+        self, learner: nn.Module, optimizer: Optimizer, weight: float, aim: Aim
     ) -> None:
-        """One proximal step of weight times the penalty.
-
-        Args:
-            most: share that may be zero at all; where it is a matter of channels,
-                which do not come back.
-        """
+        """One proximal step of weight times the penalty."""
         ...
 
     def zeros(self, learner: nn.Module) -> float:
@@ -64,25 +83,23 @@ class Elements:
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
 
-    def typical(self, learner: nn.Module) -> float:
-        """The median size of a weight."""
-        return float(self._sizes(learner).median())
+    def size_at(self, learner: nn.Module, share: float) -> float:
+        """Of all weights, by a sample of them."""
+        sizes = _sampled(self._sizes(learner))
+        return float(sizes.kthvalue(max(1, round(share * len(sizes)))).values)
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
         """Of all weights."""
         return _median_step(learner, optimizer, self._names)
 
     def shrink_(
-        self,
-        learner: nn.Module,
-        optimizer: Optimizer,
-        weight: float,
-        most: float,  # noqa: ARG002  a weight that is zero can come back
+        self, learner: nn.Module, optimizer: Optimizer, weight: float, aim: Aim
     ) -> None:
         """Soft threshold."""
         for name, parameter in learner.named_parameters():
             if name in self._names:
-                limit = step_sizes(optimizer, parameter) * weight
+                eased = aim.eased(parameter.data.abs())
+                limit = eased * step_sizes(optimizer, parameter) * weight
                 parameter.data.copy_(soft_threshold(parameter.data, limit))
 
     def zeros(self, learner: nn.Module) -> float:
@@ -125,26 +142,26 @@ class Blocks:
         self._names = {item.parameter for item in slices}
         self._roots: Tensor | None = None
 
-    def typical(self, learner: nn.Module) -> float:
-        """The median root mean square of a channel's elements."""
+    def size_at(self, learner: nn.Module, share: float) -> float:
+        """Of the root mean square of a channel's elements."""
         norms, roots = self._norms(learner)
-        return float((norms / roots)[roots > 0].median())
+        return float((norms / roots)[roots > 0].quantile(share))
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
         """Of all elements."""
         return _median_step(learner, optimizer, self._names)
 
     def shrink_(
-        self, learner: nn.Module, optimizer: Optimizer, weight: float, most: float
+        self, learner: nn.Module, optimizer: Optimizer, weight: float, aim: Aim
     ) -> None:
         """Block soft threshold.
 
-        The largest channel of each group is spared, and of those that would be zero
-        beyond `most` the largest ones.
+        The largest channel of each group is spared, and of those that would be too
+        many zeros the largest ones.
         """
         norms, roots = self._norms(learner)
         sizes = norms / roots.clamp_min(1)
-        weights = weight * roots
+        weights = weight * roots * aim.eased(sizes)
         weights[self._channels.best(sizes)] = 0.0
         steps = {
             name: step_sizes(optimizer, parameter)
@@ -153,7 +170,7 @@ class Blocks:
         }
         left = self._left(learner, norms, steps, weights)
         zero = torch.nonzero((left == 0) & (roots > 0)).flatten()
-        allowed = int(most * int((roots > 0).sum()))
+        allowed = round(aim.most * int((roots > 0).sum()))
         if len(zero) > allowed:
             largest = sizes[zero].argsort()[allowed:]
             weights[zero[largest]] = 0.0
@@ -221,7 +238,11 @@ class Blocks:
 
 
 class Penalised(SparseTraining):
-    """A proximal step behind each step of the optimiser."""
+    """A proximal step behind each step of the optimiser.
+
+    A weight that is not given is what brings the wanted share to zero in the time that
+    is left, if nothing held against it; it is reckoned anew in every step.
+    """
 
     def __init__(
         self, penalty: Penalty, share: float, weight: float | None = None
@@ -241,25 +262,24 @@ class Penalised(SparseTraining):
         if self.settled:
             return
         assert self._optimizer is not None  # since `begin`
-        if not self.weight:
-            self.weight = self._first_weight(self._optimizer)
+        aim = Aim(None, 1.0)
+        if self._given is None:
+            size = self._penalty.size_at(self._learner, self._share)
+            self.weight = size / self._path(self._optimizer)
+            aim = Aim(size, self._share)
         with torch.no_grad():
-            self._penalty.shrink_(
-                self._learner, self._optimizer, self.weight, self._share
-            )
-        found = self._penalty.zeros(self._learner)
+            self._penalty.shrink_(self._learner, self._optimizer, self.weight, aim)
         if self.progress >= 1:
+            found = self._penalty.zeros(self._learner)
             self.freeze(found, self._penalty.cut(self._learner, self._share))
-        else:
-            self.follow(found)
 
-    def _first_weight(self, optimizer: Optimizer) -> float:
-        """What would bring the median to zero in time, if nothing held against it."""
+    def _path(self, optimizer: Optimizer) -> float:
+        """How far thresholds of weight 1 still come, but not less than a last part."""
         group = optimizer.param_groups[0]
         peak = group["initial_lr"] / max(group["lr"], TINY)
         each = self._penalty.step(self._learner, optimizer) * peak
-        path = each * SPARSE_PART * self._steps
-        return self._penalty.typical(self._learner) / max(path, TINY)
+        left = max(1 - self.progress, LAST_PART) * SPARSE_PART * self._steps
+        return max(each * left, TINY)
 
 
 def _same(steps: Steps) -> float | None:
@@ -275,10 +295,15 @@ def _same(steps: Steps) -> float | None:
 def _median_step(
     learner: nn.Module, optimizer: Optimizer, names: Collection[str]
 ) -> float:
-    """Over all elements of some parameters; a few of Adam's are huge."""
+    """Over some parameters, by a sample of elements; a few of Adam's are huge."""
     steps = [
-        torch.as_tensor(step_sizes(optimizer, item)).expand(item.shape).flatten()
+        _sampled(torch.as_tensor(step_sizes(optimizer, item)).expand(item.shape))
         for name, item in learner.named_parameters()
         if name in names
     ]
     return float(torch.cat(steps).median())
+
+
+def _sampled(values: Tensor) -> Tensor:
+    """Elements at even distances, enough of them for a quantile."""
+    return values.flatten()[:: max(1, values.numel() // SAMPLE)]

@@ -12,8 +12,6 @@ from torch.optim import Optimizer
 from edgeprune.finetune.masked import Frozen, Masks
 
 SPARSE_PART = 0.6  # of the steps; the others are without a penalty, zeros frozen
-GAIN = 0.5  # how fast the weight follows its aim: its logarithm per share and step
-FASTEST = 0.05  # change of its logarithm per step
 FACTS = "facts"
 
 
@@ -60,18 +58,6 @@ class SparseTraining(Frozen):
         super().restore_(state)
         self.weight, reached = state[FACTS].tolist()
         self.by_itself = None if math.isnan(reached) else reached
-
-    def follow(self, found: float) -> None:
-        """Bring the weight nearer to what is wanted by now, if it is not given.
-
-        The wanted share rises evenly: what shrinks comes to zero late.
-
-        Args:
-            found: the share that is zero.
-        """
-        if self._given is None:
-            ahead = self._share * self.progress - found
-            self.weight *= math.exp(max(-FASTEST, min(FASTEST, GAIN * ahead)))
 
     @property
     def progress(self) -> float:

@@ -34,6 +34,7 @@ from edgeprune.score.two_step import parse_criteria
 from edgeprune.workload import Workload, check_weights
 
 Structure = Literal["solver", "pca"]
+Grows = Literal["no", "wider", "both"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Job:
         from_scratch: train the pruned shape anew, from fresh weights.
         ungrouped: look at the activations of a copy whose grouped convolutions are
             dense, after training it.
+        growth: what follows when the budget is met: nothing, wider groups where there
+            is room, or wider and narrower ones until the shape settles.
         epochs: for each round; None lets the size of the data decide.
     """
 
@@ -59,6 +62,7 @@ class Job:
     variance: float | None = None
     from_scratch: bool = False
     ungrouped: bool = False
+    growth: Grows = "no"
     epochs: int | None = None
     learning_rate: float = 0.02
     dynamic_batch: bool = False
@@ -146,6 +150,8 @@ def check_job(job: Job) -> None:
             "--max-size-mb or --max-memory-mb."
         )
         raise ConfigError(message)
+    if job.growth != "no" and job.budget.latency_ms is None:
+        raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
     parse_criteria(job.criterion)
     if job.from_scratch:
         fresh(job.workload.model, job.seed)

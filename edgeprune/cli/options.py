@@ -264,3 +264,12 @@ Average = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Grow = Annotated[
+    bool | None,
+    typer.Option(
+        "--grow",
+        help="Where the budget is not used up, widen what gains most per millisecond "
+        "and train on.",
+        rich_help_panel=HOW,
+    ),
+]

@@ -1,0 +1,73 @@
+"""What all commands share: the app, progress, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune import __version__
+from edgeprune.errors import EdgepruneError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeprune.report.terminal import LiveProgress, PlainProgress
+
+NOT_MET = 3
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+app = typer.Typer(
+    help="Compress a CNN until it really runs within N milliseconds on its target.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Compress a CNN until it really runs within N milliseconds on its target."""
+    if show_version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+RENDERING = {"as_json", "quiet", "timed", "reach"}
+
+
+@contextmanager
+def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
+    """A console on standard error for progress; bars only for a person."""
+    from rich.console import Console
+
+    from edgeprune.report.terminal import LiveProgress, PlainProgress
+
+    console = Console(stderr=True)
+    live = console.is_terminal and not quiet
+    progress = LiveProgress(console) if live else PlainProgress(console)
+    try:
+        yield console, progress
+    finally:
+        progress.stop()
+
+
+def main() -> None:
+    """Run a command; a refusal is one line on standard error and exit 1."""
+    try:
+        app()
+    except EdgepruneError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            sys.stderr.write("interrupted: nothing was written\n")
+        raise

@@ -1,0 +1,180 @@
+"""Commands that look at networks and runs: profile, groups, score, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeprune.cli.app import NOT_MET, RENDERING, app, showing
+from edgeprune.cli.options import (
+    HOW,
+    AsJson,
+    Batch,
+    Criterion,
+    Data,
+    Input,
+    Mean,
+    Model,
+    NumClasses,
+    Out,
+    Quiet,
+    Seed,
+    Std,
+    Target,
+    Variance,
+    Weights,
+)
+
+
+@app.command()
+def profile(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    input_shape: Input = None,
+    batch: Batch = None,
+    target: Target = None,
+    reach: Annotated[
+        bool,
+        typer.Option(
+            "--reach",
+            help="Measure the latency table and show how fast pruning can make it.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what each layer costs on the target, and what can be pruned."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with showing(quiet=quiet) as (_, progress):
+        from edgeprune.inspection import profile_settings
+        from edgeprune.records import ProfileReport, to_json
+        from edgeprune.report.terminal import ProfileView, show_profile
+
+        found, reached = profile_settings(settings, progress, reach=reach)
+        if as_json:
+            report = ProfileReport(found.figures, found.graph.refusals, reached)
+            typer.echo(to_json(report))
+            return
+        name = settings.model or "the embedded meter reader"
+        view = ProfileView(name, settings.target, found.figures, found.graph, reached)
+        show_profile(Console(), view)
+
+
+@app.command()
+def groups(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    input_shape: Input = None,
+    batch: Batch = None,
+    target: Target = None,
+    timed: Annotated[
+        bool,
+        typer.Option(
+            "--timed",
+            help="Measure on the target what each refusal costs in ms.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show which channels and blocks can go, which cannot, and why."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with showing(quiet=quiet) as (_, progress):
+        from edgeprune.inspection import groups_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.terminal import show_groups_report
+
+        found = groups_settings(settings, progress, timed=timed)
+        if as_json:
+            typer.echo(to_json(found))
+        else:
+            show_groups_report(Console(), found)
+
+
+@app.command()
+def score(
+    *,
+    model: Model = None,
+    weights: Weights = None,
+    num_classes: NumClasses = None,
+    data: Data = None,
+    input_shape: Input = None,
+    mean: Mean = None,
+    std: Std = None,
+    criterion: Criterion = None,
+    variance: Variance = None,
+    seed: Seed = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score channels and blocks; sensitivity and principal components as plots."""
+    given = {name: value for name, value in locals().items() if name not in RENDERING}
+    given["input"] = given.pop("input_shape")
+    from rich.console import Console
+
+    from edgeprune.config import load_settings
+
+    settings = load_settings(given, Path.cwd())
+    with showing(quiet=quiet) as (_, progress):
+        from edgeprune.inspection import score_settings
+        from edgeprune.records import to_json
+        from edgeprune.report.score import show_scores
+
+        found, folder = score_settings(settings, progress)
+        if as_json:
+            typer.echo(to_json(found))
+        else:
+            show_scores(Console(), found)
+            typer.echo(folder / "score.html")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run's folder.")],
+    *,
+    fail_on_regression: Annotated[
+        str | None,
+        typer.Option(
+            help="Exit 3 if the second is slower or less accurate by more than this "
+            "share, such as 5%."
+        ),
+    ] = None,
+) -> None:
+    """Show two runs side by side, and point out what makes them unlike."""
+    from rich.console import Console
+
+    from edgeprune.config import parse_share
+    from edgeprune.report.compare import compare_reports
+    from edgeprune.report.files import read_report
+    from edgeprune.report.terminal import show_comparison
+
+    allowed = None if fail_on_regression is None else parse_share(fail_on_regression)
+    names = (str(first), str(second))
+    comparison = compare_reports(names, read_report(first), read_report(second))
+    show_comparison(Console(), comparison)
+    if allowed is not None and comparison.regression > allowed:
+        raise typer.Exit(NOT_MET)

@@ -1,0 +1,158 @@
+"""One round: a plan is applied, the network trained, and what came out measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from edgeprune import stop
+from edgeprune.export import deliver
+from edgeprune.finetune.fresh import fresh
+from edgeprune.finetune.loop import STEPS, default_epochs, train
+from edgeprune.finetune.run import Recipe
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.surgery import apply, plan_surgery
+from edgeprune.pipeline.job import State
+from edgeprune.pipeline.search import Ground
+from edgeprune.prune.planner import Search
+from edgeprune.records import Attempt, ModelFigures, Step, pressure_of
+
+NOISE = 1.02  # times as long is not slower
+SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
+GROWTH_STEPS = 1000  # of training what has become wider
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What all rounds of a run have in common.
+
+    Attributes:
+        floor: the lowest validation accuracy that is accepted.
+    """
+
+    ground: Ground
+    floor: float
+
+    def shrunk(
+        self, start: State, graph: ChannelGraph, found: Search, goal: float
+    ) -> tuple[State, stop.Standing]:
+        """A round that is to save time: undone if it does not."""
+        number, job = len(self.ground.journal.steps), self.ground.job
+        pruned = apply(start.exported.model, graph, found.plan)
+        if job.from_scratch:
+            pruned = fresh(pruned, job.seed)
+        recipe = self.recipe(f"finetune {number}", goal)
+        state, costs, before = self._trained(start, graph, found, (pruned, recipe))
+        trials = self.ground.trials
+        usual = start.figures.latency_ms * trials.usual_ms / start.beside.median_ms
+        pays = costs.latency_ms <= usual * NOISE
+        if not pays:
+            self.ground.journal.note(
+                f"round {number} was undone: {costs.latency_ms:.2f} ms, and "
+                f"{usual:.2f} ms before it"
+            )
+        accepted = pays and _accuracy(state) >= self.floor
+        step = _step(f"round {number}", state.figures, before, valid=accepted)
+        self.ground.journal.steps.append(step)
+        pressure = pressure_of(costs, self.ground.limits)
+        return state, stop.Standing(step, pressure, found.fits)
+
+    def grown(
+        self, start: State, graph: ChannelGraph, found: Search
+    ) -> tuple[State, float] | None:
+        """A round that is to win accuracy within the budget, and the pressure then.
+
+        Trained by the labels alone: what is wider than the original would learn from
+        it to be as good as that. None if it was undone.
+        """
+        number, job = len(self.ground.journal.steps), self.ground.job
+        changed = apply(start.exported.model, graph, found.plan)
+        recipe = self.recipe(f"grow {number}", 1.0)
+        if job.epochs is None:
+            samples = job.workload.data.sizes[0]
+            epochs = default_epochs(samples, steps=GROWTH_STEPS)
+            recipe = replace(recipe, epochs=epochs)
+        recipe = replace(recipe, teacher=None)
+        state, costs, before = self._trained(start, graph, found, (changed, recipe))
+        pressure = pressure_of(costs, self.ground.limits)
+        better = _accuracy(state) > _accuracy(start)
+        step = _step(f"growth {number}", state.figures, before, valid=better)
+        self.ground.journal.steps.append(step)
+        if better and pressure <= 1:
+            return state, pressure
+        self.ground.journal.note(
+            f"growth {number} was undone: {costs.latency_ms:.2f} ms and validation "
+            f"accuracy {_accuracy(state):.2%}, {_accuracy(start):.2%} before it"
+        )
+        return None
+
+    def recipe(self, purpose: str, goal: float) -> Recipe:
+        """Training by distillation; short where it only goes part of the way."""
+        job = self.ground.job
+        epochs = job.epochs
+        if epochs is None:
+            steps = SCRATCH_STEPS if job.from_scratch else STEPS
+            whole = default_epochs(job.workload.data.sizes[0], steps=steps)
+            epochs = whole if goal <= 1 else math.ceil(whole / 3)
+        return Recipe(
+            purpose=purpose,
+            epochs=epochs,
+            learning_rate=job.learning_rate,
+            seed=job.seed,
+            teacher=job.workload.model,
+            progress=job.progress,
+        )
+
+    def _trained(
+        self,
+        start: State,
+        graph: ChannelGraph,
+        found: Search,
+        learner: tuple[nn.Module, Recipe],
+    ) -> tuple[State, Attempt, float]:
+        """The changed network after training, its costs, and its accuracy before."""
+        ground = self.ground
+        journal, data = ground.journal, ground.job.workload.data
+        number = len(journal.steps)
+        with journal.stage("finetune"):
+            trained, training = train(learner[0], data, learner[1])
+        journal.training.append(training)
+        with journal.stage("measure"):
+            exported = ground.bench.export(trained, f"round{number}")
+            base, timing = ground.trials.timed(exported)
+            figures = ground.bench.figures(exported, timing)
+            costs = ground.trials.costs(exported, (base, timing), ground.limits)
+        accuracy = deliver.validation_accuracy(exported.path, data)
+        figures = replace(figures, validation_accuracy=accuracy)
+        surgery = plan_surgery(start.exported.model, graph, found.plan)
+        state = State(
+            exported,
+            figures,
+            base,
+            (*start.plans, found.plan),
+            start.surgery.then(surgery),
+        )
+        return state, costs, training.accuracy_before
+
+
+def baseline_step(figures: ModelFigures) -> Step:
+    """The point that all curves start from."""
+    return _step("baseline", figures, figures.validation_accuracy or 0.0, valid=True)
+
+
+def _accuracy(state: State) -> float:
+    return state.figures.validation_accuracy or 0.0
+
+
+def _step(name: str, figures: ModelFigures, before: float, *, valid: bool) -> Step:
+    return Step(
+        name=name,
+        latency_ms=figures.latency_ms,
+        macs=figures.macs,
+        params=figures.params,
+        accuracy_before_training=before,
+        validation_accuracy=figures.validation_accuracy or 0.0,
+        valid=valid,
+    )
