@@ -50,6 +50,10 @@ class Aim:
 class Penalty(Protocol):
     """What is driven to zero."""
 
+    def begin(self, learner: nn.Module) -> None:
+        """Before the first step."""
+        ...
+
     def size_at(self, learner: nn.Module, share: float) -> float:
         """What a share of it is smaller than: a summed threshold of so much."""
         ...
@@ -82,6 +86,9 @@ class Elements:
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
+
+    def begin(self, learner: nn.Module) -> None:
+        """All weights count alike."""
 
     def size_at(self, learner: nn.Module, share: float) -> float:
         """Of all weights, by a sample of them."""
@@ -130,22 +137,40 @@ class Elements:
 
 
 class Blocks:
-    """Channels, in the group lasso: sum over channels of sqrt(elements) * norm.
+    """Channels, in the group lasso: a weighted sum of the channels' norms.
+
+    Yuan and Lin, "Model Selection and Estimation in Regression with Grouped
+    Variables", 2006: the weights are the roots of how many elements a channel has.
 
     Args:
         slices: what counts of a channel; no element twice. A channel without any is
             left alone.
+        even: multiply the weights by the mean size in the channel's group at first.
+            Else layers whose weights are small by nature vanish before all others.
     """
 
-    def __init__(self, channels: Channels, slices: Collection[Slices]) -> None:
-        self._channels, self._slices = channels, slices
+    def __init__(
+        self, channels: Channels, slices: Collection[Slices], *, even: bool
+    ) -> None:
+        self._channels, self._slices, self._even = channels, slices, even
         self._names = {item.parameter for item in slices}
-        self._roots: Tensor | None = None
+        self._weights = torch.zeros(len(channels))
+
+    def begin(self, learner: nn.Module) -> None:
+        """The weights of the sum."""
+        roots = self._channels.sizes(learner, self._slices).sqrt()
+        self._weights = roots
+        if self._even:
+            norms, group_of = self._norms(learner)[0], self._channels.group_of
+            none = torch.zeros(len(self._channels.groups))
+            sums = none.index_add(0, group_of, norms / roots.clamp_min(1))
+            counts = none.index_add(0, group_of, torch.ones_like(norms))
+            self._weights = roots * (sums / counts)[group_of].clamp_min(TINY)
 
     def size_at(self, learner: nn.Module, share: float) -> float:
-        """Of the root mean square of a channel's elements."""
-        norms, roots = self._norms(learner)
-        return float((norms / roots)[roots > 0].quantile(share))
+        """Of the norms, each by its weight."""
+        norms, per = self._norms(learner)
+        return float((norms / per)[per > 0].quantile(share))
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
         """Of all elements."""
@@ -159,9 +184,9 @@ class Blocks:
         The largest channel of each group is spared, and of those that would be too
         many zeros the largest ones.
         """
-        norms, roots = self._norms(learner)
-        sizes = norms / roots.clamp_min(1)
-        weights = weight * roots * aim.eased(sizes)
+        norms, per = self._norms(learner)
+        sizes = norms / per.clamp_min(TINY)
+        weights = weight * per * aim.eased(sizes)
         weights[self._channels.best(sizes)] = 0.0
         steps = {
             name: step_sizes(optimizer, parameter)
@@ -169,8 +194,8 @@ class Blocks:
             if name in self._names
         }
         left = self._left(learner, norms, steps, weights)
-        zero = torch.nonzero((left == 0) & (roots > 0)).flatten()
-        allowed = round(aim.most * int((roots > 0).sum()))
+        zero = torch.nonzero((left == 0) & (per > 0)).flatten()
+        allowed = round(aim.most * int((per > 0).sum()))
         if len(zero) > allowed:
             largest = sizes[zero].argsort()[allowed:]
             weights[zero[largest]] = 0.0
@@ -179,27 +204,23 @@ class Blocks:
 
     def zeros(self, learner: nn.Module) -> float:
         """The share of channels that are zero."""
-        norms, roots = self._norms(learner)
-        return float((norms[roots > 0] == 0).float().mean())
+        norms, per = self._norms(learner)
+        return float((norms[per > 0] == 0).float().mean())
 
     def cut(self, learner: nn.Module, share: float) -> Masks:
         """Channels that are zero and the smallest, with all that belongs to them."""
-        norms, roots = self._norms(learner)
-        sizes = torch.where(roots > 0, norms / roots.clamp_min(1), math.inf)
-        sizes[self._channels.best(sizes.where(roots > 0, torch.tensor(-1.0)))] = (
-            math.inf
-        )
-        count = round(share * int((roots > 0).sum()))
+        norms, per = self._norms(learner)
+        sizes = torch.where(per > 0, norms / per.clamp_min(TINY), math.inf)
+        sizes[self._channels.best(sizes.where(per > 0, torch.tensor(-1.0)))] = math.inf
+        count = round(share * int((per > 0).sum()))
         zero = sizes == 0
         zero[sizes.argsort()[:count]] = True
         return self._channels.masks(learner, zero & sizes.isfinite())
 
     def _norms(self, learner: nn.Module) -> tuple[Tensor, Tensor]:
-        """Of each channel, and the roots of how many elements it has."""
-        if self._roots is None:
-            self._roots = self._channels.sizes(learner, self._slices).sqrt()
-        squares = self._channels.squares(learner, self._slices)
-        return squares.sqrt(), self._roots
+        """Of each channel, and its weight in the sum; 0 for one that is left alone."""
+        norms = self._channels.squares(learner, self._slices).sqrt()
+        return norms, self._weights
 
     def _held(self, learner: nn.Module) -> list[tuple[Slices, Tensor]]:
         tensors = dict(learner.named_parameters())
@@ -255,6 +276,7 @@ class Penalised(SparseTraining):
         """Nothing is known of the weight before the first step."""
         super().begin(learner, optimizer, steps)
         self._optimizer, self.weight = optimizer, self._given or 0.0
+        self._penalty.begin(learner)
 
     def after_step(self) -> None:
         """The proximal step, or the frozen zeros."""

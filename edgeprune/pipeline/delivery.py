@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from edgeprune import stop
 from edgeprune.export import deliver
+from edgeprune.pipeline.ground import Ground
 from edgeprune.pipeline.job import Outcome, State
-from edgeprune.pipeline.search import Ground
 from edgeprune.records import Timing, TimingSummary, pressure_of
 
 

@@ -6,22 +6,21 @@ solver then chooses between the network's own widths and wider ones, or all of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import parameter_shapes
+from edgeprune.pipeline.ground import Candidate, Found, Ground
 from edgeprune.pipeline.job import State
-from edgeprune.pipeline.search import Ground
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
-from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.growth import gains, steps_up, widened
 from edgeprune.prune.loss import losses_of
-from edgeprune.prune.solver import Solution
-from edgeprune.records import Attempt, Budget, LatencySummary, Plan
+from edgeprune.records import Budget, LatencySummary, Plan
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria
@@ -50,39 +49,31 @@ class Growth:
     def __init__(self, ground: Ground, *, down: bool) -> None:
         self._ground, self._down = ground, down
 
-    def find(self, start: State, graph: ChannelGraph, limits: Budget) -> planner.Search:
+    def find(self, start: State, graph: ChannelGraph, limits: Budget) -> Found:
         """Judge the channels, then search for the plan that uses the limits."""
         ground = self._ground
         journal, progress = ground.journal, ground.job.progress
-        context = ground.context(start, graph)
+        model = start.exported.model
+        context = ground.context(model, graph)
         criterion, _ = parse_criteria(ground.job.criterion)
         with journal.stage("score"):
             scores = score_channels(criterion, context)
             sensitivity = measure_sensitivity(context, scores, ())
         with journal.stage("profile"):
-            ceiling = self._ceiling(start.exported.model, graph)
+            ceiling = self._ceiling(model, graph)
         ranked = comparable_scores(scores, graph)
         sizes = {group.name: group.size for group in graph.groups}
         loss = gains(losses_of(ranked, sensitivity), sizes, ceiling.able)
         progress.start("grow", planner.ROUNDS)
 
-        def measure(
-            plan: Plan, number: int, solution: Solution, predicted: Prediction
-        ) -> Attempt:
-            attempt = ground.measure(start, graph, plan, limits)
-            attempt = replace(
-                attempt,
-                round=number,
-                predicted_ms=predicted.latency_ms,
-                gap=solution.gap,
-            )
-            return ground.keep(attempt)
+        def candidate(plan: Plan) -> Candidate:
+            return Candidate(model, graph, plan)
 
         with journal.stage("prune"):
             problem = planner.Problem(graph, ranked, ceiling.costs, loss, limits)
-            found = planner.search(problem, measure)
+            found = planner.search(problem, ground.measuring(candidate, limits))
         progress.finish(f"{found.attempt.latency_ms:.2f} ms, {_said(found.plan)}")
-        return found
+        return Found(candidate(found.plan), found.attempt, found.fits)
 
     def _ceiling(self, model: nn.Module, graph: ChannelGraph) -> Ceiling:
         """The widened network, exported, timed and with a latency table of its own."""

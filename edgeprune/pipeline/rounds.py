@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from edgeprune import stop
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.loop import STEPS, default_epochs, train
 from edgeprune.finetune.run import Recipe
-from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import apply, plan_surgery
+from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
-from edgeprune.pipeline.search import Ground
-from edgeprune.prune.planner import Search
 from edgeprune.records import Attempt, ModelFigures, Step, pressure_of
 
 NOISE = 1.02  # times as long is not slower
@@ -36,15 +31,12 @@ class Rounds:
     floor: float
 
     def shrunk(
-        self, start: State, graph: ChannelGraph, found: Search, goal: float
+        self, start: State, found: Found, goal: float
     ) -> tuple[State, stop.Standing]:
         """A round that is to save time: undone if it does not."""
-        number, job = len(self.ground.journal.steps), self.ground.job
-        pruned = apply(start.exported.model, graph, found.plan)
-        if job.from_scratch:
-            pruned = fresh(pruned, job.seed)
+        number = len(self.ground.journal.steps)
         recipe = self.recipe(f"finetune {number}", goal)
-        state, costs, before = self._trained(start, graph, found, (pruned, recipe))
+        state, costs, before = self._trained(start, found, recipe)
         trials = self.ground.trials
         usual = start.figures.latency_ms * trials.usual_ms / start.beside.median_ms
         pays = costs.latency_ms <= usual * NOISE
@@ -59,23 +51,20 @@ class Rounds:
         pressure = pressure_of(costs, self.ground.limits)
         return state, stop.Standing(step, pressure, found.fits)
 
-    def grown(
-        self, start: State, graph: ChannelGraph, found: Search
-    ) -> tuple[State, float] | None:
+    def grown(self, start: State, found: Found) -> tuple[State, float] | None:
         """A round that is to win accuracy within the budget, and the pressure then.
 
         Trained by the labels alone: what is wider than the original would learn from
         it to be as good as that. None if it was undone.
         """
         number, job = len(self.ground.journal.steps), self.ground.job
-        changed = apply(start.exported.model, graph, found.plan)
         recipe = self.recipe(f"grow {number}", 1.0)
         if job.epochs is None:
             samples = job.workload.data.sizes[0]
             epochs = default_epochs(samples, steps=GROWTH_STEPS)
             recipe = replace(recipe, epochs=epochs)
         recipe = replace(recipe, teacher=None)
-        state, costs, before = self._trained(start, graph, found, (changed, recipe))
+        state, costs, before = self._trained(start, found, recipe)
         pressure = pressure_of(costs, self.ground.limits)
         better = _accuracy(state) > _accuracy(start)
         step = _step(f"growth {number}", state.figures, before, valid=better)
@@ -106,18 +95,17 @@ class Rounds:
         )
 
     def _trained(
-        self,
-        start: State,
-        graph: ChannelGraph,
-        found: Search,
-        learner: tuple[nn.Module, Recipe],
+        self, start: State, found: Found, recipe: Recipe
     ) -> tuple[State, Attempt, float]:
         """The changed network after training, its costs, and its accuracy before."""
         ground = self.ground
         journal, data = ground.journal, ground.job.workload.data
         number = len(journal.steps)
+        changed, surgery = found.candidate.applied()
+        if ground.job.from_scratch:
+            changed = fresh(changed, ground.job.seed)
         with journal.stage("finetune"):
-            trained, training = train(learner[0], data, learner[1])
+            trained, training = train(changed, data, recipe)
         journal.training.append(training)
         with journal.stage("measure"):
             exported = ground.bench.export(trained, f"round{number}")
@@ -126,12 +114,11 @@ class Rounds:
             costs = ground.trials.costs(exported, (base, timing), ground.limits)
         accuracy = deliver.validation_accuracy(exported.path, data)
         figures = replace(figures, validation_accuracy=accuracy)
-        surgery = plan_surgery(start.exported.model, graph, found.plan)
         state = State(
             exported,
             figures,
             base,
-            (*start.plans, found.plan),
+            (*start.plans, found.candidate.plan),
             start.surgery.then(surgery),
         )
         return state, costs, training.accuracy_before

@@ -21,11 +21,13 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
 from edgeprune.measure.bench import Bench
+from edgeprune.pipeline.by_solver import BySolver
+from edgeprune.pipeline.by_variance import ByVariance
 from edgeprune.pipeline.delivery import delivered
+from edgeprune.pipeline.ground import Ground, Search
 from edgeprune.pipeline.growth import Growth
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
 from edgeprune.pipeline.rounds import Rounds, baseline_step
-from edgeprune.pipeline.search import BySolver, ByVariance, Ground, Search
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
@@ -167,9 +169,11 @@ class Run:
         while count < GROWN and (both or pressure < planner.CLOSE):
             graph = self._groups(best)
             found = growth.find(best, graph, self.limits)
-            if not found.fits or not (found.plan.copies or found.plan.kept):
+            if not found.fits or not (
+                found.candidate.plan.copies or found.candidate.plan.kept
+            ):
                 break
-            grown = self.rounds.grown(best, graph, found)
+            grown = self.rounds.grown(best, found)
             if grown is None:
                 break
             best, pressure = grown
@@ -192,7 +196,7 @@ class Run:
         """Score, prune to a goal, fine-tune, and measure what came out."""
         graph = self._groups(start)
         found = self.search.find(start, graph, self._relaxed(goal))
-        return self.rounds.shrunk(start, graph, found, goal)
+        return self.rounds.shrunk(start, found, goal)
 
     def _once(self) -> tuple[stop.Decision, State]:
         """One analysis, one training: no rounds."""
@@ -207,7 +211,7 @@ class Run:
                 "solver goes further"
             )
             return stop.Decision("exhausted", reason), self.baseline
-        state, standing = self.rounds.shrunk(self.baseline, graph, found, 1.0)
+        state, standing = self.rounds.shrunk(self.baseline, found, 1.0)
         if standing.step.valid and standing.pressure <= 1:
             return stop.Decision("met", "the network fits", resume=0), state
         if standing.step.valid:

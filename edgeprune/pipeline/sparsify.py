@@ -148,7 +148,8 @@ class Sparsification:
                 "see `edgeprune groups`; --method magnitude works on any network."
             )
             raise ConfigError(message)
-        return Penalised(Blocks(channels, slices), share, job.penalty)
+        even = job.method == "prox-sg"
+        return Penalised(Blocks(channels, slices, even=even), share, job.penalty)
 
     def _train(self, model: nn.Module, constraint: Constraint, name: str) -> nn.Module:
         job = self.job

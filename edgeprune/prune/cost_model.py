@@ -58,6 +58,7 @@ class Part:
 
     Attributes:
         owner: the parameter that it belongs to; it goes with the module around it.
+        instead: the block that it stands for, if any.
         cost: from pairs of widths, shape (n,) each, to costs.
     """
 
@@ -66,6 +67,7 @@ class Part:
     read: Width
     made: Width
     cost: Callable[[Floats, Floats], Floats]
+    instead: str = ""
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Piece:
     Attributes:
         groups: whose widths are the axes of the tables.
         blocks: with any of which it goes.
+        instead: the block that it stands for: it is there when that one is gone.
         slopes: what each position of further groups adds, by the width of the first
             group; for layers that read a concatenation.
     """
@@ -84,6 +87,7 @@ class Piece:
     further: tuple[tuple[str, float], ...] = ()
     costs: Costs = field(default_factory=dict)
     slopes: Costs = field(default_factory=dict)
+    instead: str = ""
 
 
 class CostModel:
@@ -140,31 +144,46 @@ class CostModel:
             **widths,
             **dict.fromkeys(freed(self.blocks, bypassed), 0),
         }
-        macs = sum(
+        left = self._params(chosen, bypassed)
+        held = left if params is None else params
+        memory_bytes = self.table.memory.peak_bytes(
+            lambda place: self._width(place).at(chosen)
+        )
+        return Prediction(
+            self._latency_ms(chosen, bypassed, held),
+            self._macs(chosen, bypassed),
+            left,
+            self.size_of(left),
+            memory_bytes,
+        )
+
+    def _macs(self, chosen: Widths, bypassed: Collection[str]) -> float:
+        return sum(
             layer.macs
             * self._share((layer.name, 0), chosen)
             * self._share((layer.name, 1), chosen)
             for layer in self._figures.layers
             if not inside(layer.name, bypassed)
         )
-        left = sum(
+
+    def _params(self, chosen: Widths, bypassed: Collection[str]) -> float:
+        return sum(
             math.prod(
                 self._width((name, axis)).at(chosen) for axis in range(len(shape))
             )
             for name, shape in self._shapes.items()
             if not inside(name, bypassed)
         )
+
+    def _latency_ms(
+        self, chosen: Widths, bypassed: Collection[str], params: float
+    ) -> float:
         share = self.table.share(
             lambda place: self._width(place).at(chosen),
-            FLOAT_BYTES * (left if params is None else params),
+            FLOAT_BYTES * params,
             (*bypassed, *self._lacking),
         )
-        memory_bytes = self.table.memory.peak_bytes(
-            lambda place: self._width(place).at(chosen)
-        )
-        return Prediction(
-            share * self._original_ms, macs, left, self.size_of(left), memory_bytes
-        )
+        return share * self._original_ms
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""
@@ -195,14 +214,14 @@ class CostModel:
             params: about how many parameters will be left: it decides how much of
                 them comes from memory in every call.
         """
-        missed = self.missed(params)
         found: dict[tuple[object, ...], Piece] = {}
-        for part in self._parts(missed):
+        for part in self._parts(params):
             piece = self._piece(part)
-            key = (piece.groups, piece.blocks, piece.further)
-            whole = found.setdefault(
-                key, Piece(piece.groups, piece.blocks, piece.further)
+            key = (piece.groups, piece.blocks, piece.further, piece.instead)
+            empty = Piece(
+                piece.groups, piece.blocks, piece.further, instead=piece.instead
             )
+            whole = found.setdefault(key, empty)
             for mine, other in (
                 (whole.costs, piece.costs),
                 (whole.slopes, piece.slopes),
@@ -211,8 +230,9 @@ class CostModel:
                     mine[resource] = mine.get(resource, 0.0) + values
         return list(found.values())
 
-    def _parts(self, missed: float) -> list[Part]:
+    def _parts(self, params: float) -> list[Part]:
         """Operators with their time, layers with their MACs, parameters."""
+        missed = self.missed(params)
         constant = Width(self.table.block, ())
         return [
             *(
@@ -231,7 +251,7 @@ class CostModel:
                     "macs",
                     self._width((layer.name, 1)),
                     self._width((layer.name, 0)),
-                    _product(layer.macs / self._full_size(layer.name)),
+                    product(layer.macs / self._full_size(layer.name)),
                 )
                 for layer in self._figures.layers
             ),
@@ -241,7 +261,7 @@ class CostModel:
                     "params",
                     self._width((name, 1)) if len(shape) > 1 else FIXED,
                     self._width((name, 0)) if shape else FIXED,
-                    _product(math.prod(shape[2:])),
+                    product(math.prod(shape[2:])),
                 )
                 for name, shape in self._shapes.items()
             ),
@@ -259,7 +279,9 @@ class CostModel:
 
     def _piece(self, part: Part) -> Piece:
         blocks = tuple(
-            block.name for block in self.blocks if inside(part.owner, (block.name,))
+            block.name
+            for block in self.blocks
+            if inside(part.owner, (block.name,)) and not part.instead
         )
         both = (*part.read.positions, *part.made.positions)
         names = tuple(dict.fromkeys(name for name, _ in both))
@@ -269,7 +291,7 @@ class CostModel:
             _over(width, names, self.steps) for width in (part.read, part.made)
         )
         values = part.cost(read.ravel(), made.ravel()).reshape(read.shape)
-        return Piece(names, blocks, costs={part.resource: values})
+        return Piece(names, blocks, costs={part.resource: values}, instead=part.instead)
 
     def _sloped(self, part: Part, blocks: tuple[str, ...]) -> Piece:
         """Many groups on one side: a line in their sum, for each width of the other."""
@@ -291,9 +313,8 @@ class CostModel:
         whole = many.at(self.sizes)
         slope = (cost(whole) - cost(whole / 2)) / (whole / 2)
         base = cost(whole) - slope * (whole - many.base)
-        return Piece(
-            names, blocks, many.positions, {part.resource: base}, {part.resource: slope}
-        )
+        costs, slopes = {part.resource: base}, {part.resource: slope}
+        return Piece(names, blocks, many.positions, costs, slopes, part.instead)
 
     def _width(self, place: Place) -> Width:
         if place in self._widths:
@@ -308,7 +329,8 @@ class CostModel:
         return width.at(chosen) / width.at(self.sizes)
 
 
-def _product(each: float) -> Callable[[Floats, Floats], Floats]:
+def product(each: float) -> Callable[[Floats, Floats], Floats]:
+    """So much for each pair of positions."""
     return lambda read, made: each * read * made
 
 

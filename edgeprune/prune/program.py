@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ from edgeprune.records.latency import Floats
 GAP = 0.01  # of the objective: good enough, and proved
 TOLERANCE = 1e-5  # of a limit; the solver may break it by a little less
 INFEASIBLE = 2  # scipy's status
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Where a piece is not there: 1 less (total less factor times the variables)."""
+
+    variables: list[int]
+    factor: float
+    total: float
 
 
 class Program:
@@ -48,7 +58,7 @@ class Program:
             name: [self.variable(integral=True) for _ in widths]
             for name, widths in self.steps.items()
         }
-        self._shown: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        self._shown: dict[tuple[str, tuple[str, ...], str], list[int]] = {}
         self._choose_one()
 
     def variable(self, *, integral: bool = False, upper: float = 1.0) -> int:
@@ -96,39 +106,54 @@ class Program:
         elif len(piece.groups) == 2:
             self._add_pairs(piece)
         elif piece.groups:
-            shown = self._presence(piece.groups[0], piece.blocks)
+            shown = self._presence(piece.groups[0], piece)
             for resource, values in piece.costs.items():
                 for variable, value in zip(shown, values.tolist(), strict=True):
                     self.cost(resource, variable, value)
         else:
             for resource, value in piece.costs.items():
-                self._add_constant(resource, float(value), piece.blocks)
+                self._add_constant(resource, float(value), piece)
 
-    def _add_constant(self, resource: str, value: float, blocks: Sequence[str]) -> None:
-        self.constants[resource] = self.constants.get(resource, 0.0) + value
-        for block in blocks:
-            self.cost(resource, self.blocks[block], -value)
+    def _add_constant(self, resource: str, value: float, piece: Piece) -> None:
+        absence = self._absence(piece)
+        held = self.constants.get(resource, 0.0)
+        self.constants[resource] = held + value * absence.total
+        for variable in absence.variables:
+            self.cost(resource, variable, -absence.factor * value)
+
+    def _absence(self, piece: Piece) -> Absence:
+        """What is 1 where a piece is not there, as `total` less a sum."""
+        if piece.instead:
+            return Absence([self.blocks[piece.instead]], -1.0, 0.0)
+        return Absence([self.blocks[block] for block in piece.blocks], 1.0, 1.0)
 
     def _frees(self, group: str, blocks: Sequence[str]) -> bool:
         """Whether the group goes with each of the blocks, so that none need be said."""
         freed = {block.name for block in self.model.blocks if group in block.groups}
         return set(blocks) <= freed
 
-    def _presence(self, group: str, blocks: tuple[str, ...]) -> list[int]:
-        """Per width, what is 1 if it is chosen and none of the blocks goes."""
-        if self._frees(group, blocks):
+    def _presence(self, group: str, piece: Piece) -> list[int]:
+        """Per width, what is 1 if it is chosen and the piece is there."""
+        if not piece.instead and self._frees(group, piece.blocks):
             return self.widths[group]
-        if (group, blocks) not in self._shown:
+        key = (group, piece.blocks, piece.instead)
+        if key not in self._shown:
             shown = [self.variable() for _ in self.widths[group]]
             for variable, width in zip(shown, self.widths[group], strict=True):
                 self.row([variable, width], [1.0, -1.0], -np.inf, 0.0)
-            gone = [self.blocks[block] for block in blocks]
-            self.row([*shown, *gone], [1.0] * (len(shown) + len(gone)), 1.0, 1.0)
-            self._shown[group, blocks] = shown
-        return self._shown[group, blocks]
+            self._there(shown, piece)
+            self._shown[key] = shown
+        return self._shown[key]
+
+    def _there(self, shown: Sequence[int], piece: Piece) -> None:
+        """One of these variables is 1 where a piece is there, none where it is not."""
+        absence = self._absence(piece)
+        factors = [1.0] * len(shown) + [absence.factor] * len(absence.variables)
+        total = absence.total
+        self.row([*shown, *absence.variables], factors, total, total)
 
     def _add_pairs(self, piece: Piece) -> None:
-        first, second = (self._presence(name, piece.blocks) for name in piece.groups)
+        first, second = (self._presence(name, piece) for name in piece.groups)
         pairs = np.array([[self.variable() for _ in second] for _ in first])
         for row, variable in zip(pairs, first, strict=True):
             self.row([*row.tolist(), variable], [*[1.0] * len(row), -1.0], 0.0, 0.0)
@@ -146,13 +171,12 @@ class Program:
         """Its further groups' positions, split over the widths of the first one."""
         highest = sum(each * self.model.sizes[name] for name, each in piece.further)
         if piece.groups:
-            shown = self._presence(piece.groups[0], piece.blocks)
+            shown = self._presence(piece.groups[0], piece)
             costs = {key: values.tolist() for key, values in piece.costs.items()}
             slopes = {key: values.tolist() for key, values in piece.slopes.items()}
         else:
             shown = [self.variable()]
-            gone = [self.blocks[block] for block in piece.blocks]
-            self.row([*shown, *gone], [1.0] * (1 + len(gone)), 1.0, 1.0)
+            self._there(shown, piece)
             costs = {key: [float(value)] for key, value in piece.costs.items()}
             slopes = {key: [float(value)] for key, value in piece.slopes.items()}
         parts = [self.variable(upper=highest) for _ in shown]
@@ -165,8 +189,10 @@ class Program:
             ):
                 variables.append(variable)
                 factors.append(-each * width)
-        slack = [self.blocks[block] for block in piece.blocks]
-        self.row([*variables, *slack], [*factors, *[highest] * len(slack)], 0.0, np.inf)
+        absence = self._absence(piece)
+        variables += absence.variables
+        factors += [highest * absence.factor] * len(absence.variables)
+        self.row(variables, factors, highest * (absence.total - 1), np.inf)
         for resource in costs:
             for index, variable in enumerate(shown):
                 self.cost(resource, variable, costs[resource][index])
