@@ -197,6 +197,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         from_scratch=settings.from_scratch,
         ungrouped=settings.ungrouped_proxy,
         growth=settings.growth,
+        low_rank=settings.low_rank,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         dynamic_batch=settings.dynamic_batch,

@@ -103,6 +103,7 @@ class Settings(BaseModel):
     from_scratch: bool = False
     ungrouped_proxy: bool = False
     growth: Literal["no", "wider", "both"] = "no"
+    low_rank: Literal["no", "planner", "bayes"] = "no"
     method: Literal[
         "magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"
     ] = "magnitude"

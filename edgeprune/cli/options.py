@@ -273,3 +273,11 @@ Grow = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+LowRank = Annotated[
+    str | None,
+    typer.Option(
+        help="Let layers be factored (Tucker, SVD) where that pays in ms: no (if "
+        "missing), planner (ranks by the planner) or bayes (by variational Bayes).",
+        rich_help_panel=HOW,
+    ),
+]

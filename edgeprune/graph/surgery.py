@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph.factored import CORE, FIRST, LAST, structure_of
 from edgeprune.graph.groups import ChannelGraph, bypass
 from edgeprune.graph.indices import copies_of, kept_indices, validate
 from edgeprune.graph.labels import Axis, LabelArray
@@ -31,6 +32,7 @@ from edgeprune.graph.trace import (
 )
 from edgeprune.graph.verify import verify
 from edgeprune.records import HeldNumber, KeptIndices, Plan, Surgery
+from edgeprune.records.surgery import inside
 
 
 def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
@@ -94,21 +96,46 @@ def operate_(model: nn.Module, surgery: Surgery) -> None:
     """
     try:
         bypass_(model, surgery.bypassed)
-        aliases = _aliases(model)
-        for path, cuts in cuts_of(surgery).items():
-            tensor = aliases[path][0][2]
-            smaller = sliced(tensor.detach(), cuts)
-            if isinstance(tensor, nn.Parameter):
-                smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
-            for module, name, _ in aliases[path]:
-                setattr(module, name, smaller)
-        write_numbers_(model, numbers_of(surgery))
+        within, before = _split(surgery)
+        _cut_(model, before)
+        for layer in surgery.factored:
+            replace_(model, layer, structure_of(model.get_submodule(layer)))
+        _cut_(model, within)
     except (AttributeError, KeyError, IndexError, TypeError) as error:
         message = (
             f"The plan was made for another network than this {type(model).__name__}: "
             f"{first_line(error)}."
         )
         raise PlanError(message) from error
+
+
+def _split(surgery: Surgery) -> tuple[Surgery, Surgery]:
+    """What was cut inside of factored layers, and what elsewhere or before."""
+    parts = [
+        f"{layer}.{part}" for layer in surgery.factored for part in (FIRST, CORE, LAST)
+    ]
+    kept = [item for item in surgery.kept if inside(item.parameter, parts)]
+    numbers = [item for item in surgery.numbers if inside(item.module, parts)]
+    return (
+        Surgery(tuple(kept), tuple(numbers)),
+        Surgery(
+            tuple(item for item in surgery.kept if item not in kept),
+            tuple(item for item in surgery.numbers if item not in numbers),
+        ),
+    )
+
+
+def _cut_(model: nn.Module, surgery: Surgery) -> None:
+    """Cut parameters to size; write down the numbers that follow."""
+    aliases = _aliases(model)
+    for path, cuts in cuts_of(surgery).items():
+        tensor = aliases[path][0][2]
+        smaller = sliced(tensor.detach(), cuts)
+        if isinstance(tensor, nn.Parameter):
+            smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+        for module, name, _ in aliases[path]:
+            setattr(module, name, smaller)
+    write_numbers_(model, numbers_of(surgery))
 
 
 def cuts_of(surgery: Surgery) -> dict[str, dict[int, LabelArray]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.measure.bench import parameter_shapes
@@ -16,7 +16,7 @@ from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.exchange import JUDGED
-from edgeprune.prune.loss import losses_of
+from edgeprune.prune.loss import Loss, losses_of
 from edgeprune.records import (
     Budget,
     LatencySummary,
@@ -54,12 +54,12 @@ class BySolver:
     """Least loss within the limits, by the latency table and the solver."""
 
     def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+        self.ground = ground
         self._table: LatencyTable | None = None
 
     def refusal(self) -> str | None:
         """Export and measure the smallest network."""
-        ground = self._ground
+        ground = self.ground
         with ground.journal.stage("profile"):
             graph = ground.profile.graph
             model = self._cost_model(ground.baseline, graph)
@@ -68,16 +68,16 @@ class BySolver:
 
     def find(self, start: State, graph: ChannelGraph, limits: Budget) -> Found:
         """Judge the channels, then search for the plan that fits."""
-        ground = self._ground
+        ground = self.ground
         journal, progress = ground.journal, ground.job.progress
-        space = self._space(start, graph)
+        space = self.space(start, graph)
         context = ground.context(space.model, space.graph)
         with journal.stage("score"):
             scores, sensitivity = self._judged(context, space, limits)
         journal.scores = journal.scores or scores
         journal.sensitivity = journal.sensitivity or sensitivity
         ranked = comparable_scores(scores, space.graph)
-        loss = losses_of(ranked, sensitivity)
+        loss = _loss(space, ranked, sensitivity)
         progress.start("prune", planner.ROUNDS)
         with journal.stage("prune"):
             judge = Judge(context, JUDGED)
@@ -94,12 +94,12 @@ class BySolver:
         progress.finish(outcome(found.attempt))
         return Found(space.candidate(found.plan), found.attempt, found.fits)
 
-    def _space(self, start: State, graph: ChannelGraph) -> Space:
+    def space(self, start: State, graph: ChannelGraph) -> Space:
         """The network's own groups and blocks."""
         model = start.exported.model
-        first, _ = parse_criteria(self._ground.job.criterion)
-        with self._ground.journal.stage("score"):
-            scores = score_channels(first, self._ground.context(model, graph))
+        first, _ = parse_criteria(self.ground.job.criterion)
+        with self.ground.journal.stage("score"):
+            scores = score_channels(first, self.ground.context(model, graph))
         return Space(
             model,
             graph,
@@ -115,12 +115,14 @@ class BySolver:
 
         A second criterion looks at those near the cut that a first solution makes.
         """
-        _, second = parse_criteria(self._ground.job.criterion)
+        _, second = parse_criteria(self.ground.job.criterion)
         scores = space.scores
-        blocks = [block.name for block in space.costs.blocks]
+        names = [block.name for block in space.costs.blocks]
+        blocks = [name for name in names if name not in space.costs.choices]
         sensitivity = measure_sensitivity(context, scores, blocks)
         if second is not None:
-            loss = losses_of(comparable_scores(scores, context.graph), sensitivity)
+            ranked = comparable_scores(scores, context.graph)
+            loss = _loss(space, ranked, sensitivity)
             solution = planner.settle(space.costs, loss, limits)
             scores = rescore(second, context, scores, solution.widths)
         return scores, sensitivity
@@ -129,15 +131,15 @@ class BySolver:
         """Costs by widths of a network that may have been pruned before."""
         return CostModel(
             graph,
-            self._measured(),
-            original_ms=self._ground.trials.usual_ms,
+            self.measured(),
+            original_ms=self.ground.trials.usual_ms,
             figures=start.figures,
             shapes=parameter_shapes(start.exported.model),
         )
 
-    def _measured(self) -> LatencyTable:
+    def measured(self) -> LatencyTable:
         """The latency table; of the unpruned network, measured once."""
-        ground = self._ground
+        ground = self.ground
         if self._table is None:
             self._table = measure_latency_table(
                 ground.baseline.exported.model,
@@ -147,3 +149,10 @@ class BySolver:
             )
             ground.journal.latency_model = LatencySummary.of(self._table)
         return self._table
+
+
+def _loss(space: Space, ranked: Mapping[str, Tensor], sensitivity: Sensitivity) -> Loss:
+    """What was measured; nothing is lost by what only is computed in another way."""
+    found = losses_of(ranked, sensitivity)
+    free = dict.fromkeys(space.costs.choices, 0.0)
+    return Loss(found.widths, {**found.blocks, **free})

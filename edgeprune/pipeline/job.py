@@ -34,6 +34,7 @@ from edgeprune.score.two_step import parse_criteria
 from edgeprune.workload import Workload, check_weights
 
 Structure = Literal["solver", "pca"]
+LowRank = Literal["no", "planner", "bayes"]
 Grows = Literal["no", "wider", "both"]
 
 
@@ -50,6 +51,8 @@ class Job:
             dense, after training it.
         growth: what follows when the budget is met: nothing, wider groups where there
             is room, or wider and narrower ones until the shape settles.
+        low_rank: layers may be factored: not at all, with ranks that the planner
+            chooses, or with those of variational Bayes.
         epochs: for each round; None lets the size of the data decide.
     """
 
@@ -63,6 +66,7 @@ class Job:
     from_scratch: bool = False
     ungrouped: bool = False
     growth: Grows = "no"
+    low_rank: LowRank = "no"
     epochs: int | None = None
     learning_rate: float = 0.02
     dynamic_batch: bool = False

@@ -27,6 +27,7 @@ from edgeprune.pipeline.delivery import delivered
 from edgeprune.pipeline.ground import Ground, Search
 from edgeprune.pipeline.growth import Growth
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
+from edgeprune.pipeline.low_rank import ByLowRank
 from edgeprune.pipeline.rounds import Rounds, baseline_step
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.network import Profile, profile_network
@@ -134,7 +135,8 @@ class Run:
     def _search(self) -> Search:
         """How rounds find their plans."""
         if self.job.structure == "solver":
-            return BySolver(self.ground)
+            way = BySolver if self.job.low_rank == "no" else ByLowRank
+            return way(self.ground)
         proxy = self._ungrouped() if self.job.ungrouped else None
         return ByVariance(self.ground, proxy)
 
@@ -169,9 +171,8 @@ class Run:
         while count < GROWN and (both or pressure < planner.CLOSE):
             graph = self._groups(best)
             found = growth.find(best, graph, self.limits)
-            if not found.fits or not (
-                found.candidate.plan.copies or found.candidate.plan.kept
-            ):
+            plan = found.candidate.plan
+            if not found.fits or not (plan.copies or plan.kept):
                 break
             grown = self.rounds.grown(best, found)
             if grown is None:

@@ -103,6 +103,8 @@ class CostModel:
         blocks: modules that may go; all that can if missing.
     """
 
+    choices: frozenset[str] = frozenset()  # blocks whose loss changes nothing
+
     def __init__(  # noqa: PLR0913  what is measured, and what may be chosen
         self,
         graph: ChannelGraph,

@@ -34,12 +34,16 @@ class Surgery:
     """All that was changed in a module of the user's.
 
     Attributes:
+        kept: by axis, with repeats where channels were copied.
         bypassed: modules that became an identity.
+        factored: layers that became two or three; what is kept inside of them counts
+            from their full ranks at the size that the layer had then.
     """
 
     kept: tuple[KeptIndices, ...] = ()
     numbers: tuple[HeldNumber, ...] = ()
     bypassed: tuple[str, ...] = ()
+    factored: tuple[str, ...] = ()
 
     def then(self, second: Surgery) -> Surgery:
         """This surgery and another one of what it left, as one of the original."""
@@ -68,6 +72,11 @@ class Surgery:
                 module
                 for module in dict.fromkeys(bypassed)
                 if not any(module.startswith(f"{other}.") for other in bypassed)
+            ),
+            tuple(
+                layer
+                for layer in dict.fromkeys((*self.factored, *second.factored))
+                if not inside(layer, second.bypassed)
             ),
         )
 

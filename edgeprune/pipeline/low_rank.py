@@ -1,0 +1,158 @@
+"""Factored layers in the solver: each layer is left, pruned or factored, by what pays.
+
+The solver works on a copy in which every layer that can be is factored at full rank:
+the same function, with ranks that are groups of channels. What it leaves unfactored is
+plain again in the network that is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import nn
+
+from edgeprune.graph.factored import CORE, FIRST, LAST, factorable
+from edgeprune.graph.groups import ChannelGraph, Group
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs
+from edgeprune.measure.bench import parameter_shapes
+from edgeprune.pipeline.by_solver import BySolver, Space
+from edgeprune.pipeline.ground import Candidate
+from edgeprune.pipeline.job import State
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.prune.cost_model import Steps
+from edgeprune.prune.low_rank import bayesian_ranks, energies, factored
+from edgeprune.prune.low_rank_costs import LowRankCosts, Plain, rank_groups
+from edgeprune.records import GroupScores, Plan, Scores, Surgery
+from edgeprune.records.surgery import inside
+
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the ranks, to choose from
+
+
+class ByLowRank(BySolver):
+    """The solver's choice, factored layers among it."""
+
+    def space(self, start: State, graph: ChannelGraph) -> Space:
+        """Every layer factored that can be; ranks are ordered by what they carry."""
+        ground, plain = self.ground, super().space(start, graph)
+        ground.job.progress.start("factor layers", 1)
+        whole = factored(plain.model, factorable(plain.model, graph))
+        whole_graph = survey(whole, ground.bench.inputs)
+        layers = tuple(
+            name
+            for name in factorable(plain.model, graph)
+            if rank_groups(whole_graph, name)
+        )
+        ground.job.progress.finish(f"{len(layers)} of them")
+        exported = ground.bench.export(whole, "factored")
+        base, timing = ground.trials.timed(exported)
+        costs = LowRankCosts(
+            whole_graph,
+            measure_latency_table(
+                whole, whole_graph, ground.bench, ground.job.progress
+            ),
+            original_ms=timing.share_of(base) * ground.trials.usual_ms,
+            figures=ground.bench.figures(exported, timing),
+            shapes=parameter_shapes(whole),
+            layers=layers,
+            plain=Plain(
+                self.measured(),
+                ground.trials.usual_ms,
+                start.figures.layers,
+                parameter_shapes(plain.model),
+            ),
+            steps=self._steps(plain.model, whole_graph, layers),
+        )
+        exported.path.unlink()
+
+        def candidate(plan: Plan) -> Candidate:
+            return _candidate(plain.model, ground.bench.inputs, plan, layers)
+
+        def judged(plan: Plan) -> Plan:
+            stays = tuple(item for item in plan.bypassed if item not in layers)
+            return replace(plan, bypassed=stays)
+
+        return Space(
+            whole,
+            whole_graph,
+            costs,
+            _scores(plain.scores, whole, whole_graph, layers),
+            candidate,
+            judged,
+        )
+
+    def _steps(
+        self, model: nn.Module, graph: ChannelGraph, layers: tuple[str, ...]
+    ) -> Steps:
+        """The widths to choose from; few of the ranks, or one by variational Bayes."""
+        steps = {group.name: group.widths() for group in graph.groups}
+        for layer in layers:
+            ranks: dict[str, int] = {}
+            if self.ground.job.low_rank == "bayes":
+                found = bayesian_ranks(model.get_submodule(layer))
+                ranks = dict(zip(_rank_names([layer]), found, strict=False))
+            for name in rank_groups(graph, layer):
+                steps[name] = _ranks(graph.group(name), ranks.get(name))
+        return steps
+
+
+def _ranks(group: Group, bayesian: int | None) -> list[int]:
+    """Ranks to choose from, all of them last."""
+    widths = group.widths()
+    wanted = [share * group.size for share in SHARES]
+    if bayesian is not None:
+        enough = [width for width in widths if width >= bayesian]
+        return sorted({enough[0], group.size})
+    near = {min(widths, key=lambda width: abs(width - rank)) for rank in wanted}
+    return sorted({*near, group.size})
+
+
+def _candidate(
+    model: nn.Module, inputs: Inputs, plan: Plan, layers: tuple[str, ...]
+) -> Candidate:
+    """The network with only those layers factored that a plan does not leave plain."""
+    chosen = tuple(layer for layer in layers if not inside(layer, plan.bypassed))
+    made = factored(model, chosen)
+    graph = survey(made, inputs)
+    plain = {*layers} - {*chosen}
+    kept = {
+        _plain_name(name, plain): stays
+        for name, stays in plan.kept.items()
+        if not inside(name, _rank_names(plain))
+    }
+    gone = tuple(name for name in plan.bypassed if name not in layers)
+    return Candidate(made, graph, Plan(kept, gone), Surgery(factored=chosen))
+
+
+def _scores(
+    scores: Scores, model: nn.Module, graph: ChannelGraph, layers: tuple[str, ...]
+) -> Scores:
+    """The plain network's scores for the factored one, whose ranks have their own."""
+    held = {item.name: item.scores for item in scores.groups}
+    ranks: dict[str, tuple[float, ...]] = {}
+    for layer in layers:
+        for name, values in energies(model, layer).items():
+            ranks[name] = tuple(values.tolist())
+    held |= ranks
+    groups = tuple(
+        GroupScores(
+            group.name,
+            held.get(_plain_name(group.name, layers), (1.0,) * group.size),
+        )
+        for group in graph.groups
+    )
+    return replace(scores, groups=groups)
+
+
+def _rank_names(layers: Iterable[str]) -> list[str]:
+    return [f"{layer}.{part}" for layer in layers for part in (FIRST, CORE)]
+
+
+def _plain_name(name: str, layers: Iterable[str]) -> str:
+    """A group's name where some layers are not factored: their last part makes it."""
+    for layer in layers:
+        last = f"{layer}.{LAST}"
+        if name == last or name.startswith(f"{last}#"):
+            return layer + name.removeprefix(last)
+    return name
