@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import replace_
 from edgeprune.graph.trace import evaluating
@@ -28,8 +29,36 @@ BATCHES = 8  # that statistics are taken from
 LEAST = 1e-6  # variance, of a channel that does not vary
 
 
-class Normed(nn.Sequential):
-    """A layer with a batch norm that will go again."""
+class Normed(nn.Module):
+    """A layer with a batch norm that will go again.
+
+    What the norm returns is multiplied by fixed numbers, so that its scales can be 1
+    at first, as those of any new norm: the penalty takes them for what they are worth.
+    """
+
+    spread: Tensor
+
+    def __init__(self, layer: nn.Module, mean: Tensor, variance: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm = NORMS[type(layer)](len(mean), dtype=mean.dtype)
+        assert isinstance(self.norm, BATCH_NORMS)
+        spread = (variance + self.norm.eps).sqrt()
+        self.register_buffer("spread", spread)
+        with torch.no_grad():
+            self.norm.running_mean.copy_(mean)  # type: ignore[union-attr]
+            self.norm.running_var.copy_(variance)  # type: ignore[union-attr]
+            self.norm.bias.copy_(mean / spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer returns, normed."""
+        found = self.norm(self.layer(x))
+        return found * self.spread.reshape(-1, *[1] * (found.ndim - 2))
+
+    def folded(self) -> nn.Module:
+        """The layer, with all the rest in its weight and bias."""
+        fold_(self.layer, self.norm, self.spread)
+        return self.layer
 
 
 def with_norms(
@@ -48,13 +77,7 @@ def with_norms(
     moments = _moments(normed, names, batches)
     for name, (mean, variance) in moments.items():
         layer = normed.get_submodule(name)
-        norm = NORMS[type(layer)](len(mean), dtype=mean.dtype)
-        with torch.no_grad():
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr, operator]
-            norm.running_var.copy_(variance)  # type: ignore[union-attr, operator]
-            norm.bias.copy_(mean)  # type: ignore[union-attr, operator]
-            norm.weight.copy_((variance + norm.eps).sqrt())  # type: ignore[union-attr, operator]
-        replace_(normed, name, Normed(layer, norm))
+        replace_(normed, name, Normed(layer, mean, variance))
     return normed, tuple(moments)
 
 
@@ -63,13 +86,12 @@ def without_norms(model: nn.Module) -> nn.Module:
     folded = copy.deepcopy(model)
     for name, module in list(folded.named_modules()):
         if isinstance(module, Normed):
-            fold_(module[0], module[1])
-            replace_(folded, name, module[0])
+            replace_(folded, name, module.folded())
     return folded
 
 
-def fold_(layer: nn.Module, norm: nn.Module) -> None:
-    """Multiply a batch norm, as it is in evaluation mode, into the layer before it."""
+def fold_(layer: nn.Module, norm: nn.Module, spread: Tensor) -> None:
+    """Multiply a batch norm, as in evaluation mode, and more into the layer before."""
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)
     assert isinstance(bias, Tensor)  # `with_norms` sees to it
@@ -80,8 +102,8 @@ def fold_(layer: nn.Module, norm: nn.Module) -> None:
     factor = scale / (variance + norm.eps).sqrt()  # type: ignore[operator]
     with torch.no_grad():
         shape = (-1,) + (1,) * (weight.ndim - 1)
-        weight.copy_(weight.double() * factor.reshape(shape))
-        bias.copy_((bias.double() - mean) * factor + shift)
+        weight.copy_(weight.double() * (factor * spread).reshape(shape))
+        bias.copy_(((bias.double() - mean) * factor + shift) * spread)
 
 
 def _without(model: nn.Module, graph: ChannelGraph) -> list[str]:

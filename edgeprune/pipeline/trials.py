@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.indices import copies_of
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.memory import activations
@@ -44,7 +45,8 @@ class Trials:
         base, timing = self.timed(exported)
         found = self.costs(exported, (base, timing), limits)
         exported.path.unlink()
-        widths = {name: len(kept) for name, kept in plan.kept.items()}
+        times = copies_of(graph, plan)
+        widths = {name: int(copies.sum()) for name, copies in times.items()}
         stay = bypass(graph, plan.bypassed).groups if plan.bypassed else graph.groups
         left = sum(widths.get(group.name, group.size) for group in stay)
         share = left / max(sum(group.size for group in graph.groups), 1)

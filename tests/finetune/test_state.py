@@ -1,0 +1,129 @@
+"""A training that is killed goes on where it was."""
+
+import pytest
+import torch
+
+from edgeprune.errors import WorkloadError
+from edgeprune.finetune import loop
+from edgeprune.finetune.bayesian import Variational
+from edgeprune.finetune.constraint import Schedule
+from edgeprune.finetune.loop import train
+from edgeprune.finetune.masked import Masked
+from edgeprune.finetune.penalised import Blocks, Penalised
+from edgeprune.finetune.run import Recipe, Run
+from edgeprune.graph.channels import Channels
+from edgeprune.graph.survey import survey
+from edgeprune.prune import masks
+from tests.finetune.test_loop import splits
+from tests.nets import Bottom
+
+
+class KilledError(Exception):
+    pass
+
+
+def constraints(model):
+    graph = survey(model, (torch.randn(2, 3, 8, 8),))
+    channels = Channels(model, graph.groups)
+    yield lambda: Masked(masks.magnitude(model, graph), Schedule(0.8))
+    yield lambda: Penalised(Blocks(channels, channels.made, even=True), 0.5)
+    yield lambda: Variational(
+        channels, 240, 0.5, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_killed_training_goes_on_with_its_zeros(
+    monkeypatch, tmp_path, optimizer, number
+):
+    torch.manual_seed(0)
+    model = Bottom(8)
+    make = list(constraints(model))[number]
+    path = tmp_path / "deep" / "state.safetensors"
+    settings = {
+        "learning_rate": 0.02 if optimizer == "sgd" else 2e-3,
+        "optimizer": optimizer,
+        "average": 0.5,
+        "state": path,
+    }
+    epochs = []
+    whole = Run.epoch
+
+    def dying(self, data):
+        if len(epochs) == 4:
+            raise KilledError
+        epochs.append(1)
+        return whole(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "epoch", dying)
+        with pytest.raises(KilledError):
+            train(model, splits(), Recipe("x", 6, held_by=make(), **settings))
+    assert path.is_file()
+    before = path.read_bytes()
+    again = make()
+    monkeypatch.setattr(Run, "epoch", counted := _counting(whole))
+    trained, history = train(model, splits(), Recipe("x", 6, held_by=again, **settings))
+    assert counted.calls == 2
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert path.read_bytes() != before
+    frozen = {
+        name.removeprefix("mask/"): mask
+        for name, mask in again.state().items()
+        if name.startswith("mask/")
+    }
+    assert frozen
+    for name, value in trained.named_parameters():
+        if name in frozen:
+            assert (value[~frozen[name]] == 0).all()
+
+
+def _counting(method):
+    def counted(self, data):
+        counted.calls += 1
+        return method(self, data)
+
+    counted.calls = 0
+    return counted
+
+
+def test_momentum_and_learning_rate_go_on_too(tmp_path):
+    torch.manual_seed(0)
+    model, data = Bottom(8), splits()
+    path = tmp_path / "state.safetensors"
+    recipe = Recipe("x", 3, state=path)
+    first = Run(model, recipe, loop.PLAIN, 45)
+    first.epoch(data)
+    best = loop.Best(model, 0.5)
+    first.save([], best)
+    second = Run(model, recipe, loop.PLAIN, 45)
+    second.resume_(best)
+    assert second.rate == first.rate
+    pairs = zip(
+        first._optimizer.state.values(), second._optimizer.state.values(), strict=True
+    )
+    for one, other in pairs:
+        assert torch.equal(one["momentum_buffer"], other["momentum_buffer"])
+    for one, other in zip(
+        first._learner.parameters(), second._learner.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_the_state_of_another_training_is_not_taken(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "state.safetensors"
+    train(Bottom(8), splits(), Recipe("x", 1, state=path))
+    _, history = train(Bottom(8), splits(), Recipe("x", 2, state=path))
+    assert len(history.epochs) == 2
+    assert history.epochs[0].seconds > 0
+    _, again = train(Bottom(8), splits(), Recipe("x", 2, state=path))
+    assert again.epochs == history.epochs  # finished: nothing is trained
+
+
+def test_a_damaged_state_is_one_sentence(tmp_path):
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(b"no tensors")
+    with pytest.raises(WorkloadError, match="damaged"):
+        train(Bottom(8), splits(), Recipe("x", 1, state=path))
