@@ -54,7 +54,10 @@ class Slices:
 
 
 class Channels:
-    """The channels of groups, without those of which none can be removed exactly.
+    """The channels of groups, without those whose channels cannot be zero.
+
+    That is where their removal is not exact, and where a weight is a function of other
+    parameters, as under weight norm, which divides by their norm.
 
     Attributes:
         groups: in order.
@@ -67,7 +70,7 @@ class Channels:
 
     def __init__(self, model: nn.Module, groups: Iterable[Group]) -> None:
         parameters = {name for name, _ in model.named_parameters()}
-        self.groups = tuple(group for group in groups if not group.approximate)
+        self.groups = tuple(group for group in groups if _plain(group))
         sizes = [group.size for group in self.groups]
         self.group_of = torch.repeat_interleave(
             torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.long)
@@ -162,3 +165,12 @@ class Channels:
             if len(here):
                 found[group.name] = tuple(here.tolist())
         return found
+
+
+def _plain(group: Group) -> bool:
+    """Whether the channels of a group can be zero."""
+    return not group.approximate and not any(
+        "parametrizations." in member.parameter
+        or member.parameter.endswith(("weight_g", "weight_v"))
+        for member in group.members
+    )

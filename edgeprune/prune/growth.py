@@ -16,7 +16,7 @@ from edgeprune.prune.cost_model import Steps
 from edgeprune.prune.loss import Loss
 from edgeprune.records import Plan
 
-SAME = 1e-3  # of the largest output: float32 sums in another order
+SAME = 1000  # times the rounding of the largest output: sums in another order
 
 
 def widened(model: nn.Module, graph: ChannelGraph) -> tuple[nn.Module, tuple[str, ...]]:
@@ -61,7 +61,8 @@ def _doubles(model: nn.Module, graph: ChannelGraph, names: Sequence[str]) -> boo
             strict=True,
         )
         return all(
-            float((one - other).abs().max()) <= SAME * float(one.abs().max())
+            float((one - other).abs().max())
+            <= SAME * torch.finfo(one.dtype).eps * float(one.abs().max())
             for one, other in pairs
         )
 

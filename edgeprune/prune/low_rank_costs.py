@@ -18,6 +18,7 @@ from edgeprune.graph.factored import CORE, FIRST, LAST
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block, removable_blocks
 from edgeprune.prune.cost_model import (
+    FIXED,
     FLOAT_BYTES,
     CostModel,
     Part,
@@ -135,6 +136,8 @@ class LowRankCosts(CostModel):
                 Part(weight, "macs", read, made, product(each), name),
                 Part(weight, "params", read, made, product(area), name),
             ]
+            if f"{name}.bias" in self._plain.shapes:
+                parts.append(Part(weight, "params", FIXED, made, product(1), name))
         return parts
 
     def _plainly(self, bypassed: Collection[str]) -> list[str]:
