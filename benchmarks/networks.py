@@ -130,14 +130,32 @@ def _cut(path: Path) -> np.ndarray:
 
 def fashion_mnist() -> Arrays:
     """All of Fashion-MNIST as bytes, shape (N, 1, 28, 28)."""
-    folder = data_folder() / "fashion_mnist"
+    return _digits("Fashion-MNIST", "fashion_mnist", border=0)
+
+
+def mnist() -> Arrays:
+    """All of MNIST as bytes, shape (N, 1, 32, 32), with a border of zeros."""
+    return _digits("MNIST", "mnist", border=2)
+
+
+def _digits(name: str, folder: str, *, border: int) -> Arrays:
+    held = data_folder() / folder
+    sides = ((0, 0), (0, 0), (border, border), (border, border))
     return Arrays(
-        "Fashion-MNIST",
-        _idx(folder / "train-images-idx3-ubyte.gz")[:, None],
-        _idx(folder / "train-labels-idx1-ubyte.gz"),
-        _idx(folder / "t10k-images-idx3-ubyte.gz")[:, None],
-        _idx(folder / "t10k-labels-idx1-ubyte.gz"),
+        name,
+        np.pad(_idx(held / "train-images-idx3-ubyte.gz")[:, None], sides),
+        _idx(held / "train-labels-idx1-ubyte.gz"),
+        np.pad(_idx(held / "t10k-images-idx3-ubyte.gz")[:, None], sides),
+        _idx(held / "t10k-labels-idx1-ubyte.gz"),
     )
+
+
+def mnist_vgg16() -> nn.Module:
+    """VGG-16 with batch norm and one linear layer, for 1x32x32, not trained."""
+    torch.manual_seed(0)
+    model, _ = cifar_vgg16(trained=False)
+    model.features[0] = nn.Conv2d(1, 64, 3, padding=1)
+    return model
 
 
 def signals() -> Arrays:
@@ -146,16 +164,29 @@ def signals() -> Arrays:
     return Arrays("Japanese vowels", **{name: held[name] for name in held.files})
 
 
+def power_demand() -> Arrays:
+    """Italian power demand: 24 hours of a day, from one of two seasons."""
+    held = np.load(data_folder() / "timeseries" / "ItalyPowerDemand.npz")
+    return Arrays("Italian power demand", **{name: held[name] for name in held.files})
+
+
 class SmallConv(nn.Module):
     """Five convolutions with batch norm, for images or for signals."""
 
-    def __init__(self, channels: int, classes: int, *, axes: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        axes: int,
+        widths: tuple[int, ...] = (32, 32, 64, 64, 128),
+    ) -> None:
         super().__init__()
         conv = {1: nn.Conv1d, 2: nn.Conv2d}[axes]
         norm = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}[axes]
         pool = {1: nn.MaxPool1d, 2: nn.MaxPool2d}[axes]
         layers: list[nn.Module] = []
-        for index, width in enumerate((32, 32, 64, 64, 128)):
+        for index, width in enumerate(widths):
             layers += [conv(channels, width, 3, padding=1), norm(width), nn.ReLU()]
             layers += [pool(2)] if index in (1, 3) else []
             channels = width

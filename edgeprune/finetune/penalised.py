@@ -22,7 +22,8 @@ from edgeprune.graph.channels import Channels, Slices
 
 TINY = 1e-30
 SAMPLE = 100_000  # elements
-LAST_PART = 0.1  # of the way; what does not yield by then is cut
+IN_TIME = 0.9  # of the first part: by then the share is to be zero
+MOST = 5.0  # times the first weight; what does not yield to it is cut
 Steps = Mapping[str, Tensor | float]  # of each element or one for all, by parameter
 
 
@@ -262,20 +263,21 @@ class Penalised(SparseTraining):
     """A proximal step behind each step of the optimiser.
 
     A weight that is not given is what brings the wanted share to zero in the time that
-    is left, if nothing held against it; it is reckoned anew in every step.
+    is left, if nothing held against it; it is reckoned anew in every step. Once the
+    share is zero, the zeros are frozen.
     """
 
     def __init__(
         self, penalty: Penalty, share: float, weight: float | None = None
     ) -> None:
         super().__init__(share, weight)
-        self._penalty = penalty
+        self._penalty, self._most = penalty, 0.0
         self._optimizer: Optimizer | None = None
 
     def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Nothing is known of the weight before the first step."""
         super().begin(learner, optimizer, steps)
-        self._optimizer, self.weight = optimizer, self._given or 0.0
+        self._optimizer, self.weight, self._most = optimizer, self._given or 0.0, 0.0
         self._penalty.begin(learner)
 
     def after_step(self) -> None:
@@ -287,21 +289,24 @@ class Penalised(SparseTraining):
         aim = Aim(None, 1.0)
         if self._given is None:
             size = self._penalty.size_at(self._learner, self._share)
-            self.weight = size / self._path(self._optimizer)
+            self.weight = self._bringing(size, self._optimizer)
             aim = Aim(size, self._share)
         with torch.no_grad():
             self._penalty.shrink_(self._learner, self._optimizer, self.weight, aim)
-        if self.progress >= 1:
-            found = self._penalty.zeros(self._learner)
+        found = self._penalty.zeros(self._learner)
+        reached = self._given is None and found >= self._share
+        if reached or self.progress >= 1:
             self.freeze(found, self._penalty.cut(self._learner, self._share))
 
-    def _path(self, optimizer: Optimizer) -> float:
-        """How far thresholds of weight 1 still come, but not less than a last part."""
+    def _bringing(self, size: float, optimizer: Optimizer) -> float:
+        """The weight that brings what has this size to zero in the steps left."""
         group = optimizer.param_groups[0]
         peak = group["initial_lr"] / max(group["lr"], TINY)
         each = self._penalty.step(self._learner, optimizer) * peak
-        left = max(1 - self.progress, LAST_PART) * SPARSE_PART * self._steps
-        return max(each * left, TINY)
+        left = max((IN_TIME - self.progress) * SPARSE_PART * self._steps, 1.0)
+        found = size / max(each * left, TINY)
+        self._most = self._most or MOST * found
+        return min(found, self._most)
 
 
 def _same(steps: Steps) -> float | None:

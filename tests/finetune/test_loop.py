@@ -10,10 +10,16 @@ from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import WorkloadError
 from edgeprune.files import cache_folder
-from edgeprune.finetune import loop
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.finetune.formats import CANDIDATES, PLAIN, fastest_format
-from edgeprune.finetune.loop import Recipe, default_epochs, evaluate, train
+from edgeprune.finetune.loop import default_epochs, evaluate, train
+from edgeprune.finetune.run import (
+    DISTILLED_SHARE,
+    TEMPERATURE,
+    Recipe,
+    loss_of,
+    rate_at,
+)
 from edgeprune.progress import SILENT
 from tests.nets import Bottom, Signal
 
@@ -97,17 +103,17 @@ def test_the_distillation_loss_is_the_published_formula():
         torch.randn(5, 4),
         torch.tensor([0, 1, 2, 3, 0]),
     )
-    t = loop.TEMPERATURE
+    t = TEMPERATURE
     p, q = F.softmax(soft / t, 1), F.softmax(outputs / t, 1)
     divergence = (p * (p / q).log()).sum(1).mean()
     hard = -F.softmax(outputs, 1)[range(5), y].log().mean()
-    share = loop.DISTILLED_SHARE
+    share = DISTILLED_SHARE
     expected = (1 - share) * hard + share * t * t * divergence
-    torch.testing.assert_close(loop._loss(outputs, y, soft), expected)
+    torch.testing.assert_close(loss_of(outputs, y, soft), expected)
 
 
 def test_the_rate_rises_and_falls_to_zero():
-    rates = [loop._rate(step, 100) for step in range(101)]
+    rates = [rate_at(step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == 1.0
     assert rates[100] == pytest.approx(0)
