@@ -305,10 +305,9 @@ def _mnist_table(rows: Row) -> list[str]:
         "",
         f"{row['seconds'] / 60:.1f} minutes in all on two cores, of them "
         f"{row['baseline_s']:.0f} s for training the baseline (one epoch). 60 % of the "
-        f"channels were wanted; the penalty by itself made {row['penalty'][1]:.0%} zero. "
-        "Removing them "
-        f"changed outputs by {row['difference']:.0e} of the largest one. The text has "
-        "99 % at about 70 % sparsity.",
+        f"channels were wanted; the penalty itself made {row['penalty'][1]:.0%} zero. "
+        f"Removing them changed outputs by {row['difference']:.0e} of the largest "
+        "one. The text has 99 % at about 70 % sparsity.",
         "",
         *_step_rows(row),
     ]
