@@ -35,11 +35,12 @@ def write_sparsity(report: SparsityReport, folder: Path) -> None:
 
 
 def show_sparsity(console: Console, report: SparsityReport) -> None:
-    """The table, and the sentences."""
+    """The table, a column for each step, and the sentences."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, title in enumerate(TITLES):
+    columns = list(zip(TITLES, *rows_of(report), strict=True))
+    for index, title in enumerate(columns[0]):
         table.add_column(title, justify="right" if index else "left")
-    for row in rows_of(report):
+    for row in columns[1:]:
         table.add_row(*row)
     console.print(table)
     for note in (*notes_of(report), "", report.sentence):

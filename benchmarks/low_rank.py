@@ -1,0 +1,311 @@
+"""What factoring does to each layer's milliseconds, and what the planner makes of it.
+
+    pip install -e '.[test,benchmark]'
+    python -m benchmarks.low_rank layers    # ms of each layer, plain and factored
+    python -m benchmarks.low_rank planner   # leave, prune or factor, at some budgets
+
+ResNet-18 at 224 with random weights: time does not depend on them, but the ranks of
+variational Bayes do, so there they are a quarter and a half of all. VGG-16-BN as
+trained on CIFAR-10, and a ResNet-18 that is trained on CIFAR-10 for some minutes first,
+for the planner. What is there is not measured again. Writes `low_rank.json` and
+`low_rank.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import torch
+import torchvision
+import typer
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import edgeprune
+from benchmarks.criteria import NETWORKS, VGG, _cifar_splits
+from benchmarks.networks import cifar_vgg16, torchvision_network
+from edgeprune import targets
+from edgeprune.data import Splits
+from edgeprune.files import cache_folder
+from edgeprune.finetune.loop import train
+from edgeprune.finetune.run import Recipe
+from edgeprune.graph.factored import Factored, factorable
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
+from edgeprune.graph.trace import Inputs
+from edgeprune.measure.bench import Bench
+from edgeprune.measure.runner import HostRunner
+from edgeprune.prune.low_rank import bayesian_ranks, factored
+from edgeprune.records import Plan
+from edgeprune.report.terminal import PlainProgress
+
+HERE = Path(__file__).parent
+ROWS, TABLE = HERE / "low_rank.json", HERE / "low_rank.md"
+SHARES = {"half": 0.5, "quarter": 0.25}
+BUDGETS = (0.7, 0.4)  # of the network's own time
+EPOCHS = 1  # of distillation behind a plan
+LOUD = PlainProgress(Console(stderr=True))
+
+Row = dict[str, Any]
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+
+
+def _resnet18_cifar() -> tuple[tuple[nn.Module, Inputs], Splits]:
+    """Torchvision's, its stem for 32x32, trained for two epochs and kept."""
+    splits = _cifar_splits(*VGG)
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=10)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    path = cache_folder() / "resnet18_cifar.safetensors"
+    if path.is_file():
+        model.load_state_dict(load_file(path))
+    else:
+        recipe = Recipe("baseline", 2, learning_rate=0.1, progress=LOUD)
+        model, _ = train(model, splits, recipe)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = model.state_dict().items()
+        save_file({name: value.contiguous() for name, value in held}, path)
+    return (model.eval(), (torch.randn(1, 3, 32, 32),)), splits
+
+
+TIMED: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
+    "ResNet-18, 224": lambda: torchvision_network("resnet18"),
+    "VGG-16-BN, CIFAR-10": cifar_vgg16,
+    "ResNet-18, CIFAR-10": lambda: _resnet18_cifar()[0],
+}
+RANDOM = "ResNet-18, 224"  # of these weights variational Bayes would keep nothing
+PLANNED: dict[str, Callable[[], tuple[tuple[nn.Module, Inputs], Splits]]] = {
+    "VGG-16-BN, CIFAR-10": NETWORKS["vgg16_cifar"],
+    "ResNet-18, CIFAR-10": _resnet18_cifar,
+}
+
+
+@app.command()
+def layers() -> None:
+    """Time every layer in the network, plain and factored, from the same run."""
+    for network, make in TIMED.items():
+        model, inputs = make()
+        graph = survey(model, inputs)
+        names = factorable(model, graph)
+        for way in (*SHARES, "bayes"):
+            key = f"layers/{network}/{way}"
+            if key in _rows() or (way == "bayes" and network in RANDOM):
+                continue
+            ranks = {name: _ranks(model.get_submodule(name), way) for name in names}
+            changed = _cut(model, inputs, ranks)
+            with tempfile.TemporaryDirectory() as folder:
+                bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+                files = [
+                    bench.export(item, name)
+                    for item, name in ((model, "plain"), (changed, "factored"))
+                ]
+                timings = bench.compare(files)
+                spent = [
+                    {layer.name: layer.latency_ms for layer in bench.layers(file)}
+                    for file in files
+                ]
+            _keep(
+                key,
+                {
+                    "ms": [timing.median_ms for timing in timings],
+                    "macs": [file.cost.macs for file in files],
+                    "layers": {
+                        name: {
+                            "ranks": ranks[name],
+                            "ms": [
+                                spent[0].get(f"{name}.weight"),
+                                _within(spent[1], name),
+                            ],
+                        }
+                        for name in names
+                    },
+                },
+            )
+
+
+@app.command()
+def planner() -> None:
+    """The solver's choice for each layer at a budget, with factoring and without."""
+    for network, make in PLANNED.items():
+        (model, inputs), splits = make()
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+            whole_ms = bench.compare([bench.export(model, "whole")])[0].median_ms
+        for share in BUDGETS:
+            for low_rank in ("no", "planner", "bayes"):
+                key = f"planner/{network}/{share}/{low_rank}"
+                if key in _rows():
+                    continue
+                with tempfile.TemporaryDirectory() as folder:
+                    done = edgeprune.compress(
+                        model,
+                        (splits.train, splits.validation, splits.test),
+                        budget=share * whole_ms,
+                        low_rank=low_rank,
+                        epochs=EPOCHS,
+                        accuracy_floor=0.0,
+                        out=Path(folder) / "run",
+                        progress=LOUD,
+                    )
+                _keep(key, _run(done, model) | {"whole_ms": whole_ms})
+
+
+def _ranks(layer: nn.Module, way: str) -> list[int]:
+    """(Read, made), or one for a matrix."""
+    shape = layer.weight.shape
+    if way == "bayes":
+        return [max(4, rank) for rank in bayesian_ranks(layer)]
+    spatial = layer.weight[0, 0].numel() > 1
+    sides = [shape[1], shape[0]] if spatial else [min(shape[:2])]
+    return [max(4, round(SHARES[way] * side)) for side in sides]
+
+
+def _cut(model: nn.Module, inputs: Inputs, ranks: Mapping[str, list[int]]) -> nn.Module:
+    """Every layer factored, with so many ranks."""
+    whole = factored(model, ranks)
+    graph = survey(whole, inputs)
+    kept: dict[str, tuple[int, ...]] = {}
+    for name, counts in ranks.items():
+        for part, count in zip(("first", "core"), counts, strict=False):
+            group = graph.group(f"{name}.{part}")
+            kept[group.name] = tuple(range(min(count, group.size)))
+    return apply(whole, graph, Plan(kept))
+
+
+def _within(spent: Mapping[str, float | None], layer: str) -> float:
+    return sum(ms or 0.0 for name, ms in spent.items() if name.startswith(f"{layer}."))
+
+
+def _run(done: Any, model: nn.Module) -> Row:
+    report = done.report
+    after = {layer.name: layer.latency_ms for layer in report.result.layers}
+    found: Row = {}
+    for layer in report.baseline.layers:
+        name = layer.name.removesuffix(".weight")
+        try:
+            module = done.model.get_submodule(name)
+        except AttributeError:
+            continue  # in a block that was left out
+        is_factored = isinstance(module, Factored)
+        found[name] = {
+            "before": list(model.get_submodule(name).weight.shape[:2]),
+            "after": [list(part.shape[:2]) for part in _weights(module)],
+            "choice": "factored" if is_factored else "pruned or left",
+            "ms": [
+                layer.latency_ms,
+                _within(after, name) if is_factored else after.get(layer.name),
+            ],
+        }
+    return {
+        "status": report.status,
+        "ms": [report.baseline.latency_ms, report.result.latency_ms],
+        "macs": [report.baseline.macs, report.result.macs],
+        "before_training": report.steps[-1].accuracy_before_training,
+        "test": [report.baseline.test_accuracy, report.result.test_accuracy],
+        "seconds": report.seconds,
+        "layers": found,
+    }
+
+
+def _weights(module: nn.Module) -> list[torch.Tensor]:
+    return [item for name, item in module.named_parameters() if name.endswith("weight")]
+
+
+def _rows() -> Row:
+    return json.loads(ROWS.read_text()) if ROWS.is_file() else {}
+
+
+def _keep(key: str, row: Row) -> None:
+    rows = {**_rows(), key: row}
+    ROWS.write_text(json.dumps(rows, indent=1) + "\n")
+    TABLE.write_text(table(rows))
+    print(key, {name: value for name, value in row.items() if name != "layers"})
+
+
+def table(rows: Row) -> str:
+    """Both studies as Markdown."""
+    lines = [
+        "# Low rank",
+        "",
+        "Written by `python -m benchmarks.low_rank`. A layer's time is from the "
+        "runtime's own profile and includes what runs right after it.",
+    ]
+    for network in TIMED:
+        lines += _layers_table(rows, network)
+    for network in PLANNED:
+        lines += _planner_table(rows, network)
+    return "\n".join(lines) + "\n"
+
+
+def _layers_table(rows: Row, network: str) -> list[str]:
+    ways = [way for way in (*SHARES, "bayes") if f"layers/{network}/{way}" in rows]
+    if not ways:
+        return []
+    held = {way: rows[f"layers/{network}/{way}"] for way in ways}
+    head = "| layer | plain, ms | " + " | ".join(f"{way}: ranks, ms" for way in ways)
+    lines = ["", f"## {network}: every layer factored", "", head + " |"]
+    lines.append("|---|---|" + "---|" * len(ways))
+    for name, first in held[ways[0]]["layers"].items():
+        cells = []
+        for way in ways:
+            item = held[way]["layers"][name]
+            faster = "**" if item["ms"][1] < item["ms"][0] else ""
+            ranks = "x".join(map(str, item["ranks"]))
+            cells.append(f"{ranks}, {faster}{item['ms'][1]:.3f}{faster}")
+        lines.append(f"| {name} | {first['ms'][0]:.3f} | " + " | ".join(cells) + " |")
+    cells = [
+        f"{row['ms'][1] / row['ms'][0]:.2f}x the time, "
+        f"{row['macs'][1] / row['macs'][0]:.2f}x the operations"
+        for row in held.values()
+    ]
+    lines.append("| whole network | | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _planner_table(rows: Row, network: str) -> list[str]:
+    lines: list[str] = []
+    for share in BUDGETS:
+        found = {
+            way: rows[key]
+            for way in ("no", "planner", "bayes")
+            if (key := f"planner/{network}/{share}/{way}") in rows
+        }
+        if not found:
+            continue
+        lines += [
+            "",
+            f"## {network}: the planner's choice at {share} of the time",
+            "",
+            "| ranks | status | ms | operations | validation before training | test "
+            "after one epoch | layers factored | seconds |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_planner_row(way, row) for way, row in found.items()]
+        if (row := found.get("planner")) is not None:
+            lines += [
+                "",
+                "| layer | choice | before | after | ms |",
+                "|---|---|---|---|---|",
+            ]
+            for name, item in row["layers"].items():
+                before = "x".join(map(str, item["before"]))
+                after = ", ".join("x".join(map(str, part)) for part in item["after"])
+                same = item["after"] == [item["before"]]
+                choice = "left" if same else item["choice"].split(" or ")[0]
+                ms = " -> ".join(
+                    "-" if ms is None else f"{ms:.3f}" for ms in item["ms"]
+                )
+                lines.append(f"| {name} | {choice} | {before} | {after} | {ms} |")
+    return lines
+
+
+if __name__ == "__main__":
+    app()
