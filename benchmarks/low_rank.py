@@ -112,23 +112,18 @@ def layers() -> None:
                     {layer.name: layer.latency_ms for layer in bench.layers(file)}
                     for file in files
                 ]
-            _keep(
-                key,
-                {
-                    "ms": [timing.median_ms for timing in timings],
-                    "macs": [file.cost.macs for file in files],
-                    "layers": {
-                        name: {
-                            "ranks": ranks[name],
-                            "ms": [
-                                spent[0].get(f"{name}.weight"),
-                                _within(spent[1], name),
-                            ],
-                        }
-                        for name in names
-                    },
+            each = {
+                name: [spent[0].get(f"{name}.weight"), _within(spent[1], name)]
+                for name in names
+            }
+            row = {
+                "ms": [timing.median_ms for timing in timings],
+                "macs": [file.cost.macs for file in files],
+                "layers": {
+                    name: {"ranks": ranks[name], "ms": each[name]} for name in names
                 },
-            )
+            }
+            _keep(key, row)
 
 
 @app.command()
@@ -290,21 +285,32 @@ def _planner_table(rows: Row, network: str) -> list[str]:
         ]
         lines += [_planner_row(way, row) for way, row in found.items()]
         if (row := found.get("planner")) is not None:
-            lines += [
-                "",
-                "| layer | choice | before | after | ms |",
-                "|---|---|---|---|---|",
-            ]
+            head = "| layer | choice | before | after | ms |"
+            lines += ["", head, "|---|---|---|---|---|"]
             for name, item in row["layers"].items():
                 before = "x".join(map(str, item["before"]))
                 after = ", ".join("x".join(map(str, part)) for part in item["after"])
                 same = item["after"] == [item["before"]]
                 choice = "left" if same else item["choice"].split(" or ")[0]
-                ms = " -> ".join(
-                    "-" if ms is None else f"{ms:.3f}" for ms in item["ms"]
-                )
-                lines.append(f"| {name} | {choice} | {before} | {after} | {ms} |")
+                times = ["-" if ms is None else f"{ms:.3f}" for ms in item["ms"]]
+                cells = (name, choice, before, after, " -> ".join(times))
+                lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _planner_row(way: str, row: Row) -> str:
+    count = sum(item["choice"] == "factored" for item in row["layers"].values())
+    cells = (
+        way,
+        row["status"],
+        f"{row['ms'][0]:.2f} -> {row['ms'][1]:.2f}",
+        f"{row['macs'][1] / row['macs'][0]:.2f}x",
+        f"{row['before_training']:.2%}",
+        f"{row['test'][0]:.2%} -> {row['test'][1]:.2%}",
+        str(count),
+        f"{row['seconds']:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
