@@ -40,6 +40,8 @@ def delivered(
         journal.note(
             f"the int8 file is within the budget: {int8.figures.latency_ms:.2f} ms"
         )
+    if layers := result.surgery.factored:
+        journal.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
     _note_denormals(ground, result)
     return Outcome(
         met=met,
