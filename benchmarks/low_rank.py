@@ -35,8 +35,8 @@ from benchmarks.networks import cifar_vgg16, torchvision_network
 from edgeprune import targets
 from edgeprune.data import Splits
 from edgeprune.files import cache_folder
+from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.run import Recipe
 from edgeprune.graph.factored import Factored, factorable
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey

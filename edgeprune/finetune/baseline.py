@@ -13,8 +13,8 @@ from torch import nn
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.errors import OutputError
 from edgeprune.files import cache_folder, write_whole
+from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.run import Recipe
 from edgeprune.progress import Progress
 
 EPOCHS = 6

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.formats import PLAIN, fastest_format
-from edgeprune.finetune.run import Best, Recipe, Run
+from edgeprune.finetune.learner import Best, Learner, Recipe
 from edgeprune.graph.trace import evaluating
 from edgeprune.records import Epoch, Training
 from edgeprune.workload import accuracy
@@ -66,23 +66,25 @@ def _attempt(
     steps = _steps_per_epoch(splits, len(first[1]))
     recipe.progress.start(recipe.purpose, steps * recipe.epochs)
     form = fastest_format(model, first) if recipe.epochs else PLAIN
-    run = Run(model, recipe, form, steps * recipe.epochs)
-    before = evaluate(run.judged, splits.validation)
-    best = Best(copy.deepcopy(run.judged), before if run.settled else -1.0)
-    history = run.resume_(best)
+    learner = Learner(model, recipe, form, steps * recipe.epochs)
+    start = copy.deepcopy(model)
+    start.load_state_dict(learner.judged.state_dict())
+    before = evaluate(start, splits.validation)
+    best = Best(start, before if learner.settled else -1.0)
+    history = learner.resume_(best)
     for number in range(len(history) + 1, recipe.epochs + 1):
-        start = time.perf_counter()
-        loss = run.epoch(splits)
+        began = time.perf_counter()
+        loss = learner.epoch(splits)
         if not math.isfinite(loss):
             recipe.progress.finish("the loss is no number")
             return None
         with form.running():
-            found = evaluate(run.judged, form.batches(splits.validation))
-        seconds = time.perf_counter() - start
-        history.append(Epoch(number, loss, run.rate, found, seconds))
-        if run.settled:
-            best.compete(run.judged, found, number)
-        run.save(history, best)
+            found = evaluate(learner.judged, form.batches(splits.validation))
+        seconds = time.perf_counter() - began
+        history.append(Epoch(number, loss, learner.rate, found, seconds))
+        if learner.settled:
+            best.compete(learner.judged, found, number)
+        learner.save(history, best)
     recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
     return best.model, Training(
         purpose=recipe.purpose,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from edgeprune import stop
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
+from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import STEPS, default_epochs, train
-from edgeprune.finetune.run import Recipe
 from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
 from edgeprune.records import Attempt, ModelFigures, Step, pressure_of

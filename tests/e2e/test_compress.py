@@ -17,8 +17,8 @@ import edgeprune
 from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import EdgepruneError
+from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.run import Recipe
 from tests.nets import Bottom, Signal, resnet56
 from tests.reference import parameter_count
 

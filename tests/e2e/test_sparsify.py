@@ -11,7 +11,7 @@ from torch import nn
 import edgeprune
 from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
-from edgeprune.finetune.run import Run
+from edgeprune.finetune.learner import Learner
 from edgeprune.records import SparsityReport, from_json
 from tests.e2e.test_compress import MODEL, QUICK, colours, command
 from tests.e2e.test_compress import trained as trained  # a fixture
@@ -220,7 +220,7 @@ def test_slimming_brings_its_own_norms_and_takes_them_along(tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
-    whole, calls = Run.epoch, []
+    whole, calls = Learner.epoch, []
 
     def dying(self, splits):
         calls.append(1)
@@ -228,7 +228,7 @@ def test_a_killed_run_goes_on_where_it_was(trained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return whole(self, splits)
 
-    monkeypatch.setattr(Run, "epoch", dying)
+    monkeypatch.setattr(Learner, "epoch", dying)
     with pytest.raises(KeyboardInterrupt):
         sparsified(trained, tmp_path, epochs=2)
     assert not (tmp_path / "run").exists()

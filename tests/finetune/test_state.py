@@ -7,10 +7,10 @@ from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
 from edgeprune.finetune.bayesian import Variational
 from edgeprune.finetune.constraint import Schedule
+from edgeprune.finetune.learner import Learner, Recipe
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.masked import Masked
 from edgeprune.finetune.penalised import Blocks, Penalised
-from edgeprune.finetune.run import Recipe, Run
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
 from edgeprune.prune import masks
@@ -48,7 +48,7 @@ def test_a_killed_training_goes_on_with_its_zeros(
         "state": path,
     }
     epochs = []
-    whole = Run.epoch
+    whole = Learner.epoch
 
     def dying(self, data):
         if len(epochs) == 4:
@@ -57,13 +57,13 @@ def test_a_killed_training_goes_on_with_its_zeros(
         return whole(self, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "epoch", dying)
+        patched.setattr(Learner, "epoch", dying)
         with pytest.raises(KilledError):
             train(model, splits(), Recipe("x", 6, held_by=make(), **settings))
     assert path.is_file()
     before = path.read_bytes()
     again = make()
-    monkeypatch.setattr(Run, "epoch", counted := _counting(whole))
+    monkeypatch.setattr(Learner, "epoch", counted := _counting(whole))
     trained, history = train(model, splits(), Recipe("x", 6, held_by=again, **settings))
     assert counted.calls == 2
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
@@ -93,11 +93,11 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     model, data = Bottom(8), splits()
     path = tmp_path / "state.safetensors"
     recipe = Recipe("x", 3, state=path)
-    first = Run(model, recipe, loop.PLAIN, 45)
+    first = Learner(model, recipe, loop.PLAIN, 45)
     first.epoch(data)
     best = loop.Best(model, 0.5)
     first.save([], best)
-    second = Run(model, recipe, loop.PLAIN, 45)
+    second = Learner(model, recipe, loop.PLAIN, 45)
     second.resume_(best)
     assert second.rate == first.rate
     pairs = zip(
@@ -106,7 +106,7 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     for one, other in pairs:
         assert torch.equal(one["momentum_buffer"], other["momentum_buffer"])
     for one, other in zip(
-        first._learner.parameters(), second._learner.parameters(), strict=True
+        first._model.parameters(), second._model.parameters(), strict=True
     ):
         assert torch.equal(one, other)
 

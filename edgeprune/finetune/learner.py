@@ -76,7 +76,7 @@ class Best:
             self.model.load_state_dict(model.state_dict())
 
 
-class Run:
+class Learner:
     """A copy of a model that learns, with all that goes along.
 
     Args:
@@ -87,27 +87,27 @@ class Run:
         self, model: nn.Module, recipe: Recipe, form: Format, steps: int
     ) -> None:
         self._recipe, self._form, self._steps = recipe, form, steps
-        self._learner = form.prepare(copy.deepcopy(model))
+        self._model = form.prepare(copy.deepcopy(model))
         self._teacher = recipe.teacher
         if self._teacher is not None:
             self._teacher = form.prepare(copy.deepcopy(self._teacher).eval())
-        self._optimizer = _optimizer(self._learner, recipe)
+        self._optimizer = _optimizer(self._model, recipe)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: rate_at(step, steps)
         )
         self._held_by = recipe.held_by or Constraint()
-        self._held_by.begin(self._learner, self._optimizer, steps)
+        self._held_by.begin(self._model, self._optimizer, steps)
         self._average: AveragedModel | None = None
         if recipe.average:
             decayed = get_ema_multi_avg_fn(recipe.average)
             self._average = AveragedModel(
-                self._learner, multi_avg_fn=decayed, use_buffers=True
+                self._model, multi_avg_fn=decayed, use_buffers=True
             )
 
     @property
     def judged(self) -> nn.Module:
         """The learner, or its average."""
-        return self._learner if self._average is None else self._average.module
+        return self._model if self._average is None else self._average.module
 
     @property
     def rate(self) -> float:
@@ -121,7 +121,7 @@ class Run:
 
     def epoch(self, splits: Splits) -> float:
         """Mean loss of one pass over the training data."""
-        self._learner.train()
+        self._model.train()
         total = seen = 0.0
         for x, y in self._form.batches(splits.train):
             if len(y) < MIN_BATCH:
@@ -138,7 +138,7 @@ class Run:
         if self._recipe.state is None:
             return
         parts = {
-            "learner": self._learner.state_dict(),
+            "learner": self._model.state_dict(),
             "best": best.model.state_dict(),
             "optimizer": _optimizer_state(self._optimizer),
             "held_by": self._held_by.state(),
@@ -161,7 +161,7 @@ class Run:
         parts, facts = load_state(path)
         if any(facts.get(key) != value for key, value in self._identity().items()):
             return []  # of another training
-        self._learner.load_state_dict(parts["learner"])
+        self._model.load_state_dict(parts["learner"])
         best.model.load_state_dict(parts["best"])
         best.accuracy, best.epoch = facts["accuracy"], facts["epoch"]
         _restore_optimizer_(self._optimizer, parts.get("optimizer", {}))
@@ -192,18 +192,18 @@ class Run:
         self._optimizer.zero_grad(set_to_none=True)
         self._held_by.before_forward()
         with self._form.running():
-            outputs = self._learner(x)
+            outputs = self._model(x)
             check_outputs(outputs, y)
             soft = self._soft_targets(x)
         loss = loss_of(outputs.float(), y, soft)
         loss.backward()
         self._held_by.after_backward()
-        nn.utils.clip_grad_norm_(self._learner.parameters(), CLIP_NORM)
+        nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM)
         self._optimizer.step()
         self._held_by.after_step()
         self._schedule.step()
         if self._average is not None:
-            self._average.update_parameters(self._learner)
+            self._average.update_parameters(self._model)
             self._held_by.hold_(self._average.module)
         return float(loss.detach())
 
