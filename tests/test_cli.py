@@ -146,7 +146,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def broken():
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(sys.modules["edgeprune.cli.app"], "app", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main()
 

@@ -1,0 +1,200 @@
+"""From settings to a finished run of compress or fit."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.api.origin import facts_of, origin_of, parsed
+from edgeprune.config import Settings, check_structure
+from edgeprune.files import check_folder
+from edgeprune.loading import load_workload, workload_of_objects
+from edgeprune.measure.runner import runner_for
+from edgeprune.pipeline import (
+    Job,
+    Outcome,
+    Run,
+    check_job,
+)
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import (
+    REPORT_SCHEMA,
+    RunReport,
+)
+from edgeprune.run_files import (
+    INT8_FILE,
+    MODEL_FILE,
+    run_folder,
+    write_run,
+)
+from edgeprune.workload import Workload
+
+BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run.
+
+    Attributes:
+        model: the compressed module, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: RunReport
+    model: nn.Module
+    folder: Path
+
+
+def compress(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    budget: float | Mapping[str, object] | None = None,
+    target: str = "host",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Finished:
+    """Compress a model until it runs within the budget on the target.
+
+    Args:
+        model: a module, or a description as for `--model`.
+        data: a description as for `--data`, or (train, validation, test) loaders or
+            data sets of (input, class).
+        budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
+            max_memory_mb; none is needed with structure="pca".
+        out: folder of the run's files; a new one under runs/ by default.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    timed = isinstance(budget, int | float)
+    limits = {"budget_ms": budget} if timed else dict(budget or {})
+    given = {**settings, **limits, "target": target, "out": out}
+    asked = parsed(model, data, given, "compress()")
+    shown = progress or SILENT
+    if isinstance(model, str) and isinstance(data, str):
+        return compress_settings(asked, shown)
+    check_structure(asked)
+    workload = workload_of_objects(model, data, asked)
+    return _run(workload, asked, shown)
+
+
+def compress_settings(settings: Settings, progress: Progress) -> Finished:
+    """The main job as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    check_structure(settings)
+    if settings.out is not None:
+        check_folder(settings.out)
+    targets.load(settings.target)
+    workload = load_workload(settings, progress)
+    return _run(workload, settings, progress)
+
+
+def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
+    """Run the pipeline in a folder aside and move the files where they belong."""
+    began = time.perf_counter()
+    folder = run_folder(settings.out, workload.name)
+    check_folder(folder)
+    target = targets.load(settings.target)
+    job = Job(
+        workload=workload,
+        runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
+        budget=settings.budget,
+        floor=settings.floor,
+        criterion=settings.criterion,
+        structure=settings.structure,
+        variance=settings.variance,
+        from_scratch=settings.from_scratch,
+        ungrouped=settings.ungrouped_proxy,
+        growth=settings.growth,
+        low_rank=settings.low_rank,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        dynamic_batch=settings.dynamic_batch,
+        precisions=target.runtime.precisions,
+        seed=settings.seed,
+        progress=progress,
+    )
+    check_job(job)
+    with tempfile.TemporaryDirectory() as held:
+        outcome = Run(job, Path(held)).go()
+        report = _report(outcome, job, settings, time.perf_counter() - began)
+        write_run(outcome, job, report, folder, asked=settings)
+    return Finished(report, outcome.result.exported.model.eval(), folder)
+
+
+def _report(
+    outcome: Outcome, job: Job, settings: Settings, seconds: float
+) -> RunReport:
+    splits, journal = job.workload.data, outcome.journal
+    baseline, result = outcome.baseline.figures, outcome.result.figures
+    int8 = outcome.int8.figures
+    return RunReport(
+        schema_version=REPORT_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sentence(outcome, settings),
+        **origin_of(job.workload, settings, seconds),
+        machine=result.timing.machine,
+        target=settings.target,
+        budget=settings.budget,
+        accuracy_floor=outcome.floor,
+        data=facts_of(splits),
+        baseline=baseline,
+        result=replace(result, file=MODEL_FILE),
+        int8=None if int8 is None else replace(int8, file=INT8_FILE),
+        quantisation=outcome.int8.verdict,
+        parity=tuple(
+            replace(parity, file=name)
+            for parity, name in zip(
+                outcome.parity, (MODEL_FILE, INT8_FILE), strict=False
+            )
+        ),
+        latency_model=journal.latency_model,
+        scores=journal.scores,
+        sensitivity=journal.sensitivity,
+        spectra=journal.spectra,
+        attempts=tuple(journal.attempts),
+        steps=tuple(journal.steps),
+        training=tuple(journal.training),
+        refused=outcome.profile.graph.refusals,
+        plans=outcome.result.plans,
+        notes=tuple(journal.notes),
+        stage_seconds=journal.stage_seconds,
+    )
+
+
+def _sentence(outcome: Outcome, settings: Settings) -> str:
+    """What was reached, for a person."""
+    before, after = outcome.baseline.figures, outcome.result.figures
+    reached = (
+        f"{after.latency_ms:.2f} ms (baseline {before.latency_ms:.2f} ms), "
+        f"test accuracy "
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
+        f"validation {after.validation_accuracy or 0:.2%} with the floor at "
+        f"{outcome.floor:.2%}"
+    )
+    asked = ", ".join(
+        f"--{name.replace('_', '-')} {value:,}"
+        for name in BUDGETS
+        if (value := getattr(settings, name)) is not None
+    )
+    asked = asked or f"--structure {settings.structure}"
+    untouched = not outcome.result.plans
+    if outcome.met:
+        how = " by the original already, nothing was pruned" if untouched else ""
+        return f"Met{how}: {asked}; {reached}."
+    best = "The original, unpruned" if untouched else "The best valid model"
+    return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

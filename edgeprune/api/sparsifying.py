@@ -1,0 +1,170 @@
+"""From settings to a finished run that makes zeros."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.api.origin import facts_of, origin_of, parsed
+from edgeprune.config import Settings, check_sparsity
+from edgeprune.files import check_folder
+from edgeprune.loading import load_workload, workload_of_objects
+from edgeprune.measure.runner import runner_for
+from edgeprune.pipeline import (
+    SparseJob,
+    SparseOutcome,
+    Sparsification,
+)
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import (
+    SPARSITY_SCHEMA,
+    SparsityReport,
+)
+from edgeprune.run_files import (
+    run_folder,
+    unfinished,
+    write_sparse_run,
+)
+from edgeprune.workload import Workload
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """A finished run that made zeros.
+
+    Attributes:
+        model: the module with the zeros, or the smaller one, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: SparsityReport
+    model: nn.Module
+    folder: Path
+
+
+def sparsify(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    method: str = "magnitude",
+    sparsity: float,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Sparsified:
+    """Train until a share of the weights or channels is zero.
+
+    Args:
+        model: as for `compress`.
+        data: as for `compress`.
+        method: magnitude, l1-mask, hybrid, slimming, prox-sg or bayesian.
+        sparsity: the share, 0..1.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    given = {**settings, "method": method, "sparsity": sparsity}
+    asked = parsed(model, data, given, "sparsify()")
+    shown = progress or SILENT
+    if isinstance(model, str) and isinstance(data, str):
+        return sparsify_settings(asked, shown)
+    check_sparsity(asked)
+    return _sparsify(workload_of_objects(model, data, asked), asked, shown)
+
+
+def sparsify_settings(settings: Settings, progress: Progress) -> Sparsified:
+    """The same as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    check_sparsity(settings)
+    if settings.out is not None:
+        check_folder(settings.out)
+    targets.load(settings.target)
+    return _sparsify(load_workload(settings, progress), settings, progress)
+
+
+def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Sparsified:
+    """The run, its files put aside first; trainings are kept until it is finished."""
+    began = time.perf_counter()
+    assert settings.sparsity is not None  # checked
+    folder = run_folder(settings.out, f"sparsify {workload.name}")
+    check_folder(folder)
+    target = targets.load(settings.target)
+    job = SparseJob(
+        workload=workload,
+        runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
+        method=settings.method,
+        sparsity=settings.sparsity,
+        floor=settings.floor,
+        rounds=settings.rounds,
+        gradual=settings.gradual,
+        penalty=settings.penalty,
+        regulariser=settings.regulariser,
+        optimizer=settings.optimizer,
+        average=settings.average,
+        materialise=settings.materialise,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        dynamic_batch=settings.dynamic_batch,
+        seed=settings.seed,
+        state=unfinished(workload, settings),
+        progress=progress,
+    )
+    with tempfile.TemporaryDirectory() as held:
+        outcome = Sparsification(job, Path(held)).go()
+        report = _sparsity_report(outcome, job, settings, time.perf_counter() - began)
+        write_sparse_run(outcome, workload, report, folder, asked=settings)
+    shutil.rmtree(job.state or held, ignore_errors=True)
+    return Sparsified(report, outcome.files[-1].model.eval(), folder)
+
+
+def _sparsity_report(
+    outcome: SparseOutcome, job: SparseJob, settings: Settings, seconds: float
+) -> SparsityReport:
+    splits = job.workload.data
+    return SparsityReport(
+        schema_version=SPARSITY_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sparsity_sentence(outcome, job),
+        **origin_of(job.workload, settings, seconds),
+        machine=outcome.timings[0].machine,
+        model=job.workload.name,
+        method=job.method,
+        wanted=job.sparsity,
+        accuracy_floor=outcome.floor,
+        data=facts_of(splits),
+        steps=outcome.steps,
+        training=outcome.training,
+        timings=outcome.timings,
+        penalty=outcome.penalty,
+        removed=outcome.removed,
+        difference=outcome.difference,
+        parity=outcome.parity,
+        notes=outcome.notes,
+    )
+
+
+def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
+    """What was reached, for a person."""
+    before, after = outcome.steps[0], outcome.steps[-1]
+    zeros = after.sparsity
+    reached = (
+        f"{zeros.overall:.1%} of the weights are zero; test accuracy "
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
+        f"validation {after.validation_accuracy:.2%} with the floor at "
+        f"{outcome.floor:.2%}; compressed {zeros.gzip_bytes / 1e6:.2f} MB (baseline "
+        f"{before.sparsity.gzip_bytes / 1e6:.2f} MB)"
+    )
+    asked = f"--method {job.method} --sparsity {job.sparsity:g}"
+    if outcome.met:
+        return f"Met: {asked}; {reached}."
+    return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
