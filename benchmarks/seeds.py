@@ -389,8 +389,8 @@ def _gradual_table(rows: Row) -> list[str]:
         "",
         "## Continuous against block-wise",
         "",
-        "The same network and data, three epochs in each case; test accuracy, mean over "
-        "the seeds, smallest to largest.",
+        "The same network and data, three epochs in each case; test accuracy, mean "
+        "over the seeds, smallest to largest.",
         "",
         "| zeros | way | test accuracy | seeds |",
         "|---|---|---|---|",
