@@ -7,8 +7,8 @@
 ResNet-18 at 224 with random weights: time does not depend on them, but the ranks of
 variational Bayes do, so there they are a quarter and a half of all. VGG-16-BN as
 trained on CIFAR-10, and a ResNet-18 that is trained on CIFAR-10 at 64x64 for some
-minutes, for the planner. What is there is not measured again. Writes `low_rank.json` and
-`low_rank.md`.
+minutes, for the planner. What is there is not measured again. Writes `low_rank.json`
+and `low_rank.md`.
 """
 
 from __future__ import annotations

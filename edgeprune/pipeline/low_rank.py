@@ -36,14 +36,12 @@ class ByLowRank(BySolver):
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """Every layer factored that can be; ranks are ordered by what they carry."""
         ground, plain = self.ground, super().space(start, graph)
-        ground.job.progress.start("factor layers", 1)
-        whole = factored(plain.model, factorable(plain.model, graph))
-        whole_graph = survey(whole, ground.bench.inputs)
-        layers = tuple(
-            name
-            for name in factorable(plain.model, graph)
-            if rank_groups(whole_graph, name)
-        )
+        layers = factorable(plain.model, graph)
+        ground.job.progress.start("factor layers", len(layers))
+        whole, whole_graph = _factored(plain.model, ground.bench.inputs, layers)
+        if without := [name for name in layers if not rank_groups(whole_graph, name)]:
+            layers = tuple(name for name in layers if name not in without)
+            whole, whole_graph = _factored(plain.model, ground.bench.inputs, layers)
         ground.job.progress.finish(f"{len(layers)} of them")
         exported = ground.bench.export(whole, "factored")
         base, timing = ground.trials.timed(exported)
@@ -97,6 +95,14 @@ class ByLowRank(BySolver):
         return steps
 
 
+def _factored(
+    model: nn.Module, inputs: Inputs, layers: tuple[str, ...]
+) -> tuple[nn.Module, ChannelGraph]:
+    """The same function with some layers factored, and its groups."""
+    made = factored(model, layers)
+    return made, survey(made, inputs)
+
+
 def _ranks(group: Group, bayesian: int | None) -> list[int]:
     """Ranks to choose from, all of them last."""
     widths = group.widths()
@@ -113,8 +119,7 @@ def _candidate(
 ) -> Candidate:
     """The network with only those layers factored that a plan does not leave plain."""
     chosen = tuple(layer for layer in layers if not inside(layer, plan.bypassed))
-    made = factored(model, chosen)
-    graph = survey(made, inputs)
+    made, graph = _factored(model, inputs, chosen)
     plain = {*layers} - {*chosen}
     kept = {
         _plain_name(name, plain): stays
