@@ -52,6 +52,7 @@ from edgeprune.records import (
 )
 from edgeprune.workload import check_weights
 
+SHORT = 0.03  # of all: groups have whole channels only
 STEPS = 1000  # of a training, about, where --epochs does not say
 
 
@@ -95,7 +96,9 @@ class Sparsification:
             self.floor = job.floor(baseline.step.validation_accuracy)
             steps = [baseline]
             reason = self._sparse(steps)
-            smaller = self._smaller(steps[-1]) if job.materialise else None
+            reason = reason or self._short(steps[-1].step)
+            made = job.materialise and len(steps) > 1
+            smaller = self._smaller(steps[-1]) if made else None
             return self._proved(steps, smaller, reason)
 
     def _sparse(self, steps: list[Reached]) -> str:
@@ -112,6 +115,19 @@ class Sparsification:
                 )
             steps.append(found)
         return ""
+
+    def _short(self, step: SparseStep) -> str:
+        """Why less is zero than was wanted, if it is."""
+        job = self.job
+        by_weight = job.method == "magnitude" or job.regulariser == "weights"
+        found = step.sparsity.overall if by_weight else step.sparsity.channels
+        if job.method == "hybrid" or found >= job.sparsity - SHORT:
+            return ""
+        what = "weights" if by_weight else "channels"
+        return (
+            f"only {found:.1%} of the {what} could be made zero: the others are the "
+            "last of their group, or have no scale or filter of their own"
+        )
 
     def _trained(self, model: nn.Module, share: float, name: str) -> nn.Module:
         """A model with a share of zeros."""
