@@ -108,7 +108,7 @@ class Settings(BaseModel):
         "magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"
     ] = "magnitude"
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
-    rounds: Annotated[int, Field(ge=1)] = 3
+    rounds: Annotated[int, Field(ge=1)] | None = None
     gradual: bool = False
     penalty: Positive | None = None
     regulariser: Literal["channels", "weights"] = "channels"
@@ -165,12 +165,16 @@ def load_settings(given: dict[str, Any], folder: Path) -> Settings:
 
 
 def check_structure(settings: Settings) -> None:
-    """Refuse what says something of principal components where they are not asked.
+    """Refuse what does not go together when widths are chosen.
 
     Raises:
         ConfigError: which setting.
     """
+    if settings.growth != "no" and settings.budget_ms is None:
+        raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
     if settings.structure == "pca":
+        if settings.low_rank != "no":
+            raise ConfigError("--low-rank goes with --structure solver only.")
         return
     for name in ("variance", "from_scratch", "ungrouped_proxy"):
         if getattr(settings, name):
@@ -192,6 +196,8 @@ def check_sparsity(settings: Settings) -> None:
             f"--gradual goes with masks; --method {settings.method} makes its zeros "
             "little by little anyway."
         )
+    if settings.rounds is not None and (settings.gradual or not masked):
+        raise ConfigError("--rounds goes with masks only, and without --gradual.")
     if settings.penalty is not None and masked:
         raise ConfigError(f"--method {settings.method} has no --penalty.")
     if settings.regulariser == "weights" and settings.method != "prox-sg":

@@ -34,6 +34,20 @@ from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
+TRAINED_BY = {  # what a training of zeros depends on, beside weights and data
+    "batch_size",
+    "method",
+    "sparsity",
+    "rounds",
+    "gradual",
+    "penalty",
+    "regulariser",
+    "epochs",
+    "learning_rate",
+    "optimizer",
+    "average",
+    "seed",
+}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -54,12 +68,13 @@ def unfinished(workload: Workload, settings: Settings) -> Path:
     The same run, started again, finds them: it is told by its settings, the weights
     that it starts from, and its data.
     """
-    digest = hashlib.sha256(settings.model_dump_json(exclude={"out"}).encode())
-    for value in workload.model.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    asked = settings.model_dump_json(include=TRAINED_BY)
+    digest = hashlib.sha256(asked.encode())
     x, y = next(iter(workload.data.calibration))
-    for value in (x, y, torch.tensor(workload.data.sizes)):
-        digest.update(value.numpy().tobytes())
+    held = (*workload.model.state_dict().values(), x, y)
+    for value in (*held, torch.tensor(workload.data.sizes)):
+        plain = value.detach().cpu().contiguous().flatten()
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
     return cache_folder() / "unfinished" / digest.hexdigest()[:16]
 
 

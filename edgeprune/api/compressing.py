@@ -36,6 +36,10 @@ from edgeprune.run_files import (
 )
 from edgeprune.workload import Workload
 
+ZEROS = (  # settings of `sparsify` alone
+    *("method", "sparsity", "rounds", "gradual", "penalty", "regulariser"),
+    *("materialise", "optimizer", "average"),
+)
 BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
 
 
@@ -80,7 +84,7 @@ def compress(
     timed = isinstance(budget, int | float)
     limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
-    asked = parsed(model, data, given, "compress()")
+    asked = parsed(model, data, given, "compress()", ZEROS)
     shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(asked, shown)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgeprune.config import Settings, parse_settings
 from edgeprune.data import Splits
+from edgeprune.errors import ConfigError
 from edgeprune.records import (
     DataFacts,
 )
@@ -18,13 +20,24 @@ from edgeprune.run_files import (
 from edgeprune.workload import Workload
 
 
-def parsed(model: Any, data: Any, given: dict[str, Any], origin: str) -> Settings:
+def parsed(
+    model: Any,
+    data: Any,
+    given: dict[str, Any],
+    origin: str,
+    foreign: Collection[str],
+) -> Settings:
     """Settings of a Python caller.
+
+    Args:
+        foreign: those of other commands.
 
     Raises:
         ConfigError: which of them is wrong.
     """
     given = {key: value for key, value in given.items() if value is not None}
+    if unknown := sorted(set(given) & set(foreign)):
+        raise ConfigError(f"{origin} has no {unknown[0]!r}.")
     given |= {"model": model} if isinstance(model, str) else {}
     given |= {"data": data} if isinstance(data, str) else {}
     return parse_settings(given, set(given), Path(origin))

@@ -18,6 +18,7 @@ from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import (
+    ROUNDS,
     SparseJob,
     SparseOutcome,
     Sparsification,
@@ -33,6 +34,12 @@ from edgeprune.run_files import (
     write_sparse_run,
 )
 from edgeprune.workload import Workload
+
+STRUCTURE = (  # settings of `compress` alone
+    *("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb"),
+    *("criterion", "structure", "variance", "from_scratch", "ungrouped_proxy"),
+    *("growth", "low_rank"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def sparsify(
         EdgepruneError: something is refused or fails; nothing is written.
     """
     given = {**settings, "method": method, "sparsity": sparsity}
-    asked = parsed(model, data, given, "sparsify()")
+    asked = parsed(model, data, given, "sparsify()", STRUCTURE)
     shown = progress or SILENT
     if isinstance(model, str) and isinstance(data, str):
         return sparsify_settings(asked, shown)
@@ -105,7 +112,7 @@ def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Spa
         method=settings.method,
         sparsity=settings.sparsity,
         floor=settings.floor,
-        rounds=settings.rounds,
+        rounds=settings.rounds or ROUNDS,
         gradual=settings.gradual,
         penalty=settings.penalty,
         regulariser=settings.regulariser,
@@ -156,15 +163,24 @@ def _sparsity_report(
 def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
     """What was reached, for a person."""
     before, after = outcome.steps[0], outcome.steps[-1]
-    zeros = after.sparsity
+    made = [step for step in outcome.steps if step.name not in REMOVED]
+    zeros = made[-1].sparsity
     reached = (
-        f"{zeros.overall:.1%} of the weights are zero; test accuracy "
-        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
-        f"validation {after.validation_accuracy:.2%} with the floor at "
-        f"{outcome.floor:.2%}; compressed {zeros.gzip_bytes / 1e6:.2f} MB (baseline "
+        f"{zeros.overall:.1%} of the weights of convolutions and linear layers and "
+        f"{zeros.channels:.1%} of the channels are zero"
+    )
+    if outcome.removed is not None:
+        left = f"{after.params:,} of {before.params:,} parameters are left"
+        reached += f"; without them, {left}"
+    reached += (
+        f"; test accuracy {after.test_accuracy or 0:.2%} (baseline "
+        f"{before.test_accuracy or 0:.2%}), validation {after.validation_accuracy:.2%} "
+        f"with the floor at {outcome.floor:.2%}; compressed "
+        f"{after.sparsity.gzip_bytes / 1e6:.2f} MB (baseline "
         f"{before.sparsity.gzip_bytes / 1e6:.2f} MB)"
     )
     asked = f"--method {job.method} --sparsity {job.sparsity:g}"
     if outcome.met:
         return f"Met: {asked}; {reached}."
-    return f"Not met: {asked}: {outcome.reason}. The best valid model: {reached}."
+    best = "The original" if len(outcome.steps) == 1 else "The best valid model"
+    return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

@@ -69,5 +69,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            sys.stderr.write("interrupted: nothing was written\n")
+            again = "; the same command goes on where it was"
+            more = again if sys.argv[1:2] == ["sparsify"] else ""
+            sys.stderr.write(f"interrupted: nothing was written{more}\n")
         raise

@@ -139,6 +139,8 @@ def _compress(given: dict[str, Any], *, as_json: bool, quiet: bool) -> NoReturn:
     from edgeprune.config import load_settings
 
     settings = load_settings(given, Path.cwd())
+    if settings.growth != "no" and settings.budget_ms is None:
+        raise typer.BadParameter("give milliseconds to grow into: --budget-ms")
     unlimited = settings.budget == type(settings.budget)()
     if unlimited and settings.structure == "solver":
         message = (

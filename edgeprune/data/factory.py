@@ -188,9 +188,13 @@ def _is_samples(part: Any) -> bool:
 
 
 def _first(name: str, loader: Batches) -> Batch:
-    first = next(iter(loader), None)
+    first: Any = next(iter(loader), None)
     if first is None:
         raise DataError(f"Data {name!r} has an empty train split.")
+    if not isinstance(first[0], torch.Tensor):
+        kind = type(first[0]).__name__
+        message = f"Data {name!r} must yield one tensor of inputs, found a {kind}."
+        raise DataError(message)
     return first
 
 

@@ -70,7 +70,10 @@ class Variational(SparseTraining):
         super().begin(learner, optimizer, steps)
         rate = (THRESHOLD - FIRST) / max(1.0, TRAVEL * self._steps)
         self._adam.param_groups[0]["lr"] = rate
-        self._known = self._channels.sizes(learner, self._channels.read) > 0
+        trained = {n for n, item in learner.named_parameters() if item.requires_grad}
+        read = [item for item in self._channels.read if item.parameter in trained]
+        self._known = self._channels.sizes(learner, read) > 0
+        self.weight = 1.0 if self._given is None else self._given
         self.log_alpha.data.fill_(FIRST)
         self._adam.state.clear()
 
@@ -119,23 +122,29 @@ class Variational(SparseTraining):
         self._adam.step()
         with torch.no_grad():
             self.log_alpha.clamp_(*LIMITS)
-        noise = self.log_alpha.detach()[self._known]
         if self.progress >= 1:
-            found = float((noise > THRESHOLD).float().mean())
-            self.freeze(found, self._channels.masks(self._learner, self.drowned()))
+            self.finish()
         elif self._given is None:
             # The channel that is to be the last to go travels at an even speed.
+            noise = self.log_alpha.detach()[self._known]
             here = float(noise.quantile(1 - self._share))
             behind = self.progress - (here - FIRST) / (THRESHOLD - FIRST)
             self.weight *= math.exp(max(-FASTEST, min(FASTEST, GAIN * behind)))
 
-    def drowned(self) -> Tensor:
-        """Channels beyond the threshold, and the noisiest up to the share.
+    def finish(self) -> None:
+        """What drowned is frozen at zero."""
+        if not self.settled:
+            noise = self.log_alpha.detach()[self._known]
+            found = float((noise > THRESHOLD).float().mean())
+            self.freeze(found, self._channels.masks(self._learner, self.drowned()))
 
-        Of each group the least noisy one stays, as does what no weight reads.
+    def drowned(self) -> Tensor:
+        """The noisiest channels up to the share; with a given weight, all beyond.
+
+        Of each group the least noisy one stays, as does what no trained weight reads.
         """
         noise = self.log_alpha.detach().where(self._known, torch.tensor(LIMITS[0]))
-        zero = noise > THRESHOLD
+        zero = (noise > THRESHOLD) & (self._given is not None)
         count = round(self._share * int(self._known.sum()))
         zero[noise.argsort(descending=True)[:count]] = True
         return zero & self._known & ~self._channels.best(-noise)

@@ -34,6 +34,9 @@ class Constraint:
     def after_step(self) -> None:
         """When the optimiser has changed the weights."""
 
+    def finish(self) -> None:
+        """After the last step, if there were fewer of them than were announced."""
+
     def hold_(self, model: nn.Module) -> None:
         """Impose on a copy of the learner what holds for it, as on an average."""
 

@@ -119,6 +119,11 @@ class Learner:
         """Whether what holds the weights has reached what it is after."""
         return self._held_by.settled
 
+    def finish(self) -> None:
+        """After the last epoch: what holds the weights is where it was to be."""
+        self._held_by.finish()
+        self._held_by.hold_(self.judged)
+
     def epoch(self, splits: Splits) -> float:
         """Mean loss of one pass over the training data."""
         self._model.train()

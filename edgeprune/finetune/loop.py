@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.formats import PLAIN, fastest_format
-from edgeprune.finetune.learner import Best, Learner, Recipe
+from edgeprune.finetune.learner import MIN_BATCH, Best, Learner, Recipe
 from edgeprune.graph.trace import evaluating
 from edgeprune.records import Epoch, Training
 from edgeprune.workload import accuracy
@@ -33,8 +33,12 @@ def train(
     returns a model that is worse on the validation split.
 
     Raises:
-        WorkloadError: the loss stays no number at a tenth of the learning rate too.
+        WorkloadError: nothing is trained, or the loss stays no number at a tenth of
+            the learning rate too.
     """
+    if recipe.epochs and not any(item.requires_grad for item in model.parameters()):
+        message = "No parameter of the model is trained: all have requires_grad=False."
+        raise WorkloadError(message)
     torch.manual_seed(recipe.seed)
     for rate in (recipe.learning_rate, recipe.learning_rate / 10):
         attempt = _attempt(model, splits, replace(recipe, learning_rate=rate))
@@ -67,6 +71,8 @@ def _attempt(
     recipe.progress.start(recipe.purpose, steps * recipe.epochs)
     form = fastest_format(model, first) if recipe.epochs else PLAIN
     learner = Learner(model, recipe, form, steps * recipe.epochs)
+    if not recipe.epochs:
+        learner.finish()
     start = copy.deepcopy(model)
     start.load_state_dict(learner.judged.state_dict())
     before = evaluate(start, splits.validation)
@@ -78,6 +84,8 @@ def _attempt(
         if not math.isfinite(loss):
             recipe.progress.finish("the loss is no number")
             return None
+        if number == recipe.epochs:
+            learner.finish()
         with form.running():
             found = evaluate(learner.judged, form.batches(splits.validation))
         seconds = time.perf_counter() - began
@@ -99,7 +107,9 @@ def _attempt(
 
 
 def _steps_per_epoch(splits: Splits, batch_size: int) -> int:
-    return math.ceil(splits.sizes[0] / max(batch_size, 1))
+    """Batches that are trained on; a last one that is too small is left out."""
+    whole, rest = divmod(splits.sizes[0], max(batch_size, 1))
+    return whole + (rest >= MIN_BATCH)
 
 
 @contextmanager

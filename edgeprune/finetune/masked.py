@@ -91,8 +91,15 @@ class Masked(Frozen):
 
     def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Choose the first masks."""
+        self._masks = {}
         super().begin(learner, optimizer, steps)
         self._renew()
+
+    def finish(self) -> None:
+        """The final share, if it was not reached."""
+        if not self.settled:
+            self._done = self._steps
+            self._renew()
 
     def after_step(self) -> None:
         """Zeros where a mask is, and more of them if it is time."""

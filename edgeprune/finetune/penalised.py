@@ -22,6 +22,7 @@ from edgeprune.graph.channels import Channels, Slices
 
 TINY = 1e-30
 SAMPLE = 100_000  # elements
+BOUND = "bound"
 IN_TIME = 0.9  # of the first part: by then the share is to be zero
 MOST = 5.0  # times the first weight; what does not yield to it is cut
 Steps = Mapping[str, Tensor | float]  # of each element or one for all, by parameter
@@ -105,7 +106,7 @@ class Elements:
     ) -> None:
         """Soft threshold."""
         for name, parameter in learner.named_parameters():
-            if name in self._names:
+            if name in self._names and parameter.requires_grad:
                 eased = aim.eased(parameter.data.abs())
                 limit = eased * step_sizes(optimizer, parameter) * weight
                 parameter.data.copy_(soft_threshold(parameter.data, limit))
@@ -158,7 +159,10 @@ class Blocks:
         self._weights = torch.zeros(len(channels))
 
     def begin(self, learner: nn.Module) -> None:
-        """The weights of the sum."""
+        """The weights of the sum; what is not trained does not count."""
+        trained = {n for n, item in learner.named_parameters() if item.requires_grad}
+        self._slices = [item for item in self._slices if item.parameter in trained]
+        self._names &= trained
         roots = self._channels.sizes(learner, self._slices).sqrt()
         self._weights = roots
         if self._even:
@@ -294,9 +298,23 @@ class Penalised(SparseTraining):
         with torch.no_grad():
             self._penalty.shrink_(self._learner, self._optimizer, self.weight, aim)
         found = self._penalty.zeros(self._learner)
-        reached = self._given is None and found >= self._share
-        if reached or self.progress >= 1:
+        if (self._given is None and found >= self._share) or self.progress >= 1:
+            self.finish()
+
+    def finish(self) -> None:
+        """Zeros are frozen; the smallest of the rest joins them."""
+        if not self.settled:
+            found = self._penalty.zeros(self._learner)
             self.freeze(found, self._penalty.cut(self._learner, self._share))
+
+    def state(self) -> dict[str, Tensor]:
+        """The bound of the weight as well."""
+        return {**super().state(), BOUND: torch.tensor(self._most)}
+
+    def restore_(self, state: Mapping[str, Tensor]) -> None:
+        """The bound of the weight as well."""
+        super().restore_(state)
+        self._most = float(state[BOUND])
 
     def _bringing(self, size: float, optimizer: Optimizer) -> float:
         """The weight that brings what has this size to zero in the steps left."""

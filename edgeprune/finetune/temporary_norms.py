@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.layers import replace_
+from edgeprune.graph.layers import copy_numbers_, replace_, running
 from edgeprune.graph.trace import evaluating
 
 NORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -43,6 +43,7 @@ class Normed(nn.Module):
         self.layer = layer
         self.norm = NORMS[type(layer)](len(mean), dtype=mean.dtype)
         assert isinstance(self.norm, BATCH_NORMS)
+        copy_numbers_(layer, self)
         spread = (variance + self.norm.eps).sqrt()
         self.register_buffer("spread", spread)
         with torch.no_grad():
@@ -114,15 +115,25 @@ def _without(model: nn.Module, graph: ChannelGraph) -> list[str]:
         for path in group.layers("output")
         if path.endswith(".weight")
     }
-    return [
+    found = [
         name
         for name, layer in model.named_modules()
         if name in makers
         and type(layer) in NORMS
         and getattr(layer, "bias", None) is not None
+        and all(item.requires_grad for item in layer.parameters())
         and not graph.norms_behind(name)
         and graph.alone(name)
     ]
+    return running(model, graph.inputs, found, _plain_norm)
+
+
+def _plain_norm(layer: nn.Module) -> nn.Module:
+    """A layer with a norm whose numbers do not matter yet."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)  # of every layer that can have a norm
+    ones = torch.ones(len(weight), dtype=weight.dtype)
+    return Normed(layer, 0 * ones, ones)
 
 
 def _moments(

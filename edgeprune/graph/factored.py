@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.layers import copy_numbers_, running
 
 FIRST, CORE, LAST = "first", "core", "last"
 LEAST = 16  # channels on either side: nothing is to be won with fewer
@@ -22,23 +23,27 @@ MOVES = ("stride", "padding", "dilation", "padding_mode")
 
 
 class Factored(nn.Sequential):
-    """One layer as a product of `first`, perhaps `core`, and `last`."""
+    """One layer as a product of `first`, perhaps `core`, and `last`.
+
+    It has the numbers of the layer that code may read, such as `out_channels`.
+    """
 
 
 def factorable(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
     """The layers that could be factored, in network order.
 
-    Dense convolutions and linear layers that are at least 16 wide on both sides, and
-    whose weight nothing else uses.
+    Dense convolutions and linear layers that are at least 16 wide on both sides, whose
+    weight nothing else uses or reads.
     """
     parts = [path for path, item in model.named_modules() if isinstance(item, Factored)]
-    return tuple(
+    fitting = [
         path
         for path, layer in model.named_modules()
         if _fits(layer)
         and graph.alone(path)
         and not any(path.startswith(f"{part}.") for part in parts)
-    )
+    ]
+    return tuple(running(model, graph.inputs, fitting, structure_of))
 
 
 def is_spatial(layer: nn.Module) -> bool:
@@ -58,7 +63,7 @@ def structure_of(layer: nn.Module) -> Factored:
     if isinstance(layer, nn.Linear):
         parts[FIRST] = nn.Linear(read, inner, bias=False, **like)
         parts[LAST] = nn.Linear(inner, made, bias=bias, **like)
-        return Factored(OrderedDict(parts))
+        return _like(layer, parts)
     assert isinstance(layer, CONVOLUTIONS)
     make: Any = type(layer)
     moved = {name: getattr(layer, name) for name in MOVES}
@@ -70,7 +75,13 @@ def structure_of(layer: nn.Module) -> Factored:
     else:
         parts[FIRST] = make(read, inner, 1, bias=False, **moved, **like)
         parts[LAST] = make(inner, made, 1, bias=bias, **like)
-    return Factored(OrderedDict(parts))
+    return _like(layer, parts)
+
+
+def _like(layer: nn.Module, parts: dict[str, nn.Module]) -> Factored:
+    found = Factored(OrderedDict(parts))
+    copy_numbers_(layer, found)
+    return found
 
 
 def _fits(layer: nn.Module) -> bool:

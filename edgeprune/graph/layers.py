@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import nn
 
 from edgeprune.graph.labels import Shape
+from edgeprune.graph.trace import Inputs, evaluating
+
+SIZES = ("in_channels", "out_channels", "in_features", "out_features")
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -57,3 +64,39 @@ def replace_(model: nn.Module, path: str, module: nn.Module) -> None:
     for found in [other for other, held in every if held is gone]:
         holder, _, name = found.rpartition(".")
         setattr(model.get_submodule(holder), name, module)
+
+
+def copy_numbers_(layer: nn.Module, wrapper: nn.Module) -> None:
+    """Give what stands for a layer the layer's sizes, for code that reads them."""
+    for name in SIZES:
+        if isinstance(number := getattr(layer, name, None), int):
+            setattr(wrapper, name, number)
+
+
+def running(
+    model: nn.Module,
+    inputs: Inputs,
+    paths: Sequence[str],
+    stand_in: Callable[[nn.Module], nn.Module],
+) -> list[str]:
+    """Those of some layers that the model runs without, by bisection.
+
+    Code may read a weight that what stands in for a layer does not have.
+    """
+    if not paths:
+        return []
+    changed = copy.deepcopy(model)
+    for path in paths:
+        replace_(changed, path, stand_in(changed.get_submodule(path)))
+    try:
+        with evaluating(changed), torch.no_grad():
+            changed(*inputs)
+    except Exception:  # noqa: BLE001  the user's code may fail in any way
+        if len(paths) == 1:
+            return []
+        middle = len(paths) // 2
+        halves = paths[:middle], paths[middle:]
+        return [
+            name for half in halves for name in running(model, inputs, half, stand_in)
+        ]
+    return list(paths)

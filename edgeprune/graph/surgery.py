@@ -178,7 +178,7 @@ def share_out_(
         model: cut already, so that copies read as much as what they are copies of.
     """
     generator = torch.Generator().manual_seed(0)
-    tensors = dict(model.named_parameters())
+    tensors = state_of(model)
     reads = {
         (member.parameter, member.axis)
         for group in graph.groups

@@ -24,7 +24,8 @@ from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune.cost_model import Steps
 from edgeprune.prune.low_rank import bayesian_ranks, energies, factored
 from edgeprune.prune.low_rank_costs import LowRankCosts, Plain, rank_groups
-from edgeprune.records import GroupScores, Plan, Scores, Surgery
+from edgeprune.prune.solver import fastest
+from edgeprune.records import GroupScores, Plan, Scores, Surgery, pressure_of
 from edgeprune.records.surgery import inside
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the ranks, to choose from
@@ -32,6 +33,17 @@ SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the ranks, to choose from
 
 class ByLowRank(BySolver):
     """The solver's choice, factored layers among it."""
+
+    def refusal(self) -> str | None:
+        """Of pruning alone, unless factoring gets there by prediction."""
+        ground, said = self.ground, super().refusal()
+        if said is None:
+            return None
+        costs = self.space(ground.baseline, ground.profile.graph).costs
+        within = replace(ground.limits, latency_ms=None)
+        least = fastest(costs, budget=within, params=0.0)
+        predicted = costs.predict(least.widths, least.bypassed)
+        return None if pressure_of(predicted, ground.limits) <= 1 else said
 
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """Every layer factored that can be; ranks are ordered by what they carry."""

@@ -36,7 +36,9 @@ class Rounds:
         """A round that is to save time: undone if it does not."""
         number = len(self.ground.journal.steps)
         recipe = self.recipe(f"finetune {number}", goal)
-        state, costs, before = self._trained(start, found, recipe)
+        state, costs, before = self._trained(
+            start, found, recipe, anew=self.ground.job.from_scratch
+        )
         trials = self.ground.trials
         usual = start.figures.latency_ms * trials.usual_ms / start.beside.median_ms
         pays = costs.latency_ms <= usual * NOISE
@@ -64,7 +66,7 @@ class Rounds:
             epochs = default_epochs(samples, steps=GROWTH_STEPS)
             recipe = replace(recipe, epochs=epochs)
         recipe = replace(recipe, teacher=None)
-        state, costs, before = self._trained(start, found, recipe)
+        state, costs, before = self._trained(start, found, recipe, anew=False)
         pressure = pressure_of(costs, self.ground.limits)
         better = _accuracy(state) > _accuracy(start)
         step = _step(f"growth {number}", state.figures, before, valid=better)
@@ -95,14 +97,18 @@ class Rounds:
         )
 
     def _trained(
-        self, start: State, found: Found, recipe: Recipe
+        self, start: State, found: Found, recipe: Recipe, *, anew: bool
     ) -> tuple[State, Attempt, float]:
-        """The changed network after training, its costs, and its accuracy before."""
+        """The changed network after training, its costs, and its accuracy before.
+
+        Args:
+            anew: from fresh weights.
+        """
         ground = self.ground
         journal, data = ground.journal, ground.job.workload.data
         number = len(journal.steps)
         changed, surgery = found.candidate.applied()
-        if ground.job.from_scratch:
+        if anew:
             changed = fresh(changed, ground.job.seed)
         with journal.stage("finetune"):
             trained, training = train(changed, data, recipe)

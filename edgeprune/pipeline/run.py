@@ -32,6 +32,7 @@ from edgeprune.pipeline.rounds import Rounds, baseline_step
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
+from edgeprune.prune.masks import zero_share
 from edgeprune.records import (
     Budget,
     Spectra,
@@ -44,6 +45,8 @@ from edgeprune.workload import check_outputs
 
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
+
+GIVEN_UP = 0.05  # of all weights are zero: worth a note
 
 GROWN = 4  # rounds of growth at most
 
@@ -96,6 +99,12 @@ class Run:
         self.journal.steps.append(baseline_step(figures))
         if found < CHANCE / self.data.classes:
             note = f"the baseline guesses (accuracy {found:.1%}): is --weights missing?"
+            self.journal.notes.append(note)
+        zeros = zero_share(workload.model)
+        if zeros > GIVEN_UP:
+            note = (
+                f"{zeros:.0%} of the weights were zero at first; they are trained again"
+            )
             self.journal.notes.append(note)
         if (count := self.data.sizes[1]) < FEW:
             note = f"validation has {count} samples only: each is {1 / count:.1%}"

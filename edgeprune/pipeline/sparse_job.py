@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeprune.errors import ConfigError
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.progress import SILENT, Progress
@@ -23,6 +24,8 @@ from edgeprune.workload import Workload
 
 Regulariser = Literal["channels", "weights"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
+ROUNDS = 3
+REMOVED = ("materialised", "retrained")  # steps without the zeros
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
 
@@ -49,7 +52,7 @@ class SparseJob:
     method: Method
     sparsity: float
     floor: Callable[[float], float]
-    rounds: int = 3
+    rounds: int = ROUNDS
     gradual: bool = False
     penalty: float | None = None
     regulariser: Regulariser = "channels"
@@ -63,12 +66,22 @@ class SparseJob:
     state: Path | None = None
     progress: Progress = SILENT
 
-    @property
-    def shares(self) -> list[float]:
-        """What is to be zero after each training."""
+    def shares(self, first: float) -> list[float]:
+        """What is to be zero after each training, from a share that is zero already.
+
+        Raises:
+            ConfigError: more is zero already.
+        """
+        if first > self.sparsity:
+            message = (
+                f"{first:.1%} is zero already: give a larger --sparsity than "
+                f"{self.sparsity:g}."
+            )
+            raise ConfigError(message)
         if self.gradual or self.method not in MASKED:
             return [self.sparsity]
-        return [self.sparsity * (at + 1) / self.rounds for at in range(self.rounds)]
+        more = self.sparsity - first
+        return [first + more * (at + 1) / self.rounds for at in range(self.rounds)]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.bayesian import Variational
 from edgeprune.finetune.constraint import Constraint, Schedule
@@ -36,7 +36,7 @@ from edgeprune.graph.groups import ChannelGraph, analyse
 from edgeprune.graph.layers import CONVOLUTIONS
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.trace import evaluating, state_of
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.pipeline.sparse_job import MASKED, SparseJob, SparseOutcome
 from edgeprune.prune import masks
@@ -93,17 +93,31 @@ class Sparsification:
         with flushing_denormals():
             self.graph = survey(job.workload.model, self.bench.inputs)
             baseline = self._reached("baseline", job.workload.model)
+            self.start = baseline.step
             self.floor = job.floor(baseline.step.validation_accuracy)
             steps = [baseline]
+            self._note_others(job.workload.model)
             reason = self._sparse(steps)
             reason = reason or self._short(steps[-1].step)
             made = job.materialise and len(steps) > 1
-            smaller = self._smaller(steps[-1]) if made else None
+            smaller = None
+            if made:
+                try:
+                    smaller = self._smaller(steps[-1])
+                except EdgepruneError as error:
+                    self._note(f"nothing could be removed: {error}")
             return self._proved(steps, smaller, reason)
 
     def _sparse(self, steps: list[Reached]) -> str:
         """Training by training, as long as the floor holds; why it ended early."""
-        shares = self.job.shares
+        baseline = steps[0].step
+        if baseline.validation_accuracy < self.floor:
+            return (
+                f"the baseline's own validation accuracy "
+                f"{baseline.validation_accuracy:.2%} is below the floor "
+                f"{self.floor:.2%}"
+            )
+        shares = self.job.shares(share_of(self.job, baseline))
         for number, share in enumerate(shares, 1):
             name = f"round {number}" if len(shares) > 1 else "sparse"
             found = self._reached(name, self._trained(steps[-1].model, share, name))
@@ -119,11 +133,10 @@ class Sparsification:
     def _short(self, step: SparseStep) -> str:
         """Why less is zero than was wanted, if it is."""
         job = self.job
-        by_weight = job.method == "magnitude" or job.regulariser == "weights"
-        found = step.sparsity.overall if by_weight else step.sparsity.channels
+        found = share_of(job, step)
         if job.method == "hybrid" or found >= job.sparsity - SHORT:
             return ""
-        what = "weights" if by_weight else "channels"
+        what = "weights" if by_weight(job) else "channels"
         return (
             f"only {found:.1%} of the {what} could be made zero: the others are the "
             "last of their group, or have no scale or filter of their own"
@@ -144,26 +157,27 @@ class Sparsification:
         self, model: nn.Module, graph: ChannelGraph, share: float
     ) -> Constraint:
         """What makes the zeros."""
-        job = self.job
+        job, channels = self.job, Channels(model, graph.groups)
+        slices = channels.scales if job.method == "slimming" else channels.made
+        names = masks.weights_of(model)
+        if not (names if by_weight(job) else slices):
+            message = (
+                f"--method {job.method} finds nothing that it could make zero: see "
+                "`edgeprune groups` for the channels."
+            )
+            raise ConfigError(message)
         if job.method in MASKED:
-            until = Schedule(share).until if job.gradual else 0.0
             choose = masks.METHODS[job.method](model, graph)
-            return Masked(choose, Schedule(share, until=until))
-        channels = Channels(model, graph.groups)
+            first = share_of(job, self.start) if job.gradual else share
+            until = Schedule(share).until if job.gradual else 0.0
+            return Masked(choose, Schedule(share, min(first, share), until))
         if job.method == "bayesian":
             generator = torch.Generator().manual_seed(job.seed)
             return Variational(
                 channels, self.data.sizes[0], share, job.penalty, generator=generator
             )
         if job.method == "prox-sg" and job.regulariser == "weights":
-            return Penalised(Elements(masks.weights_of(model)), share, job.penalty)
-        slices = channels.scales if job.method == "slimming" else channels.made
-        if not slices:
-            message = (
-                f"--method {job.method} finds no channel that it could drive to zero: "
-                "see `edgeprune groups`; --method magnitude works on any network."
-            )
-            raise ConfigError(message)
+            return Penalised(Elements(names), share, job.penalty)
         even = job.method == "prox-sg"
         return Penalised(Blocks(channels, slices, even=even), share, job.penalty)
 
@@ -196,8 +210,8 @@ class Sparsification:
 
         Zeros that are left stay where they are.
         """
-        data = self.data.calibration
-        plan = plan_of_zeros(sparse.model, self.graph, data)
+        graph = survey(sparse.model, self.bench.inputs)
+        plan = plan_of_zeros(sparse.model, graph, self.data.calibration)
         model = apply(sparse.model, self.graph, plan)
         difference = self._difference(sparse.model, model)
         found = [self._reached("materialised", model)]
@@ -214,7 +228,8 @@ class Sparsification:
         x, _ = next(iter(self.data.validation))
         with evaluating(first), evaluating(second), torch.no_grad():
             expected, found = first(x), second(x)
-        return float((expected - found).abs().max() / expected.abs().max())
+        difference = float((expected - found).abs().max())
+        return difference and difference / max(float(expected.abs().max()), 1e-12)
 
     def _reached(self, name: str, model: nn.Module) -> Reached:
         """Figures that need no file."""
@@ -225,6 +240,20 @@ class Sparsification:
             name, sparsity_of(model, graph), accuracy, cost.macs, cost.params
         )
         return Reached(model, step)
+
+    def _note_others(self, model: nn.Module) -> None:
+        """Say it if weights of other layers than these count as none."""
+        known = {*masks.weights_of(model)}
+        others = sum(
+            value.numel()
+            for name, value in model.named_parameters()
+            if value.ndim > 1 and name not in known
+        )
+        if others:
+            self._note(
+                f"{others:,} weights are of other layers than convolutions and linear "
+                "ones: they are not counted"
+            )
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
@@ -284,6 +313,16 @@ class Sparsification:
         )
 
 
+def by_weight(job: SparseJob) -> bool:
+    """Whether a share of weights is meant, and not of channels."""
+    return job.method == "magnitude" or job.regulariser == "weights"
+
+
+def share_of(job: SparseJob, step: SparseStep) -> float:
+    """What is zero already, in what the method counts."""
+    return step.sparsity.overall if by_weight(job) else step.sparsity.channels
+
+
 def sparsity_of(model: nn.Module, graph: ChannelGraph) -> Sparsity:
     """The zeros of a network."""
     tensors = dict(model.named_parameters())
@@ -297,7 +336,7 @@ def sparsity_of(model: nn.Module, graph: ChannelGraph) -> Sparsity:
     of_convolutions, convolved = zeros(masks.weights_of(model, *CONVOLUTIONS))
     channels = Channels(model, graph.groups)
     throughout = zero_channels(model, channels).float()
-    held = {name: value.contiguous() for name, value in model.state_dict().items()}
+    held = {name: value.contiguous() for name, value in state_of(model).items()}
     return Sparsity(
         weights=size,
         overall=zero / max(size, 1),

@@ -36,6 +36,8 @@ def smallest_weights(model: nn.Module, names: list[str], share: float) -> Masks:
     Han et al., "Learning both Weights and Connections for Efficient Neural Networks",
     2015.
     """
+    if not names:
+        return {}
     tensors = dict(model.named_parameters())
     sizes = torch.cat([tensors[name].detach().abs().flatten() for name in names])
     count = round(share * len(sizes))
@@ -81,6 +83,13 @@ def zeros_of(model: nn.Module) -> Masks:
     """What is not zero stays: masks that keep a network as sparse as it is."""
     tensors = dict(model.named_parameters())
     return {name: tensors[name].detach() != 0 for name in weights_of(model)}
+
+
+def zero_share(model: nn.Module) -> float:
+    """Of the weights of all convolutions and linear layers, 0..1."""
+    held = list(zeros_of(model).values())
+    size = sum(mask.numel() for mask in held)
+    return 1 - sum(int(mask.sum()) for mask in held) / max(size, 1)
 
 
 def magnitude(model: nn.Module, graph: ChannelGraph) -> Choose:  # noqa: ARG001

@@ -21,13 +21,14 @@ def write_report(report: RunReport, folder: Path) -> None:
     write_whole(folder / JSON_NAME, to_json(report))
 
 
-def read_report(run: Path) -> RunReport:
+def read_report(run: str | Path) -> RunReport:
     """The report of a run, by its folder or the path of its report.json.
 
     Raises:
         ReportError: there is none, or it is of another version or shape.
     """
-    path = run / JSON_NAME if run.is_dir() else run
+    path = Path(run)
+    path = path / JSON_NAME if path.is_dir() else path
     try:
         text = path.read_bytes()
     except OSError as error:
