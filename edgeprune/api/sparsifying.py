@@ -18,6 +18,7 @@ from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import (
+    REMOVED,
     ROUNDS,
     SparseJob,
     SparseOutcome,

@@ -28,7 +28,7 @@ from edgeprune.prune.solver import fastest
 from edgeprune.records import GroupScores, Plan, Scores, Surgery, pressure_of
 from edgeprune.records.surgery import inside
 
-SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # of the ranks, to choose from
+SHARES = (0.03, 0.06, 0.125, 0.25, 0.375, 0.5, 0.75)  # of the ranks, to choose from
 
 
 class ByLowRank(BySolver):
