@@ -18,7 +18,6 @@ from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import (
-    REMOVED,
     ROUNDS,
     SparseJob,
     SparseOutcome,
@@ -26,6 +25,7 @@ from edgeprune.pipeline import (
 )
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
+    REMOVED,
     SPARSITY_SCHEMA,
     SparsityReport,
 )

@@ -3,11 +3,10 @@
 from edgeprune.pipeline.job import Job, Outcome, check_job
 from edgeprune.pipeline.run import Run
 from edgeprune.pipeline.smallest import reach_of
-from edgeprune.pipeline.sparse_job import REMOVED, ROUNDS, SparseJob, SparseOutcome
+from edgeprune.pipeline.sparse_job import ROUNDS, SparseJob, SparseOutcome
 from edgeprune.pipeline.sparsify import Sparsification
 
 __all__ = [
-    "REMOVED",
     "ROUNDS",
     "Job",
     "Outcome",

@@ -25,7 +25,6 @@ from edgeprune.workload import Workload
 Regulariser = Literal["channels", "weights"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 ROUNDS = 3
-REMOVED = ("materialised", "retrained")  # steps without the zeros
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
 

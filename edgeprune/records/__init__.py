@@ -44,6 +44,7 @@ from edgeprune.records.run import (
 )
 from edgeprune.records.score import SCORE_SCHEMA, BlockScore, ScoreReport
 from edgeprune.records.sparsity import (
+    REMOVED,
     SPARSITY_SCHEMA,
     PenaltyFound,
     SparseStep,
@@ -54,6 +55,7 @@ from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 
 __all__ = [
+    "REMOVED",
     "REPORT_SCHEMA",
     "SCORE_SCHEMA",
     "SPARSITY_SCHEMA",

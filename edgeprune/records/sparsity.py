@@ -9,6 +9,7 @@ from edgeprune.records.measurement import Machine, Timing
 from edgeprune.records.run import DataFacts, Parity, Plan, Training
 
 SPARSITY_SCHEMA = 1
+REMOVED = ("materialised", "retrained")  # steps behind the removal of the zeros
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeprune.files import write_whole
-from edgeprune.records import SparsityReport, to_json
+from edgeprune.records import REMOVED, SparsityReport, to_json
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
 from edgeprune.report.summary import megabytes, millions, milliseconds, percent
 
@@ -106,20 +106,21 @@ def notes_of(report: SparsityReport) -> list[str]:
 
 
 def accuracy_figure(report: SparsityReport) -> go.Figure:
-    """Validation accuracy against the share of zeros."""
+    """Validation accuracy against the share of zeros, as long as they are there."""
     figure = go.Figure()
+    steps = [step for step in report.steps if step.name not in REMOVED]
     kinds = (
         ("all weights", "overall", AFTER),
         ("convolutions", "convolutions", BEFORE),
     )
     for name, field, colour in kinds:
-        shares = [getattr(step.sparsity, field) for step in report.steps]
+        shares = [getattr(step.sparsity, field) for step in steps]
         if None in shares:
             continue
         figure.add_scatter(
             x=[share * 100 for share in shares],
-            y=[step.validation_accuracy * 100 for step in report.steps],
-            text=[step.name for step in report.steps],
+            y=[step.validation_accuracy * 100 for step in steps],
+            text=[step.name for step in steps],
             mode="lines+markers",
             marker={"color": colour, "size": 9},
             name=name,
