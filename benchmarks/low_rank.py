@@ -17,6 +17,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ import edgeprune
 from benchmarks.criteria import NETWORKS, VGG
 from benchmarks.networks import cifar10, cifar_vgg16, torchvision_network
 from edgeprune import targets
-from edgeprune.data import Reading, Splits
+from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.files import cache_folder
 from edgeprune.finetune.learner import Recipe
@@ -56,6 +57,7 @@ SHARES = {"half": 0.5, "quarter": 0.25}
 BUDGETS = (0.5,)  # of the network's own time
 EPOCHS = 1  # of distillation behind a plan
 SAMPLES, TESTED = 20_000, 2000  # images of CIFAR-10 for ResNet-18
+TUNED = 8000  # of them behind a plan
 LOUD = PlainProgress(Console(stderr=True))
 
 Row = dict[str, Any]
@@ -154,6 +156,9 @@ def planner() -> None:
     """The solver's choice for each layer at a budget, with factoring and without."""
     for network, make in PLANNED.items():
         (model, inputs), splits = make()
+        whole = splits.train
+        assert isinstance(whole, TensorBatches)  # as both are made
+        few = replace(whole, x=whole.x[:TUNED], y=whole.y[:TUNED])
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
             whole_ms = bench.compare([bench.export(model, "whole")])[0].median_ms
@@ -165,7 +170,7 @@ def planner() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     done = edgeprune.compress(
                         model,
-                        (splits.train, splits.validation, splits.test),
+                        (few, splits.validation, splits.test),
                         budget=share * whole_ms,
                         low_rank=low_rank,
                         epochs=EPOCHS,

@@ -22,6 +22,8 @@ HINTS = {
 }
 MEGABYTE = 1_000_000
 DEFAULT_DROP = 2.0  # points below the baseline
+Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
+MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -104,9 +106,7 @@ class Settings(BaseModel):
     ungrouped_proxy: bool = False
     growth: Literal["no", "wider", "both"] = "no"
     low_rank: Literal["no", "planner", "bayes"] = "no"
-    method: Literal[
-        "magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"
-    ] = "magnitude"
+    method: Method = "magnitude"
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
     rounds: Annotated[int, Field(ge=1)] | None = None
     gradual: bool = False
@@ -190,7 +190,7 @@ def check_sparsity(settings: Settings) -> None:
     """
     if settings.sparsity is None:
         raise ConfigError("Give --sparsity, the share that is to be zero, such as 0.7.")
-    masked = settings.method in ("magnitude", "l1-mask", "hybrid")
+    masked = settings.method in MASKED
     if settings.gradual and not masked:
         raise ConfigError(
             f"--gradual goes with masks; --method {settings.method} makes its zeros "

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgeprune.finetune.sparse_training import SparseTraining
-from edgeprune.graph.channels import Channels
+from edgeprune.graph.channels import Channels, trained
 
 K1, K2, K3 = 0.63576, 1.87320, 1.48695  # of the approximation
 FIRST = -6.0  # log alpha: 5 % of noise
@@ -62,7 +62,7 @@ class Variational(SparseTraining):
         self._means: dict[str, Tensor] = {}
         self.log_alpha = torch.full((len(channels),), FIRST, requires_grad=True)
         self._adam = torch.optim.Adam([self.log_alpha])
-        self._noise = torch.zeros(len(channels))
+        self._scale = torch.ones(len(channels))
         self._known = torch.zeros(len(channels), dtype=torch.bool)
 
     def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
@@ -70,8 +70,7 @@ class Variational(SparseTraining):
         super().begin(learner, optimizer, steps)
         rate = (THRESHOLD - FIRST) / max(1.0, TRAVEL * self._steps)
         self._adam.param_groups[0]["lr"] = rate
-        trained = {n for n, item in learner.named_parameters() if item.requires_grad}
-        read = [item for item in self._channels.read if item.parameter in trained]
+        read = trained(learner, self._channels.read)
         self._known = self._channels.sizes(learner, read) > 0
         self.weight = 1.0 if self._given is None else self._given
         self.log_alpha.data.fill_(FIRST)
@@ -82,21 +81,20 @@ class Variational(SparseTraining):
         if self.settled:
             return
         shape = self.log_alpha.shape
-        self._noise = torch.randn(shape, generator=self._generator)
-        scale = 1 + (0.5 * self.log_alpha.detach()).exp() * self._noise
+        noise = torch.randn(shape, generator=self._generator)
+        self._scale = 1 + (0.5 * self.log_alpha.detach()).exp() * noise
         tensors = dict(self._learner.named_parameters())
         read = {item.parameter for item in self._channels.read}
         self._means = {name: tensors[name].data.clone() for name in read}
         for item in self._channels.read:
             weight = tensors[item.parameter]
-            weight.data.mul_(item.spread(scale, weight.ndim, 1.0))
+            weight.data.mul_(item.spread(self._scale, weight.ndim, 1.0))
 
     def after_backward(self) -> None:
         """The means are back, with the gradients that they and alpha get."""
         super().after_backward()
         if self.settled:
             return
-        scale = 1 + (0.5 * self.log_alpha.detach()).exp() * self._noise
         by_scale = torch.zeros(len(self._channels))
         tensors = dict(self._learner.named_parameters())
         for name, mean in self._means.items():
@@ -106,13 +104,12 @@ class Variational(SparseTraining):
             if weight.grad is None:
                 continue
             by_scale += item.summed(weight.grad * weight.data, len(by_scale))
-            weight.grad.mul_(item.spread(scale, weight.ndim, 1.0))
+            weight.grad.mul_(item.spread(self._scale, weight.ndim, 1.0))
         self._adam.zero_grad()
         kl = kl_divergence(self.log_alpha).sum() * self.weight / self._samples
         kl.backward()
         assert self.log_alpha.grad is not None  # by `backward`
-        deviation = (0.5 * self.log_alpha.detach()).exp()
-        self.log_alpha.grad += by_scale * 0.5 * deviation * self._noise
+        self.log_alpha.grad += by_scale * 0.5 * (self._scale - 1)
 
     def after_step(self) -> None:
         """Learn alpha, too."""

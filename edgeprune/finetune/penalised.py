@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from edgeprune.finetune.masked import Masks
 from edgeprune.finetune.proximal import block_norms, soft_threshold, step_sizes
 from edgeprune.finetune.sparse_training import SPARSE_PART, SparseTraining
-from edgeprune.graph.channels import Channels, Slices
+from edgeprune.graph.channels import Channels, Slices, trained
 
 TINY = 1e-30
 SAMPLE = 100_000  # elements
@@ -160,9 +160,8 @@ class Blocks:
 
     def begin(self, learner: nn.Module) -> None:
         """The weights of the sum; what is not trained does not count."""
-        trained = {n for n, item in learner.named_parameters() if item.requires_grad}
-        self._slices = [item for item in self._slices if item.parameter in trained]
-        self._names &= trained
+        self._slices = trained(learner, self._slices)
+        self._names = {item.parameter for item in self._slices}
         roots = self._channels.sizes(learner, self._slices).sqrt()
         self._weights = roots
         if self._even:

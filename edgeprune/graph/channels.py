@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,12 @@ class Slices:
         return found.index_add_(0, self.channel_of[here], each[here])
 
 
+def trained(model: nn.Module, slices: Iterable[Slices]) -> list[Slices]:
+    """Those of parameters that are trained."""
+    tensors = dict(model.named_parameters())
+    return [item for item in slices if tensors[item.parameter].requires_grad]
+
+
 class Channels:
     """The channels of groups, without those whose channels cannot be zero.
 
@@ -63,7 +70,6 @@ class Channels:
         groups: in order.
         group_of: the number of its group for each channel, shape (channels,).
         made: slices that make a channel and go along with it: filters, biases, norms.
-            A parameter's element is in one of them at most.
         read: slices that sum over a channel.
         scales: those of the slices made that are a batch norm's scale.
     """
@@ -72,11 +78,17 @@ class Channels:
         parameters = {name for name, _ in model.named_parameters()}
         self.groups = tuple(group for group in groups if _plain(group))
         sizes = [group.size for group in self.groups]
+        ends = list(accumulate(sizes))
+        self._places = {
+            group.name: slice(end - group.size, end)
+            for group, end in zip(self.groups, ends, strict=True)
+        }
         self.group_of = torch.repeat_interleave(
             torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.long)
         )
         found: dict[tuple[str, int], tuple[bool, Tensor]] = {}
-        for group, start in zip(self.groups, self._starts(), strict=True):
+        for group in self.groups:
+            start = self.of_group(group).start
             for member in group.members:
                 if member.parameter not in parameters:
                     continue
@@ -140,22 +152,13 @@ class Channels:
     def best(self, scores: Tensor) -> Tensor:
         """Whether a channel has the largest score of its group, shape (channels,)."""
         found = torch.zeros(len(self), dtype=torch.bool)
-        for number in range(len(self.groups)):
-            here = torch.nonzero(self.group_of == number).flatten()
-            found[here[scores[here].argmax()]] = True
+        for here in self._places.values():
+            found[here.start + int(scores[here].argmax())] = True
         return found
 
     def of_group(self, group: Group) -> slice:
         """Where a group's channels are in the row."""
-        number = [item.name for item in self.groups].index(group.name)
-        start = self._starts()[number]
-        return slice(start, start + group.size)
-
-    def _starts(self) -> list[int]:
-        starts = [0]
-        for group in self.groups:
-            starts.append(starts[-1] + group.size)
-        return starts[:-1]
+        return self._places[group.name]
 
     def by_group(self, zero: Tensor) -> Mapping[str, tuple[int, ...]]:
         """The numbers of the marked channels within each group that has any."""

@@ -79,24 +79,31 @@ def running(
     paths: Sequence[str],
     stand_in: Callable[[nn.Module], nn.Module],
 ) -> list[str]:
-    """Those of some layers that the model runs without, by bisection.
+    """Those of some layers that the model runs without.
 
     Code may read a weight that what stands in for a layer does not have.
     """
-    if not paths:
+
+    def runs(some: Sequence[str]) -> bool:
+        changed = copy.deepcopy(model)
+        for path in some:
+            replace_(changed, path, stand_in(changed.get_submodule(path)))
+        try:
+            with evaluating(changed), torch.no_grad():
+                changed(*inputs)
+        except Exception:  # noqa: BLE001  the user's code may fail in any way
+            return False
+        return True
+
+    return bisected(paths, runs)
+
+
+def bisected(names: Sequence[str], works: Callable[[Sequence[str]], bool]) -> list[str]:
+    """Those of some names that work: all together, or else each half by itself."""
+    if not names or works(names):
+        return list(names)
+    if len(names) == 1:
         return []
-    changed = copy.deepcopy(model)
-    for path in paths:
-        replace_(changed, path, stand_in(changed.get_submodule(path)))
-    try:
-        with evaluating(changed), torch.no_grad():
-            changed(*inputs)
-    except Exception:  # noqa: BLE001  the user's code may fail in any way
-        if len(paths) == 1:
-            return []
-        middle = len(paths) // 2
-        halves = paths[:middle], paths[middle:]
-        return [
-            name for half in halves for name in running(model, inputs, half, stand_in)
-        ]
-    return list(paths)
+    middle = len(names) // 2
+    halves = names[:middle], names[middle:]
+    return [name for half in halves for name in bisected(half, works)]

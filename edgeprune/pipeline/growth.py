@@ -34,7 +34,6 @@ class Ceiling:
         able: the groups that are wider.
     """
 
-    graph: ChannelGraph
     able: tuple[str, ...]
     costs: CostModel
 
@@ -96,7 +95,7 @@ class Growth:
             blocks=(),
         )
         exported.path.unlink()
-        return Ceiling(wide_graph, able, costs)
+        return Ceiling(able, costs)
 
 
 def _said(plan: Plan) -> str:

@@ -154,8 +154,6 @@ def check_job(job: Job) -> None:
             "--max-size-mb or --max-memory-mb."
         )
         raise ConfigError(message)
-    if job.growth != "no" and job.budget.latency_ms is None:
-        raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
     parse_criteria(job.criterion)
     if job.from_scratch:
         fresh(job.workload.model, job.seed)

@@ -7,6 +7,7 @@ plain again in the network that is made.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,11 +15,12 @@ from torch import nn
 
 from edgeprune.graph.factored import CORE, FIRST, LAST, factorable
 from edgeprune.graph.groups import ChannelGraph, Group
+from edgeprune.graph.layers import replace_
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.bench import parameter_shapes
 from edgeprune.pipeline.by_solver import BySolver, Space
-from edgeprune.pipeline.ground import Candidate
+from edgeprune.pipeline.ground import Candidate, Ground
 from edgeprune.pipeline.job import State
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune.cost_model import Steps
@@ -34,6 +36,10 @@ SHARES = (0.03, 0.06, 0.125, 0.25, 0.375, 0.5, 0.75)  # of the ranks, to choose 
 class ByLowRank(BySolver):
     """The solver's choice, factored layers among it."""
 
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        self._of_baseline: Space | None = None
+
     def refusal(self) -> str | None:
         """Of pruning alone, unless factoring gets there by prediction."""
         ground, said = self.ground, super().refusal()
@@ -47,6 +53,13 @@ class ByLowRank(BySolver):
 
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """Every layer factored that can be; ranks are ordered by what they carry."""
+        if start is not self.ground.baseline:
+            return self._space(start, graph)
+        if self._of_baseline is None:
+            self._of_baseline = self._space(start, graph)
+        return self._of_baseline
+
+    def _space(self, start: State, graph: ChannelGraph) -> Space:
         ground, plain = self.ground, super().space(start, graph)
         layers = factorable(plain.model, graph)
         ground.job.progress.start("factor layers", len(layers))
@@ -77,7 +90,18 @@ class ByLowRank(BySolver):
         exported.path.unlink()
 
         def candidate(plan: Plan) -> Candidate:
-            return _candidate(plain.model, ground.bench.inputs, plan, layers)
+            left = tuple(name for name in layers if inside(name, plan.bypassed))
+            chosen = tuple(name for name in layers if name not in left)
+            made = copy.deepcopy(whole)
+            for name in left:
+                layer = copy.deepcopy(plain.model.get_submodule(name))
+                replace_(made, name, layer)
+            return Candidate(
+                made,
+                survey(made, ground.bench.inputs),
+                _without(plan, left, layers),
+                Surgery(factored=chosen),
+            )
 
         def judged(plan: Plan) -> Plan:
             stays = tuple(item for item in plan.bypassed if item not in layers)
@@ -126,20 +150,14 @@ def _ranks(group: Group, bayesian: int | None) -> list[int]:
     return sorted({*near, group.size})
 
 
-def _candidate(
-    model: nn.Module, inputs: Inputs, plan: Plan, layers: tuple[str, ...]
-) -> Candidate:
-    """The network with only those layers factored that a plan does not leave plain."""
-    chosen = tuple(layer for layer in layers if not inside(layer, plan.bypassed))
-    made, graph = _factored(model, inputs, chosen)
-    plain = {*layers} - {*chosen}
+def _without(plan: Plan, left: tuple[str, ...], layers: tuple[str, ...]) -> Plan:
+    """A plan for the network in which some of the factored layers are plain again."""
     kept = {
-        _plain_name(name, plain): stays
+        _plain_name(name, left): stays
         for name, stays in plan.kept.items()
-        if not inside(name, _rank_names(plain))
+        if not inside(name, _rank_names(left))
     }
-    gone = tuple(name for name in plan.bypassed if name not in layers)
-    return Candidate(made, graph, Plan(kept, gone), Surgery(factored=chosen))
+    return Plan(kept, tuple(name for name in plan.bypassed if name not in layers))
 
 
 def _scores(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeprune.config import MASKED, Method
 from edgeprune.errors import ConfigError
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
@@ -23,9 +24,7 @@ from edgeprune.records import (
 from edgeprune.workload import Workload
 
 Regulariser = Literal["channels", "weights"]
-Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 ROUNDS = 3
-MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from edgeprune.config import MASKED
 from edgeprune.errors import ConfigError, EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.bayesian import Variational
@@ -38,7 +39,7 @@ from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating, state_of
 from edgeprune.measure.bench import Bench, Exported
-from edgeprune.pipeline.sparse_job import MASKED, SparseJob, SparseOutcome
+from edgeprune.pipeline.sparse_job import SparseJob, SparseOutcome
 from edgeprune.prune import masks
 from edgeprune.prune.zeros import plan_of_zeros, zero_channels
 from edgeprune.records import (

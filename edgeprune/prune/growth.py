@@ -10,6 +10,7 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.layers import bisected
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import evaluating, tensors_in
 from edgeprune.prune.cost_model import Steps
@@ -37,15 +38,13 @@ def doubled(graph: ChannelGraph, names: Sequence[str]) -> Plan:
 
 
 def _able(model: nn.Module, graph: ChannelGraph, names: Sequence[str]) -> list[str]:
-    """Those of some groups that can be doubled together, by bisection."""
-    if not names or _doubles(model, graph, names):
-        return list(names)
-    if len(names) == 1:
-        return []
-    middle = len(names) // 2
-    halves = names[:middle], names[middle:]
-    able = [name for half in halves for name in _able(model, graph, half)]
-    return able if _doubles(model, graph, able) else []
+    """Those of some groups that can be doubled together."""
+
+    def works(some: Sequence[str]) -> bool:
+        return _doubles(model, graph, some)
+
+    able = bisected(names, works)
+    return able if len(able) == len(names) or works(able) else []
 
 
 def _doubles(model: nn.Module, graph: ChannelGraph, names: Sequence[str]) -> bool:
