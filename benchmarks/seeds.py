@@ -234,7 +234,12 @@ def _compressed(model: nn.Module, arrays: Arrays, ms: float, **settings: Any) ->
     settings = {"batch_size": BATCH, "progress": LOUD, **settings}
     with tempfile.TemporaryDirectory() as folder:
         return edgeprune.compress(
-            model, arrays, budget=ms, out=Path(folder) / "run", **settings
+            model,
+            arrays,
+            budget=ms,
+            reconstruct=False,
+            out=Path(folder) / "run",
+            **settings,
         )
 
 

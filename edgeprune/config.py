@@ -115,6 +115,8 @@ class Settings(BaseModel):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     materialise: bool = False
+    reconstruct: bool = True
+    train: bool = True
     epochs: Annotated[int, Field(ge=0)] | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False
@@ -164,12 +166,32 @@ def load_settings(given: dict[str, Any], folder: Path) -> Settings:
     return parse_settings({**held, **said}, set(said), path)
 
 
+def check_training(settings: Settings) -> None:
+    """Refuse what does not go together when nothing is trained.
+
+    Raises:
+        ConfigError: which setting.
+    """
+    if settings.train:
+        return
+    trained = {
+        "--epochs": settings.epochs,
+        "--from-scratch": settings.from_scratch,
+        "--ungrouped-proxy": settings.ungrouped_proxy,
+        "growth": settings.growth != "no",
+    }
+    for name, asked in trained.items():
+        if asked:
+            raise ConfigError(f"--no-train does not go with {name}, which trains.")
+
+
 def check_structure(settings: Settings) -> None:
     """Refuse what does not go together when widths are chosen.
 
     Raises:
         ConfigError: which setting.
     """
+    check_training(settings)
     if settings.growth != "no" and settings.budget_ms is None:
         raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
     if settings.structure == "pca":

@@ -11,6 +11,7 @@ from edgeprune.config import Settings
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
+from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
@@ -51,9 +52,9 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
         raise ConfigError(f"--model {settings.model} needs data: give --data.")
     source = settings.model or EXAMPLE
     progress.start("load", 2)
-    splits = load_data(settings.data or "digits", _reading(settings), settings.input)
-    progress.advance(splits.name)
     model, surgery = loaded_model(source, settings)
+    progress.advance(source)
+    splits = _splits(model, settings.data or "digits", settings)
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
     progress.finish(f"{source}; {counts} of {splits.name}")
@@ -67,11 +68,10 @@ def load_workload(settings: Settings, progress: Progress) -> Workload:
 def workload_of_objects(model: Any, data: Any, settings: Settings) -> Workload:
     """A workload of what a Python caller holds in his hands."""
     model, surgery = loaded_model(model, settings)
-    reading = _reading(settings)
     if isinstance(data, str):
-        splits = load_data(data, reading, settings.input)
+        splits = _splits(model, data, settings)
     else:
-        splits = splits_of("data", data, reading)
+        splits = splits_of("data", data, _reading(settings))
     name = settings.model or type(model).__name__
     found = _workload(name, model, splits, settings, settings.batch or 1)
     return replace(found, surgery=surgery)
@@ -93,6 +93,15 @@ def loaded_model(model: Any, settings: Settings) -> tuple[nn.Module, Surgery]:
         return model, restore_(model, settings.weights)
     load_weights_(model, settings.weights)
     return model, Surgery()
+
+
+def _splits(model: nn.Module, data: str, settings: Settings) -> Splits:
+    """A data set by its description, or none but what the model sees in noise."""
+    if data != NOISE:
+        return load_data(data, _reading(settings), settings.input)
+    if settings.input is None:
+        raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
+    return noise_splits(model, settings.input, _reading(settings))
 
 
 def _workload(

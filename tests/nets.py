@@ -90,10 +90,6 @@ class CifarResNet(nn.Module):
         return self.linear(x.view(x.size(0), -1))
 
 
-def resnet56():
-    return CifarResNet(9)
-
-
 class HardCoded(nn.Module):
     """A size written into forward: the group behind it cannot be pruned."""
 

@@ -66,7 +66,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         help="digits, a folder of images by class, an .npz file, "
-        "torchvision:NAME@ROOT or package.module:factory.",
+        "torchvision:NAME@ROOT, package.module:factory, or noise (no data at all).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -134,6 +134,23 @@ Epochs = Annotated[
     typer.Option(
         help="Of fine-tuning, in each round; chosen by the size of the data if "
         "missing.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Reconstruct = Annotated[
+    bool | None,
+    typer.Option(
+        "--reconstruct/--no-reconstruct",
+        help="Fit each layer by least squares to what it made before (yes, if "
+        "missing); looks at no labels.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Train = Annotated[
+    bool | None,
+    typer.Option(
+        "--train/--no-train",
+        help="Fine-tune in each round (yes, if missing).",
         rich_help_panel=ACCURACY,
     ),
 ]

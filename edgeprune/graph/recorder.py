@@ -16,6 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils import _pytree as pytree
 
+CONSTANT = "constant"  # in a node's meta: a tensor of the user's code
+
 
 class Recorder(ProxyTorchDispatchMode):
     """Records operators before any of them is taken apart into simpler ones.
@@ -91,6 +93,7 @@ class Recorder(ProxyTorchDispatchMode):
         node = self.known(tensor)
         if node is None:
             node = self._made(self.graph.create_node("get_attr", "constant"), tensor)
+            node.meta[CONSTANT] = tensor
         return node
 
     def _made(self, node: fx.Node, tensor: Tensor) -> fx.Node:

@@ -22,6 +22,7 @@ from edgeprune.records import (
     ModelFigures,
     Parity,
     Plan,
+    Reconstruction,
     Scores,
     Sensitivity,
     Spectra,
@@ -67,6 +68,8 @@ class Job:
     ungrouped: bool = False
     growth: Grows = "no"
     low_rank: LowRank = "no"
+    reconstruct: bool = True
+    train: bool = True
     epochs: int | None = None
     learning_rate: float = 0.02
     dynamic_batch: bool = False
@@ -97,6 +100,7 @@ class Journal:
 
     attempts: list[Attempt] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    reconstructions: list[Reconstruction] = field(default_factory=list)
     training: list[Training] = field(default_factory=list)
     scores: Scores | None = None
     sensitivity: Sensitivity | None = None

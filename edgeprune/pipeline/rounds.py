@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from edgeprune import stop
+from edgeprune.errors import TraceError
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.learner import Recipe
-from edgeprune.finetune.loop import STEPS, default_epochs, train
+from edgeprune.finetune.loop import STEPS, default_epochs, evaluate, train
 from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
-from edgeprune.records import Attempt, ModelFigures, Step, pressure_of
+from edgeprune.reconstruct.fitting import Fitting, reconstruct
+from edgeprune.records import (
+    Attempt,
+    ModelFigures,
+    Reconstruction,
+    Step,
+    Surgery,
+    pressure_of,
+)
 
 NOISE = 1.02  # times as long is not slower
 SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
@@ -82,7 +94,7 @@ class Rounds:
     def recipe(self, purpose: str, goal: float) -> Recipe:
         """Training by distillation; short where it only goes part of the way."""
         job = self.ground.job
-        epochs = job.epochs
+        epochs = job.epochs if job.train else 0
         if epochs is None:
             steps = SCRATCH_STEPS if job.from_scratch else STEPS
             whole = default_epochs(job.workload.data.sizes[0], steps=steps)
@@ -110,6 +122,8 @@ class Rounds:
         changed, surgery = found.candidate.applied()
         if anew:
             changed = fresh(changed, ground.job.seed)
+        elif ground.job.reconstruct and not found.candidate.plan.copies:
+            changed = self._reconstructed(start, changed, surgery)
         with journal.stage("finetune"):
             trained, training = train(changed, data, recipe)
         journal.training.append(training)
@@ -128,6 +142,41 @@ class Rounds:
             start.surgery.then(surgery),
         )
         return state, costs, training.accuracy_before
+
+    def _reconstructed(
+        self, start: State, changed: nn.Module, surgery: Surgery
+    ) -> nn.Module:
+        """The changed network with its layers fitted, if it is better for it.
+
+        Fitted to what the round started from, which was trained; without training to
+        the original, so that errors do not add up.
+        """
+        job, journal = self.ground.job, self.ground.journal
+        data, number = job.workload.data, len(journal.steps)
+        whole = start.exported.model
+        if not job.train:
+            whole, surgery = job.workload.model, start.surgery.then(surgery)
+        with journal.stage("reconstruct"):
+            before, began = evaluate(changed, data.validation), time.perf_counter()
+            how = Fitting(seed=job.seed, progress=job.progress)
+            try:
+                fitted = reconstruct(whole, changed, surgery, data.calibration, how)
+            except TraceError as error:
+                journal.note(f"not reconstructed: {error}")
+                return changed
+            seconds = time.perf_counter() - began
+            after = evaluate(fitted.model, data.validation)
+        journal.reconstructions.append(
+            Reconstruction(
+                f"round {number}",
+                fitted.layers,
+                fitted.samples,
+                seconds,
+                before,
+                after,
+            )
+        )
+        return fitted.model if after >= before else changed
 
 
 def baseline_step(figures: ModelFigures) -> Step:

@@ -132,6 +132,22 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """Layers fitted by least squares to what they made before, without labels.
+
+    Attributes:
+        accuracy_before: on the validation split, right after channels were removed.
+    """
+
+    purpose: str
+    layers: int
+    samples: int
+    seconds: float
+    accuracy_before: float
+    accuracy_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """One pass over the training data."""
 
@@ -339,6 +355,7 @@ class RunReport:
     training: tuple[Training, ...]
     refused: tuple[RefusedGroup, ...]
     plans: tuple[Plan, ...] = ()
+    reconstructions: tuple[Reconstruction, ...] = ()
     notes: tuple[str, ...] = ()
     int8: ModelFigures | None = None
     spectra: Spectra | None = None

@@ -48,6 +48,15 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         marker={"color": BEFORE, "size": 9, "symbol": "x"},
         name="before training",
     )
+    if report.reconstructions:
+        times = {step.name: step.latency_ms for step in steps}
+        figure.add_scatter(
+            x=[times[item.purpose] for item in report.reconstructions],
+            y=[item.accuracy_before * 100 for item in report.reconstructions],
+            mode="markers",
+            marker={"color": BEFORE, "size": 9, "symbol": "circle-open"},
+            name="before reconstruction",
+        )
     figure.add_hline(
         y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
     )

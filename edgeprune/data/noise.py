@@ -1,0 +1,77 @@
+"""No data at all: noise like pictures, labelled by the network itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeprune.data.splits import Reading, Splits, TensorBatches, shuffling
+
+NOISE = "noise"  # as a description of data
+SIZES = (2048, 512, 512)  # training, validation, test
+NOTE = (
+    "no data: noise; what is called accuracy is how often the original network's "
+    "answer is given to it, estimated, and on real data may be far lower"
+)
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Inputs whose power falls with the square of the frequency, as in pictures.
+
+    Torralba and Oliva, "Statistics of Natural Image Categories", 2003. Each has mean
+    and contrast of its own, about those of inputs that were brought to mean 0 and
+    deviation 1.
+
+    Returns:
+        Shape (count, *shape).
+    """
+    channels, *sides = shape
+    found = torch.zeros(count, *shape)
+    if not sides:
+        return torch.randn(count, channels, generator=generator)
+    octave = 1
+    while octave <= max(sides):
+        coarse = [min(octave, side) for side in sides]
+        part = torch.randn(count, channels, *coarse, generator=generator)
+        mode = MODES.get(len(sides), "nearest")
+        found += functional.interpolate(part, tuple(sides), mode=mode) / octave**0.5
+        octave *= 2
+    flat = found.flatten(1)
+    flat = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True)
+    contrast = 0.5 + torch.rand(count, 1, generator=generator)
+    shift = 0.5 * torch.randn(count, 1, generator=generator)
+    return (flat * contrast + shift).reshape(found.shape)
+
+
+def noise_splits(model: nn.Module, shape: tuple[int, ...], reading: Reading) -> Splits:
+    """Splits of noise with the classes that a network sees in it.
+
+    Args:
+        shape: of one input, (C, ...).
+    """
+    generator = torch.Generator().manual_seed(reading.seed)
+    held: list[TensorBatches] = []
+    classes = 0
+    training = model.training
+    model.eval()
+    for count in SIZES:
+        x = noise(count, shape, generator)
+        with torch.no_grad():
+            outputs = torch.cat([model(part) for part in x.split(reading.batch_size)])
+        classes = outputs.shape[1]
+        held.append(TensorBatches(x, outputs.argmax(1), Reading(reading.batch_size)))
+    model.train(training)
+    train, validation, test = held
+    return Splits(
+        name=NOISE,
+        train=TensorBatches(train.x, train.y, reading, shuffling(reading)),
+        validation=validation,
+        test=test,
+        calibration=train,
+        classes=classes,
+        sample_shape=shape,
+        sizes=SIZES,
+        note=NOTE,
+    )

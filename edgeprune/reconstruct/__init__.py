@@ -1,0 +1,1 @@
+"""Accuracy without training: weights fitted by least squares, statistics anew."""
