@@ -163,6 +163,8 @@ def load_settings(given: dict[str, Any], folder: Path) -> Settings:
         held.pop("max_drop", None)
     if "max_drop" in said:
         held.pop("accuracy_floor", None)
+    if said.get("train") is False:
+        held.pop("epochs", None)
     return parse_settings({**held, **said}, set(said), path)
 
 

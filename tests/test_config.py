@@ -1,6 +1,6 @@
 import pytest
 
-from edgeprune.config import load_settings, parse_share
+from edgeprune.config import check_structure, load_settings, parse_share
 from edgeprune.errors import ConfigError
 
 
@@ -80,3 +80,10 @@ def test_shares_are_read():
     for wrong in ("x", "200%", "-1%"):
         with pytest.raises(ConfigError):
             parse_share(wrong)
+
+
+def test_epochs_of_the_file_do_not_count_where_nothing_is_trained(tmp_path):
+    (tmp_path / "edgeprune.toml").write_text("epochs = 9")
+    check_structure(load_settings({"train": False}, tmp_path))
+    with pytest.raises(ConfigError, match="--epochs, which trains"):
+        check_structure(load_settings({"train": False, "epochs": 3}, tmp_path))

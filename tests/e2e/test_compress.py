@@ -272,7 +272,7 @@ def test_below_the_floor_the_best_valid_model_is_written(trained):
     done = command(
         trained,
         *("compress", *MODEL, "--max-params", "700", "--out", "floor"),
-        *("--no-train", "--no-reconstruct"),
+        *("--epochs", "0", "--no-reconstruct"),
     )
     report = edgeprune.read_report(trained / "floor")
     assert done.returncode == 3
