@@ -50,8 +50,8 @@ from benchmarks.networks import (
 from benchmarks.setting import Setting, setting
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import array_splits
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import evaluate, train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs

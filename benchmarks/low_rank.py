@@ -39,8 +39,8 @@ from edgeprune import targets
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.files import cache_folder
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.graph.factored import Factored, factorable
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey

@@ -40,8 +40,8 @@ from benchmarks.networks import (
 )
 from edgeprune.data import Reading, Splits
 from edgeprune.data.splits import Arrays, array_splits
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import evaluate, train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.report.terminal import PlainProgress
 
 HERE = Path(__file__).parent

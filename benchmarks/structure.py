@@ -25,8 +25,8 @@ from benchmarks.criteria import NETWORKS
 from edgeprune import targets
 from edgeprune.data import Splits
 from edgeprune.finetune.fresh import fresh
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import evaluate, train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench

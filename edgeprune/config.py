@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgeprune.errors import ConfigError
-from edgeprune.records import Budget
+from edgeprune.records import Budget, Change
 
 FILE = "edgeprune.toml"
 HINTS = {
@@ -19,6 +19,8 @@ HINTS = {
     "max_params": "a count greater than 0 is expected, such as 1.2M",
     "input": "a shape is expected, such as 3x224x224",
     "sparsity": "a share between 0 and 1 is expected, such as 0.7",
+    "epochs": "a whole number or auto is expected",
+    "augment": "auto, none or some of crop, rotate, flip are expected, as crop,flip",
 }
 MEGABYTE = 1_000_000
 DEFAULT_DROP = 2.0  # points below the baseline
@@ -51,6 +53,14 @@ def parse_numbers(value: object) -> object:
     return tuple(value.split(",")) if isinstance(value, str) else value
 
 
+def parse_changes(value: object) -> object:
+    """`crop,flip` is both, `none` neither, and `auto` leaves it to the data."""
+    if not isinstance(value, str):
+        return value
+    named: dict[str, tuple[str, ...] | None] = {"auto": None, "none": ()}
+    return named[value] if value in named else tuple(value.split(","))
+
+
 def parse_share(text: str) -> float:
     """`5%` or `0.05` as 0.05.
 
@@ -74,6 +84,7 @@ Shape = Annotated[
     Field(min_length=1),
 ]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
+Changes = Annotated[tuple[Change, ...] | None, BeforeValidator(parse_changes)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -114,10 +125,17 @@ class Settings(BaseModel):
     regulariser: Literal["channels", "weights"] = "channels"
     optimizer: Literal["sgd", "adamw"] = "sgd"
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    distil: Literal["logits", "features", "no"] = "logits"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augment: Changes = None
+    self_supervised: Literal["no", "inpaint"] = "no"
+    inpaint_weight: Positive = 0.1
+    stop_at_floor: bool = False
     materialise: bool = False
     reconstruct: bool = True
     train: bool = True
-    epochs: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[int, Field(ge=0)] | Literal["auto"] | None = None
+    minutes: Positive | None = None
     learning_rate: Positive = 0.02
     dynamic_batch: bool = False
     pt2: bool = False
@@ -175,9 +193,12 @@ def check_training(settings: Settings) -> None:
         ConfigError: which setting.
     """
     if settings.train:
+        _check_recipe(settings)
         return
     trained = {
         "--epochs": settings.epochs,
+        "--minutes": settings.minutes,
+        "--self-supervised": settings.self_supervised != "no",
         "--from-scratch": settings.from_scratch,
         "--ungrouped-proxy": settings.ungrouped_proxy,
         "growth": settings.growth != "no",
@@ -185,6 +206,19 @@ def check_training(settings: Settings) -> None:
     for name, asked in trained.items():
         if asked:
             raise ConfigError(f"--no-train does not go with {name}, which trains.")
+
+
+def _check_recipe(settings: Settings) -> None:
+    """Refuse what does not go together in training."""
+    if settings.epochs == "auto" and settings.minutes is None:
+        raise ConfigError("--epochs auto needs to know for how long: give --minutes.")
+    if settings.minutes is not None and settings.epochs not in (None, "auto"):
+        raise ConfigError("Give --minutes or a number of --epochs, not both.")
+    if settings.label_smoothing and settings.distil != "no":
+        raise ConfigError(
+            "--label-smoothing goes with --distil no only: it would blur what the "
+            "original teaches."
+        )
 
 
 def check_structure(settings: Settings) -> None:
@@ -214,6 +248,8 @@ def check_sparsity(settings: Settings) -> None:
     """
     if settings.sparsity is None:
         raise ConfigError("Give --sparsity, the share that is to be zero, such as 0.7.")
+    if settings.epochs == "auto":
+        raise ConfigError("--epochs auto goes with compress and fit only.")
     masked = settings.method in MASKED
     if settings.gradual and not masked:
         raise ConfigError(

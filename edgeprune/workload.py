@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -149,14 +149,28 @@ def accuracy(predict: Callable[[Tensor], Tensor], batches: Batches) -> float:
     Raises:
         WorkloadError: outputs that are not (N, classes), or too few classes.
     """
+    right, seen = count_right(predict, batches)
+    return right / max(seen, 1)
+
+
+def count_right(
+    predict: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
+) -> tuple[int, int]:
+    """Samples whose largest output is at the label, and all of them.
+
+    Raises:
+        WorkloadError: as of `accuracy`.
+    """
     right = seen = 0
     with torch.no_grad():
         for x, y in batches:
+            if not len(y):
+                continue
             outputs = predict(x)
             check_outputs(outputs, y)
             right += int((outputs.argmax(1).cpu() == y).sum())
             seen += len(y)
-    return right / max(seen, 1)
+    return right, seen
 
 
 def check_outputs(outputs: object, labels: Tensor) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.api.origin import facts_of, origin_of, parsed
 from edgeprune.config import Settings, check_structure
+from edgeprune.data.augment import Augmentation
 from edgeprune.files import check_folder
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.team import leading, serve
+from edgeprune.launch import helping, launched
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import (
@@ -38,7 +43,7 @@ from edgeprune.workload import Workload
 
 ZEROS = (  # settings of `sparsify` alone
     *("method", "sparsity", "rounds", "gradual", "penalty", "regulariser"),
-    *("materialise", "optimizer", "average"),
+    "materialise",
 )
 BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
 
@@ -89,8 +94,7 @@ def compress(
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(asked, shown)
     check_structure(asked)
-    workload = workload_of_objects(model, data, asked)
-    return _run(workload, asked, shown)
+    return _together(partial(workload_of_objects, model, data, asked), asked, shown)
 
 
 def compress_settings(settings: Settings, progress: Progress) -> Finished:
@@ -103,8 +107,21 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     if settings.out is not None:
         check_folder(settings.out)
     targets.load(settings.target)
-    workload = load_workload(settings, progress)
-    return _run(workload, settings, progress)
+    load = partial(load_workload, settings, SILENT if helping() else progress)
+    return _together(load, settings, progress)
+
+
+def _together(
+    load: Callable[[], Workload], settings: Settings, progress: Progress
+) -> Finished:
+    """Run, alone or as the main one of several processes, or help that one."""
+    if helping():
+        done = serve(load().data)
+        assert isinstance(done, Finished)  # from `leading`, below
+        return done
+    if launched():
+        return leading(lambda: _run(load(), settings, progress))
+    return _run(load(), settings, progress)
 
 
 def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished:
@@ -127,8 +144,11 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         low_rank=settings.low_rank,
         reconstruct=settings.reconstruct,
         train=settings.train,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
+        epochs=None if settings.epochs == "auto" else settings.epochs,
+        minutes=settings.minutes,
+        recipe=_recipe(settings, workload, progress),
+        distil=settings.distil,
+        stop_at_floor=settings.stop_at_floor,
         dynamic_batch=settings.dynamic_batch,
         precisions=target.runtime.precisions,
         seed=settings.seed,
@@ -140,6 +160,22 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         report = _report(outcome, job, settings, time.perf_counter() - began)
         write_run(outcome, job, report, folder, asked=settings)
     return Finished(report, outcome.result.exported.model.eval(), folder)
+
+
+def _recipe(settings: Settings, workload: Workload, progress: Progress) -> Recipe:
+    """How to train, as far as the settings and the data say."""
+    changes = workload.data.bears if settings.augment is None else settings.augment
+    inpaints = settings.self_supervised == "inpaint"
+    return Recipe(
+        learning_rate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        average=settings.average,
+        smoothing=settings.label_smoothing,
+        inpaint=settings.inpaint_weight if inpaints else 0.0,
+        augment=Augmentation(changes),
+        seed=settings.seed,
+        progress=progress,
+    )
 
 
 def _report(

@@ -120,7 +120,7 @@ def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Spa
         optimizer=settings.optimizer,
         average=settings.average,
         materialise=settings.materialise,
-        epochs=settings.epochs,
+        epochs=None if settings.epochs == "auto" else settings.epochs,
         learning_rate=settings.learning_rate,
         dynamic_batch=settings.dynamic_batch,
         seed=settings.seed,

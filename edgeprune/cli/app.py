@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError
+from edgeprune.launch import TOGETHER, helping, launched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +33,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     *,
     show_version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.")
@@ -39,6 +43,9 @@ def root(
     if show_version:
         typer.echo(__version__)
         raise typer.Exit
+    if launched() and context.invoked_subcommand not in TOGETHER:
+        message = f"several processes run {' and '.join(TOGETHER)} only"
+        raise typer.BadParameter(message)
 
 
 RENDERING = {"as_json", "quiet", "timed", "reach"}
@@ -51,7 +58,7 @@ def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgr
 
     from edgeprune.report.terminal import LiveProgress, PlainProgress
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=helping())
     live = console.is_terminal and not quiet
     progress = LiveProgress(console) if live else PlainProgress(console)
     try:
@@ -63,9 +70,14 @@ def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgr
 def main() -> None:
     """Run a command; a refusal is one line on standard error and exit 1."""
     try:
-        app()
+        with ExitStack() as stack:
+            if helping():
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(redirect_stdout(nowhere))
+            app()
     except EdgepruneError as error:
-        sys.stderr.write(f"error: {error}\n")
+        where = f" in process {os.environ['RANK']}" if helping() else ""
+        sys.stderr.write(f"error{where}: {error}\n")
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:

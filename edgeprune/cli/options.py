@@ -130,10 +130,62 @@ Criterion = Annotated[
     ),
 ]
 Epochs = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         help="Of fine-tuning, in each round; chosen by the size of the data if "
-        "missing.",
+        "missing; auto for as many as there is time for, see --minutes.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Time for all fine-tuning together, in place of --epochs.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Distil = Annotated[
+    str | None,
+    typer.Option(
+        help="What is learnt from the original in fine-tuning: logits (if missing), "
+        "features (its last feature map, too) or no.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of each label that is spread over all classes; with --distil no.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        help="How training images are changed: auto (as the data bear it, if missing), "
+        "none, or some of crop,rotate,flip.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+SelfSupervised = Annotated[
+    str | None,
+    typer.Option(
+        help="inpaint: fine-tune once more with a second head that fills in a cut-out "
+        "region, and keep the better network; the gain is reported.",
+        rich_help_panel=ACCURACY,
+    ),
+]
+InpaintWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the second head's loss (0.1 if missing).", rich_help_panel=ACCURACY
+    ),
+]
+StopAtFloor = Annotated[
+    bool | None,
+    typer.Option(
+        "--stop-at-floor",
+        help="End each training as soon as the accuracy floor is reached.",
         rich_help_panel=ACCURACY,
     ),
 ]

@@ -10,6 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
+from edgeprune.data.augment import CHARACTERS
 from edgeprune.data.splits import (
     TEST_SHARE,
     Arrays,
@@ -29,5 +30,5 @@ def load(_: str, reading: Reading) -> Splits:
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     x = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear").numpy()
     x_train, x_test, y_train, y_test = split_off(x, digits.astype(np.int64), TEST_SHARE)
-    arrays = Arrays("digits", x_train, y_train, x_test, y_test)
+    arrays = Arrays("digits", x_train, y_train, x_test, y_test, bears=CHARACTERS)
     return array_splits(arrays, reading)

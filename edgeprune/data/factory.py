@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets
 
+from edgeprune.data.augment import CHARACTERS, PHOTOS
 from edgeprune.data.npz import channels_first
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
@@ -28,6 +29,8 @@ from edgeprune.data.splits import (
     spread,
 )
 from edgeprune.errors import DataError
+
+OF_CHARACTERS = frozenset(["MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN"])
 
 
 def load(source: str, reading: Reading) -> Splits:
@@ -112,6 +115,7 @@ def load_torchvision(source: str, reading: Reading) -> Splits:
             y_train,
             channels_first(x_test),
             y_test,
+            bears=CHARACTERS if name in OF_CHARACTERS else PHOTOS,
         ),
         reading,
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
+from edgeprune.data.augment import for_classes
+from edgeprune.data.images import ImageBatches, Images, fits
 from edgeprune.data.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
@@ -23,13 +21,13 @@ from edgeprune.data.splits import (
     count_classes,
     shuffling,
     split_off,
-    spread,
 )
 from edgeprune.errors import DataError
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
 VALIDATION_NAMES = ("val", "validation", "valid")
+Files = list[tuple[str, int]]  # paths and classes
 
 
 def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
@@ -39,52 +37,48 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
         DataError: no images, or class folders that differ between the splits.
     """
     root = Path(source)
-    transform = _transform(input_shape, reading.scale)
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if "train" in folders:
-        sets, note = _given_splits(folders, transform)
+        parts, note = _given_splits(folders)
+        classes = _listed(folders["train"]).classes
     else:
-        sets, note = _cut(_images(root, transform)), "split by edgeprune: 70/15/15"
-    labels = [torch.tensor(_labels(item)) for item in sets]
-    train, validation, test = sets
-    batch_size = reading.batch_size
+        listed = _listed(root)
+        parts, note = _cut(listed.samples), "split by edgeprune: 70/15/15"
+        classes = listed.classes
+    channels, height, width = input_shape
+    shape = (channels, height, width)
+    keep = fits(sum(map(len, parts)), shape)
+    train, validation, test = (
+        Images(
+            tuple(path for path, _ in files),
+            torch.tensor([label for _, label in files]),
+            shape,
+            keep,
+        )
+        for files in parts
+    )
+    scale = reading.scale or Scale(MEAN[:channels], STD[:channels])
     return check(
         Splits(
             name=source,
-            train=DataLoader(
-                train, batch_size, shuffle=True, generator=shuffling(reading)
+            train=ImageBatches(train, reading, scale, shuffling(reading)),
+            validation=ImageBatches(validation, reading, scale),
+            test=ImageBatches(test, reading, scale),
+            calibration=ImageBatches(train, reading, scale, mixed=True),
+            classes=count_classes(
+                source, [train.labels, validation.labels, test.labels]
             ),
-            validation=DataLoader(validation, batch_size),
-            test=DataLoader(test, batch_size),
-            calibration=DataLoader(
-                Subset(train, spread(len(labels[0]))),
-                batch_size,  # classes mixed
-            ),
-            classes=count_classes(source, labels),
-            sample_shape=tuple(train[0][0].shape),
-            sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
-            note=note,
+            sample_shape=shape,
+            sizes=(len(train), len(validation), len(test)),
+            note=note if keep else f"{note}; too large to be kept in memory",
+            bears=for_classes(classes),
         )
     )
 
 
-def _transform(input_shape: tuple[int, ...], scale: Scale | None) -> v2.Compose:
-    channels, height, width = input_shape
-    scale = scale or Scale(MEAN[:channels], STD[:channels])
-    steps: list[Any] = [v2.ToImage()]
-    if channels == 1:
-        steps.append(v2.Grayscale())
-    steps += [
-        v2.Resize((height, width), antialias=True),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(scale.mean), list(scale.std)),
-    ]
-    return v2.Compose(steps)
-
-
-def _images(root: Path, transform: v2.Compose) -> ImageFolder:
+def _listed(root: Path) -> ImageFolder:
     try:
-        return ImageFolder(str(root), transform=transform, loader=_open)
+        return ImageFolder(str(root))
     except (FileNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         message = (
@@ -94,26 +88,11 @@ def _images(root: Path, transform: v2.Compose) -> ImageFolder:
         raise DataError(message) from error
 
 
-def _open(path: str) -> Image.Image:
-    """One image, decoded.
-
-    Raises:
-        DataError: which file is broken.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"Image {path} cannot be read: {error}.") from error
-
-
-def _given_splits(
-    folders: dict[str, Path], transform: v2.Compose
-) -> tuple[list[Dataset[tuple[Tensor, int]]], str]:
-    train = _images(folders["train"], transform)
+def _given_splits(folders: dict[str, Path]) -> tuple[list[Files], str]:
+    train = _listed(folders["train"])
     name = next((item for item in VALIDATION_NAMES if item in folders), None)
     held = {
-        key: _images(folders[key], transform)
+        key: _listed(folders[key])
         for key in (name, "test" if "test" in folders else None)
         if key
     }
@@ -125,34 +104,26 @@ def _given_splits(
             )
             raise DataError(message)
     if name and "test" in held:
-        return [train, held[name], held["test"]], "split by the folder"
-    rest, part = _part(train, VALIDATION_SHARE)
+        parts = [train.samples, held[name].samples, held["test"].samples]
+        return parts, "split by the folder"
+    rest, part = _part(train.samples, VALIDATION_SHARE)
     if name is None and "test" not in held:
         rest, test = _part(rest, TEST_SHARE)
         return [rest, part, test], "validation and test cut from train/"
     if name is None:
-        return [rest, part, held["test"]], "validation cut from train/"
-    return [rest, held[name], part], "test cut from train/"
+        return [rest, part, held["test"].samples], "validation cut from train/"
+    return [rest, held[name].samples, part], "test cut from train/"
 
 
-def _cut(images: ImageFolder) -> list[Dataset[tuple[Tensor, int]]]:
-    rest, test = _part(images, TEST_SHARE)
+def _cut(files: Files) -> list[Files]:
+    rest, test = _part(files, TEST_SHARE)
     train, validation = _part(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
     return [train, validation, test]
 
 
-def _part(
-    images: Dataset[tuple[Tensor, int]], share: float
-) -> tuple[Subset[tuple[Tensor, int]], Subset[tuple[Tensor, int]]]:
-    labels = np.array(_labels(images))
-    if len(labels) < 4:
-        raise DataError(f"{len(labels)} images are too few to split.")
-    rest, part, _, _ = split_off(np.arange(len(labels)), labels, share)
-    return Subset(images, rest.tolist()), Subset(images, part.tolist())
-
-
-def _labels(images: Any) -> list[int]:
-    if isinstance(images, Subset):
-        own = _labels(images.dataset)
-        return [own[index] for index in images.indices]
-    return list(images.targets)
+def _part(files: Sequence[tuple[str, int]], share: float) -> tuple[Files, Files]:
+    if len(files) < 4:
+        raise DataError(f"{len(files)} images are too few to split.")
+    labels = np.array([label for _, label in files])
+    rest, part, _, _ = split_off(np.arange(len(files)), labels, share)
+    return [files[at] for at in rest], [files[at] for at in part]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.data.augment import SHIFTED
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError
 
@@ -43,6 +44,7 @@ def load(source: str, reading: Reading) -> Splits:
             y_test=images["y_test"],
             x_validation=images["x_val"] if given else None,
             y_validation=images["y_val"] if given else None,
+            bears=SHIFTED if arrays["x_train"].dtype == np.uint8 else (),
         ),
         reading,
     )

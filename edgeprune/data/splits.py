@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from edgeprune.errors import DataError
+from edgeprune.records import Change
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,6 +25,15 @@ class Batches(Protocol):
     """Batches (inputs, labels) that can be gone through again and again."""
 
     def __iter__(self) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class Divisible(Batches, Protocol):
+    """Batches of which several processes can each read a part."""
+
+    def part(self, rank: int, count: int) -> Iterator[Batch]:
+        """Every so many rows of each batch, which may be none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,13 +81,13 @@ class TensorBatches:
         return len(self.y)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.arange(len(self.y))
-        if self.generator is not None:
-            order = torch.randperm(len(self.y), generator=self.generator)
-        elif self.mixed:
-            order = torch.tensor(spread(len(self.y)))
+        return self.part(0, 1)
+
+    def part(self, rank: int, count: int) -> Iterator[Batch]:
+        """Every so many rows of each batch."""
         scale = self.reading.scale
-        for index in order.split(self.reading.batch_size):
+        for rows in ordered(len(self), self.reading, self.generator, mixed=self.mixed):
+            index = rows[rank::count]
             x = as_float(self.x[index])
             yield (scale(x) if scale else x), self.y[index]
 
@@ -91,6 +101,7 @@ class Splits:
         classes: number of classes.
         sample_shape: of one input, without the batch axis.
         note: how the splits were made, where that was a choice.
+        bears: changes of training images that leave their classes as they are.
     """
 
     name: str
@@ -102,6 +113,7 @@ class Splits:
     sample_shape: tuple[int, ...]
     sizes: tuple[int, int, int]
     note: str = ""
+    bears: tuple[Change, ...] = ()
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -121,6 +133,7 @@ class Arrays:
     x_validation: NDArray[np.generic] | None = None
     y_validation: NDArray[np.generic] | None = None
     note: str = ""
+    bears: tuple[Change, ...] = ()
 
 
 def array_splits(arrays: Arrays, reading: Reading) -> Splits:
@@ -157,8 +170,37 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=arrays.note,
+            bears=arrays.bears,
         )
     )
+
+
+def ordered(
+    count: int, reading: Reading, generator: torch.Generator | None, *, mixed: bool
+) -> tuple[Tensor, ...]:
+    """The numbers of the samples of each batch.
+
+    Args:
+        generator: draws a new order if given.
+        mixed: in a fixed order that mixes classes.
+    """
+    order = torch.arange(count)
+    if generator is not None:
+        order = torch.randperm(count, generator=generator)
+    elif mixed:
+        order = torch.tensor(spread(count))
+    return order.split(reading.batch_size)
+
+
+def reorder(batches: Any, seed: int) -> None:
+    """Let the next pass over training data have the order of a seed.
+
+    Whatever draws from torch's own generator, a loader or its data set, has it too.
+    """
+    torch.manual_seed(seed)
+    generator = getattr(batches, "generator", None)
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
 
 
 def spread(count: int) -> list[int]:

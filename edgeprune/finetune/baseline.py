@@ -13,8 +13,8 @@ from torch import nn
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.errors import OutputError
 from edgeprune.files import cache_folder, write_whole
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.progress import Progress
 
 EPOCHS = 6
@@ -29,7 +29,9 @@ def trained_example(
     The cache is keyed by everything that the weights depend on: the untrained weights,
     the data and the recipe.
     """
-    recipe = Recipe("train the example's baseline", EPOCHS, LEARNING_RATE, seed=seed)
+    recipe = Recipe(
+        "train the example's baseline", EPOCHS, learning_rate=LEARNING_RATE, seed=seed
+    )
     path = cache_folder() / f"baseline-{_key(model, splits, recipe)}.safetensors"
     if path.is_file():
         model.load_state_dict(load_file(path))

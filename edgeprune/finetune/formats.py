@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 TIMED_STEPS = 3
 IMAGE_DIMS = 4
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,11 @@ class Format:
         layout = torch.channels_last if self._last else torch.contiguous_format
         return model.to(memory_format=layout)  # type: ignore[call-overload]
 
-    def running(self) -> AbstractContextManager[object]:
+    def running(self, device: torch.device = CPU) -> AbstractContextManager[object]:
         """Inside, matrix products run in this number format."""
         if self.number == "float32":
             return nullcontext()
-        return torch.autocast("cpu", dtype=getattr(torch, self.number))
-
-    def batches(
-        self, batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches, their inputs laid out this way."""
-        for x, y in batches:
-            yield self.lay_out(x), y
+        return torch.autocast(device.type, dtype=getattr(torch, self.number))
 
     def lay_out(self, x: Tensor) -> Tensor:
         """One batch of inputs."""
@@ -64,7 +57,9 @@ CANDIDATES = (
 )
 
 
-def fastest_format(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Format:
+def fastest_format(
+    model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device = CPU
+) -> Format:
     """The candidate with the fastest training step on this batch.
 
     One that the model does not run in is out: a `view` in the user's code may not bear
@@ -72,24 +67,29 @@ def fastest_format(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Format:
     """
     if batch[0].ndim != IMAGE_DIMS:
         return PLAIN
-    seconds = {PLAIN: _step_seconds(model, batch, PLAIN)}
+    seconds = {PLAIN: _step_seconds(model, batch, PLAIN, device)}
     for form in CANDIDATES[1:]:
         with suppress(RuntimeError, NotImplementedError):
-            seconds[form] = _step_seconds(model, batch, form)
+            seconds[form] = _step_seconds(model, batch, form, device)
     return min(seconds, key=lambda form: seconds[form])
 
 
 def _step_seconds(
-    model: nn.Module, batch: tuple[Tensor, Tensor], form: Format
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    form: Format,
+    device: torch.device,
 ) -> float:
     """Fastest of a few training steps, after one that does not count."""
-    learner = form.prepare(copy.deepcopy(model)).train()
-    x, y = form.lay_out(batch[0]), batch[1]
+    learner = form.prepare(copy.deepcopy(model)).to(device).train()
+    x, y = form.lay_out(batch[0]).to(device), batch[1].to(device)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         start = time.perf_counter()
-        with form.running():
+        with form.running(device):
             outputs = learner(x)
         functional.cross_entropy(outputs.float(), y).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])

@@ -3,62 +3,38 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from edgeprune.data import Splits
+from edgeprune.data import Batches
+from edgeprune.data.splits import reorder
+from edgeprune.finetune.auxiliary import Attention, Auxiliary, Inpainting
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.formats import Format
-from edgeprune.finetune.state import load_state, save_state
-from edgeprune.progress import SILENT, Progress
+from edgeprune.finetune.losses import loss_of
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.shared_norms import share_norms_
+from edgeprune.finetune.state import Saved, save_state
+from edgeprune.finetune.team import Team
+from edgeprune.graph.trace import evaluating
 from edgeprune.records import Epoch
-from edgeprune.workload import check_outputs
+from edgeprune.workload import check_outputs, count_right
 
-TEMPERATURE = 4.0
-DISTILLED_SHARE = 0.7  # of the loss; the rest is cross-entropy with the labels
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 5.0
 MIN_BATCH = 2  # batch norm has no statistics of one sample
 HISTORY = TypeAdapter(list[Epoch])
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    Attributes:
-        purpose: for the report.
-        momentum: of sgd.
-        average: decay per step of an exponential average of the weights, which is
-            what is judged and kept; 0 for none.
-        teacher: distil from this model's outputs if given.
-        held_by: what holds weights in shape meanwhile.
-        state: a file that the training is written to after every epoch, and goes on
-            from if it is there.
-    """
-
-    purpose: str
-    epochs: int
-    learning_rate: float = 0.02
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    seed: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    average: float = 0.0
-    teacher: nn.Module | None = None
-    held_by: Constraint | None = None
-    state: Path | None = None
-    progress: Progress = SILENT
+FAR = 1_000_003  # between the seeds of two epochs
 
 
 @dataclass
@@ -80,18 +56,32 @@ class Learner:
     """A copy of a model that learns, with all that goes along.
 
     Args:
+        first: a batch of inputs.
         steps: of the whole training.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, form: Format, steps: int
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        form: Format,
+        first: Tensor,
+        steps: int,
+        team: Team,
     ) -> None:
-        self._recipe, self._form, self._steps = recipe, form, steps
-        self._model = form.prepare(copy.deepcopy(model))
+        self._recipe, self._form, self._steps, self._team = recipe, form, steps, team
+        self._model = form.prepare(copy.deepcopy(model)).to(team.device)
         self._teacher = recipe.teacher
         if self._teacher is not None:
-            self._teacher = form.prepare(copy.deepcopy(self._teacher).eval())
-        self._optimizer = _optimizer(self._model, recipe)
+            held = copy.deepcopy(self._teacher).eval()
+            self._teacher = form.prepare(held).to(team.device)
+        x = form.lay_out(first[:MIN_BATCH]).to(team.device)
+        self._besides = _auxiliaries(self._model, self._teacher, recipe, x)
+        if team.count > 1:
+            share_norms_(self._model)
+        heads = (item.head.to(team.device).parameters() for item in self._besides)
+        self._trained = [*self._model.parameters(), *itertools.chain(*heads)]
+        self._optimizer = _optimizer(self._trained, recipe)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: rate_at(step, steps)
         )
@@ -124,23 +114,49 @@ class Learner:
         self._held_by.finish()
         self._held_by.hold_(self.judged)
 
-    def epoch(self, splits: Splits) -> float:
-        """Mean loss of one pass over the training data."""
+    def epoch(self, batches: Batches, number: int) -> tuple[float, float | None]:
+        """One pass over the training data, or as far as there are steps left.
+
+        Its order and all that is drawn in it depend on the seed and its number alone.
+
+        Returns:
+            Mean loss, and that of the second head where there is one.
+        """
         self._model.train()
-        total = seen = 0.0
-        for x, y in self._form.batches(splits.train):
-            if len(y) < MIN_BATCH:
+        seed = self._recipe.seed + FAR * number
+        reorder(batches, seed)
+        parts = self._team.part(batches)
+        torch.manual_seed(seed + self._team.rank)
+        seen = total = beside = 0.0
+        for x, y in parts:
+            (whole,) = self._team.sums(len(y))
+            if whole < MIN_BATCH * self._team.count:
                 continue
-            loss = self._step(x, y)
-            total, seen = total + loss * len(y), seen + len(y)
+            found = self.step(x, y, len(y) / whole)
+            loss, second = self._team.sums(*(len(y) * value for value in found))
+            seen, total, beside = seen + whole, total + loss, beside + second
             self._recipe.progress.advance(f"loss {total / seen:.3f}")
-            if not math.isfinite(loss):
+            done = self._schedule.last_epoch >= self._steps
+            if done or not math.isfinite(total):
                 break
-        return total / max(seen, 1)
+        mean, second = total / max(seen, 1), beside / max(seen, 1)
+        return mean, second if self._recipe.inpaint else None
+
+    def accuracy(self, batches: Batches) -> float:
+        """Of what is judged, 0..1: each process looks at its part of the samples."""
+        model, device = self.judged, self._team.device
+
+        def predict(x: Tensor) -> Tensor:
+            return model(self._form.lay_out(x).to(device))
+
+        with evaluating(model), self._form.running(device):
+            right, seen = count_right(predict, self._team.part(batches))
+        right, seen = self._team.sums(right, seen)
+        return right / max(seen, 1)
 
     def save(self, history: Sequence[Epoch], best: Best) -> None:
         """Write all of it to the recipe's file, if it has one."""
-        if self._recipe.state is None:
+        if self._recipe.state is None or not self._team.main:
             return
         parts = {
             "learner": self._model.state_dict(),
@@ -148,6 +164,7 @@ class Learner:
             "optimizer": _optimizer_state(self._optimizer),
             "held_by": self._held_by.state(),
             "average": {} if self._average is None else self._average.state_dict(),
+            **{name: item.head.state_dict() for name, item in self._named()},
         }
         facts = {
             **self._identity(),
@@ -158,12 +175,11 @@ class Learner:
         }
         save_state(self._recipe.state, parts, facts)
 
-    def resume_(self, best: Best) -> list[Epoch]:
+    def resume_(self, best: Best, saved: Saved | None) -> list[Epoch]:
         """Come to where an earlier process ended; the epochs that it did."""
-        path = self._recipe.state
-        if path is None or not path.is_file():
+        if saved is None:
             return []
-        parts, facts = load_state(path)
+        parts, facts = saved
         if any(facts.get(key) != value for key, value in self._identity().items()):
             return []  # of another training
         self._model.load_state_dict(parts["learner"])
@@ -173,12 +189,17 @@ class Learner:
         self._held_by.restore_(parts.get("held_by", {}))
         if self._average is not None:
             self._average.load_state_dict(parts["average"])
+        for name, item in self._named():
+            item.head.load_state_dict(parts.get(name, {}))
         done = self._schedule.last_epoch = facts["steps_done"]
         for group in self._optimizer.param_groups:
             group["lr"] = self._recipe.learning_rate * rate_at(done, self._steps)
         history = HISTORY.validate_python(facts["history"])
         self._recipe.progress.advance(f"{len(history)} epochs were done before")
         return history
+
+    def _named(self) -> list[tuple[str, Auxiliary]]:
+        return [(f"head{at}", item) for at, item in enumerate(self._besides)]
 
     def _identity(self) -> dict[str, object]:
         """What a training must have in common with one that it goes on from."""
@@ -190,51 +211,67 @@ class Learner:
             "learning_rate": recipe.learning_rate,
             "optimizer": recipe.optimizer,
             "average": recipe.average,
+            "attention": recipe.attention,
+            "inpaint": recipe.inpaint,
+            "augment": list(recipe.augment.changes),
             "seed": recipe.seed,
         }
 
-    def _step(self, x: Tensor, y: Tensor) -> float:
+    def step(self, x: Tensor, y: Tensor, share: float = 1.0) -> tuple[float, float]:
+        """Learn from a batch, or from a process's part of it.
+
+        Args:
+            share: of the batch's rows that these are.
+
+        Returns:
+            The loss, and the second head's, 0 where there is none.
+        """
+        device = self._team.device
+        x = self._form.lay_out(self._recipe.augment(x)).to(device)
         self._optimizer.zero_grad(set_to_none=True)
         self._held_by.before_forward()
-        with self._form.running():
-            outputs = self._model(x)
+        seen = x
+        for item in self._besides:
+            seen = item.given(seen)
+        with ExitStack() as stack:
+            stack.enter_context(self._form.running(device))
+            for item in self._besides:
+                stack.enter_context(item.watching(self._model, self._teacher))
+            outputs = self._model(seen)
             check_outputs(outputs, y)
             soft = self._soft_targets(x)
-        loss = loss_of(outputs.float(), y, soft)
-        loss.backward()
+        y = y.to(device)
+        main = loss_of(outputs.float(), y, soft, self._recipe.smoothing)
+        losses = [item.weight * item.loss(x) for item in self._besides]
+        loss = sum(losses, main)
+        # Gradients are averaged over processes whose parts may differ in length.
+        (loss * share * self._team.count).backward()
         self._held_by.after_backward()
-        nn.utils.clip_grad_norm_(self._model.parameters(), CLIP_NORM)
+        self._take()
+        inpainted = losses[-1] / self._recipe.inpaint if self._recipe.inpaint else 0.0
+        return float(main.detach()), float(inpainted)
+
+    def _take(self) -> None:
+        """A step along the gradients of all processes."""
+        if self._team.count > 1:
+            for item in self._trained:
+                if item.requires_grad and item.grad is None:
+                    item.grad = torch.zeros_like(item)
+            grads = [item.grad for item in self._trained if item.grad is not None]
+            self._team.average_(grads)
+        nn.utils.clip_grad_norm_(self._trained, CLIP_NORM)
         self._optimizer.step()
         self._held_by.after_step()
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self._model)
             self._held_by.hold_(self._average.module)
-        return float(loss.detach())
 
     def _soft_targets(self, x: Tensor) -> Tensor | None:
         if self._teacher is None:
             return None
         with torch.no_grad():
             return self._teacher(x).float()
-
-
-def loss_of(outputs: Tensor, y: Tensor, soft: Tensor | None) -> Tensor:
-    """Cross-entropy, mixed with T^2 * KL to the teacher's softened outputs.
-
-    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
-    """
-    hard = functional.cross_entropy(outputs, y)
-    if soft is None:
-        return hard
-    divergence = functional.kl_div(
-        functional.log_softmax(outputs / TEMPERATURE, 1),
-        functional.log_softmax(soft / TEMPERATURE, 1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    share = DISTILLED_SHARE
-    return (1 - share) * hard + share * TEMPERATURE**2 * divergence
 
 
 def rate_at(step: int, total: int) -> float:
@@ -245,12 +282,23 @@ def rate_at(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _optimizer(learner: nn.Module, recipe: Recipe) -> Optimizer:
+def _auxiliaries(
+    learner: nn.Module, teacher: nn.Module | None, recipe: Recipe, x: Tensor
+) -> list[Auxiliary]:
+    found: list[Auxiliary] = []
+    if recipe.attention and teacher is not None:
+        found.append(Attention(learner, teacher, x))
+    if recipe.inpaint:
+        found.append(Inpainting(learner, x, recipe.inpaint))
+    return found
+
+
+def _optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(learner.parameters(), lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
     return torch.optim.SGD(
-        learner.parameters(),
+        parameters,
         lr=rate,
         momentum=recipe.momentum,
         weight_decay=decay,
@@ -269,7 +317,7 @@ def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def _restore_optimizer_(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition("/")
         state.setdefault(int(number), {})[key] = value

@@ -5,22 +5,30 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Splits
+from edgeprune.data.splits import Batch
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.formats import PLAIN, fastest_format
-from edgeprune.finetune.learner import MIN_BATCH, Best, Learner, Recipe
+from edgeprune.finetune.formats import PLAIN, Format, fastest_format
+from edgeprune.finetune.learner import MIN_BATCH, Best, Learner
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.state import Saved, load_state
+from edgeprune.finetune.team import Team, team
 from edgeprune.graph.trace import evaluating
-from edgeprune.records import Epoch, Training
+from edgeprune.progress import SILENT
+from edgeprune.records import Epoch, SecondHead, Training
 from edgeprune.workload import accuracy
 
 STEPS = 200  # of fine-tuning, about
+TIMED_STEPS = 4  # to learn how long one takes; the first does not count
+MOST_EPOCHS = 200  # however much time there is
 
 
 def train(
@@ -30,7 +38,8 @@ def train(
 
     The learning rate rises over the first tenth of the steps and falls to zero along a
     cosine. The state before the first epoch competes too, as epoch 0: training never
-    returns a model that is worse on the validation split.
+    returns a model that is worse on the validation split. Where there are several
+    processes, those in `serve` take part; what is held in shape is trained by one.
 
     Raises:
         WorkloadError: nothing is trained, or the loss stays no number at a tenth of
@@ -39,11 +48,15 @@ def train(
     if recipe.epochs and not any(item.requires_grad for item in model.parameters()):
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
-    torch.manual_seed(recipe.seed)
+    held = recipe.held_by is not None
+    members = Team(torch.device("cpu")) if held else team()
+    saved = load_state(recipe.state) if recipe.state else None
     for rate in (recipe.learning_rate, recipe.learning_rate / 10):
-        attempt = _attempt(model, splits, replace(recipe, learning_rate=rate))
-        if attempt is not None:
-            return attempt
+        training = _Training(model, replace(recipe, learning_rate=rate), saved, members)
+        members.call(_Help(model, training.recipe, saved))
+        found = training.go(splits)
+        if found is not None:
+            return found
     message = (
         "The training loss is no number, even at a tenth of the learning rate: check "
         "the data's scale (--mean, --std)."
@@ -62,48 +75,125 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
         return accuracy(model, batches)  # type: ignore[arg-type]
 
 
-def _attempt(
-    model: nn.Module, splits: Splits, recipe: Recipe
-) -> tuple[nn.Module, Training] | None:
-    """One training run; None if the loss stops being a number."""
-    first = next(iter(splits.train))
-    steps = _steps_per_epoch(splits, len(first[1]))
-    recipe.progress.start(recipe.purpose, steps * recipe.epochs)
-    form = fastest_format(model, first) if recipe.epochs else PLAIN
-    learner = Learner(model, recipe, form, steps * recipe.epochs)
-    if not recipe.epochs:
-        learner.finish()
-    start = copy.deepcopy(model)
-    start.load_state_dict(learner.judged.state_dict())
-    before = evaluate(start, splits.validation)
-    best = Best(start, before if learner.settled else -1.0)
-    history = learner.resume_(best)
-    for number in range(len(history) + 1, recipe.epochs + 1):
-        began = time.perf_counter()
-        loss = learner.epoch(splits)
-        if not math.isfinite(loss):
-            recipe.progress.finish("the loss is no number")
-            return None
-        if number == recipe.epochs:
+class _Help:
+    """What another process does meanwhile: the same, silently, on its own data."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, saved: Saved | None) -> None:
+        silent = replace(recipe, progress=SILENT, state=None, held_by=None)
+        self._model, self._recipe, self._saved = model, silent, saved
+
+    def __call__(self, splits: Splits) -> None:
+        _Training(self._model, self._recipe, self._saved, team()).go(splits)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training run."""
+
+    model: nn.Module
+    recipe: Recipe
+    saved: Saved | None
+    members: Team
+
+    def go(self, splits: Splits) -> tuple[nn.Module, Training] | None:
+        """All epochs; None if the loss stops being a number."""
+        recipe, model = self.recipe, self.model
+        first = next(iter(splits.train))
+        whole = _steps_per_epoch(splits, len(first[1]))
+        form = self._agreed(lambda: fastest_format(model, first, self.members.device))
+        steps = self._steps(splits, first, form, whole)
+        recipe.progress.start(recipe.purpose, steps)
+        learner = self._learner(recipe, form, first, steps)
+        if not steps:
             learner.finish()
-        with form.running():
-            found = evaluate(learner.judged, form.batches(splits.validation))
-        seconds = time.perf_counter() - began
-        history.append(Epoch(number, loss, learner.rate, found, seconds))
-        if learner.settled:
-            best.compete(learner.judged, found, number)
-        learner.save(history, best)
-    recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
-    return best.model, Training(
-        purpose=recipe.purpose,
-        accuracy_before=before,
-        epochs=tuple(history),
-        best_epoch=best.epoch,
-        number_format=form.number,
-        memory_format=form.memory,
-        distilled=recipe.teacher is not None,
-        seed=recipe.seed,
-    )
+        start = copy.deepcopy(model)
+        start.load_state_dict(learner.judged.state_dict())
+        before = learner.accuracy(splits.validation)
+        best = Best(start, before if learner.settled else -1.0)
+        history = learner.resume_(best, self.saved)
+        epochs = math.ceil(steps / max(whole, 1))
+        for number in range(len(history) + 1, epochs + 1):
+            history.append(_epoch(learner, splits, number, last=number == epochs))
+            if not math.isfinite(history[-1].loss):
+                recipe.progress.finish("the loss is no number")
+                return None
+            if learner.settled:
+                found = history[-1].validation_accuracy
+                best.compete(learner.judged, found, number)
+            learner.save(history, best)
+            if recipe.enough is not None and best.accuracy >= recipe.enough:
+                break
+        recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
+        return best.model, self._record(form, before, best, history)
+
+    def _learner(
+        self, recipe: Recipe, form: Format, first: Batch, steps: int
+    ) -> Learner:
+        torch.manual_seed(recipe.seed)  # of a second head's weights
+        return Learner(self.model, recipe, form, first[0], steps, self.members)
+
+    def _agreed(self, find: Callable[[], Format]) -> Format:
+        """The format that the main process finds fastest."""
+        if not self.recipe.epochs:
+            return PLAIN
+        return self.members.agreed(find() if self.members.main else None)
+
+    def _steps(self, splits: Splits, first: Batch, form: Format, whole: int) -> int:
+        """Of the whole training: by epochs, or as many as there is time for.
+
+        Some steps are timed, with all that belongs to them, and a look at some of the
+        validation data. A training that goes on has as many as it had.
+        """
+        recipe = self.recipe
+        if recipe.seconds is None or not recipe.epochs:
+            return whole * recipe.epochs
+        if self.saved is not None:
+            return self.saved[1]["steps"]
+        trial = replace(recipe, held_by=None, progress=SILENT)
+        learner = self._learner(trial, form, first, TIMED_STEPS)
+        times: list[float] = [time.perf_counter()]
+        for x, y in islice(self.members.part(splits.train), TIMED_STEPS):
+            learner.step(x, y, 1 / self.members.count)
+            times.append(time.perf_counter())
+        step_s = (times[-1] - times[1]) / max(len(times) - 2, 1)
+        learner.accuracy([first])
+        look_s = (time.perf_counter() - times[-1]) * splits.sizes[1] / len(first[1])
+        steps = recipe.seconds / (step_s + look_s / whole)
+        if steps < whole:
+            steps = (recipe.seconds - look_s) / step_s
+        most = whole * MOST_EPOCHS
+        return self.members.agreed(int(min(max(steps, 1.0), most)))
+
+    def _record(
+        self, form: Format, before: float, best: Best, history: list[Epoch]
+    ) -> Training:
+        recipe = self.recipe
+        return Training(
+            purpose=recipe.purpose,
+            accuracy_before=before,
+            epochs=tuple(history),
+            best_epoch=best.epoch,
+            number_format=form.number,
+            memory_format=form.memory,
+            distilled=recipe.teacher is not None,
+            seed=recipe.seed,
+            attention=recipe.attention,
+            augmented=recipe.augment.changes,
+            average=recipe.average,
+            second_head=SecondHead(recipe.inpaint) if recipe.inpaint else None,
+            processes=self.members.count,
+        )
+
+
+def _epoch(learner: Learner, splits: Splits, number: int, *, last: bool) -> Epoch:
+    """One pass over the training data and a look at the validation split."""
+    began = time.perf_counter()
+    loss, beside = learner.epoch(splits.train, number)
+    if last:
+        learner.finish()
+    found = learner.accuracy(splits.validation) if math.isfinite(loss) else 0.0
+    seconds = time.perf_counter() - began
+    return Epoch(number, loss, learner.rate, found, seconds, beside)
 
 
 def _steps_per_epoch(splits: Splits, batch_size: int) -> int:

@@ -17,6 +17,7 @@ from edgeprune.files import write_whole
 SEPARATOR = "::"  # between the part that a tensor belongs to and its name
 FACTS = "facts"
 Parts = Mapping[str, Mapping[str, Tensor]]
+Saved = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]
 
 
 def save_state(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
@@ -30,12 +31,14 @@ def save_state(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
     write_whole(path, save(tensors, {FACTS: json.dumps(facts)}))
 
 
-def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Parts and facts; nothing is unpickled.
+def load_state(path: Path) -> Saved | None:
+    """Parts and facts, if there are any; nothing is unpickled.
 
     Raises:
         WorkloadError: the file is damaged.
     """
+    if not path.is_file():
+        return None
     parts: dict[str, dict[str, Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:

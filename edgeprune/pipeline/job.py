@@ -11,6 +11,7 @@ from typing import Literal
 from edgeprune.errors import ConfigError
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
@@ -37,6 +38,7 @@ from edgeprune.workload import Workload, check_weights
 Structure = Literal["solver", "pca"]
 LowRank = Literal["no", "planner", "bayes"]
 Grows = Literal["no", "wider", "both"]
+Distil = Literal["logits", "features", "no"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Job:
         low_rank: layers may be factored: not at all, with ranks that the planner
             chooses, or with those of variational Bayes.
         epochs: for each round; None lets the size of the data decide.
+        minutes: for all training together, in place of epochs.
+        recipe: how to train, but for what each round knows itself.
+        distil: what is learnt from the original.
+        stop_at_floor: each training ends as soon as the floor is reached.
     """
 
     workload: Workload
@@ -71,7 +77,10 @@ class Job:
     reconstruct: bool = True
     train: bool = True
     epochs: int | None = None
-    learning_rate: float = 0.02
+    minutes: float | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    distil: Distil = "logits"
+    stop_at_floor: bool = False
     dynamic_batch: bool = False
     precisions: tuple[str, ...] = ("fp32", "int8")
     seed: int = 0

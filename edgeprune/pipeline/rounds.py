@@ -12,8 +12,8 @@ from edgeprune import stop
 from edgeprune.errors import TraceError
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import STEPS, default_epochs, evaluate, train
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
 from edgeprune.reconstruct.fitting import Fitting, reconstruct
@@ -23,12 +23,15 @@ from edgeprune.records import (
     Reconstruction,
     Step,
     Surgery,
+    Training,
     pressure_of,
 )
 
 NOISE = 1.02  # times as long is not slower
 SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
 GROWTH_STEPS = 1000  # of training what has become wider
+PARTS = 3  # a round on the way takes one of them of the last one's epochs or time
+LEAST_SECONDS = 5.0  # of training, when the time is over
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Rounds:
             samples = job.workload.data.sizes[0]
             epochs = default_epochs(samples, steps=GROWTH_STEPS)
             recipe = replace(recipe, epochs=epochs)
-        recipe = replace(recipe, teacher=None)
+        recipe = replace(recipe, teacher=None, attention=False)
         state, costs, before = self._trained(start, found, recipe, anew=False)
         pressure = pressure_of(costs, self.ground.limits)
         better = _accuracy(state) > _accuracy(start)
@@ -93,20 +96,38 @@ class Rounds:
 
     def recipe(self, purpose: str, goal: float) -> Recipe:
         """Training by distillation; short where it only goes part of the way."""
-        job = self.ground.job
+        job, last = self.ground.job, goal <= 1
         epochs = job.epochs if job.train else 0
         if epochs is None:
             steps = SCRATCH_STEPS if job.from_scratch else STEPS
             whole = default_epochs(job.workload.data.sizes[0], steps=steps)
-            epochs = whole if goal <= 1 else math.ceil(whole / 3)
-        return Recipe(
+            epochs = whole if last else math.ceil(whole / PARTS)
+        enough = self.floor if job.stop_at_floor else None
+        if not last:
+            enough = min(enough or 1.0, _accuracy(self.ground.baseline))
+        return replace(
+            job.recipe,
             purpose=purpose,
             epochs=epochs,
-            learning_rate=job.learning_rate,
-            seed=job.seed,
-            teacher=job.workload.model,
-            progress=job.progress,
+            seconds=self._seconds(last=last),
+            teacher=None if job.distil == "no" else job.workload.model,
+            attention=job.distil == "features",
+            enough=enough,
         )
+
+    def _seconds(self, *, last: bool) -> float | None:
+        """What a training may take of the time that is left, if that is limited.
+
+        A round that only goes part of the way leaves most of it to those that follow,
+        as does the last one where the network is to grow.
+        """
+        job = self.ground.job
+        if job.minutes is None:
+            return None
+        spent = self.ground.journal.stage_seconds.get("finetune", 0.0)
+        left = max(60 * job.minutes - spent, LEAST_SECONDS)
+        left /= 1 if last and job.growth == "no" else PARTS
+        return left / 2 if job.recipe.inpaint else left  # trained twice
 
     def _trained(
         self, start: State, found: Found, recipe: Recipe, *, anew: bool
@@ -125,7 +146,7 @@ class Rounds:
         elif ground.job.reconstruct and not found.candidate.plan.copies:
             changed = self._reconstructed(start, changed, surgery)
         with journal.stage("finetune"):
-            trained, training = train(changed, data, recipe)
+            trained, training = self._finetuned(changed, recipe)
         journal.training.append(training)
         with journal.stage("measure"):
             exported = ground.bench.export(trained, f"round{number}")
@@ -142,6 +163,24 @@ class Rounds:
             start.surgery.then(surgery),
         )
         return state, costs, training.accuracy_before
+
+    def _finetuned(
+        self, model: nn.Module, recipe: Recipe
+    ) -> tuple[nn.Module, Training]:
+        """The trained network; with a second head and without, which tells its gain."""
+        data = self.ground.job.workload.data
+        trained, training = train(model, data, recipe)
+        if training.second_head is None or not training.epochs:
+            return trained, training
+        plain = replace(recipe, inpaint=0.0, purpose=f"{recipe.purpose}, one head")
+        other, without = train(model, data, plain)
+        kept = training.best_accuracy >= without.best_accuracy
+        head = replace(
+            training.second_head,
+            accuracy_without=without.best_accuracy,
+            kept=kept,
+        )
+        return trained if kept else other, replace(training, second_head=head)
 
     def _reconstructed(
         self, start: State, changed: nn.Module, surgery: Surgery

@@ -20,7 +20,6 @@ from edgeprune.errors import ConfigError, EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.bayesian import Variational
 from edgeprune.finetune.constraint import Constraint, Schedule
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import (
     default_epochs,
     evaluate,
@@ -29,6 +28,7 @@ from edgeprune.finetune.loop import (
 )
 from edgeprune.finetune.masked import Frozen, Masked
 from edgeprune.finetune.penalised import Blocks, Elements, Penalised
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.sparse_training import SparseTraining
 from edgeprune.finetune.temporary_norms import with_norms, without_norms
 from edgeprune.graph.channels import Channels

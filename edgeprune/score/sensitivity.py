@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.groups import Group
 from edgeprune.graph.surgery import operate_, plan_surgery
 from edgeprune.graph.trace import evaluating
@@ -23,6 +24,7 @@ from edgeprune.score.context import Context
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE_S = 60.0  # for all of it
 FEWEST, MOST = 16, 512  # samples
+STEP = 64  # of them at once
 LEAST = 1e-4  # share of the outputs that is told from none
 
 
@@ -43,7 +45,7 @@ class Judge:
         self._model, self._graph = context.model, context.graph
         with evaluating(self._model), torch.no_grad():
             self._x, self._y = _samples(context, trials)
-            self._original = _outputs(self._model, self._x)
+        self._original = self._changed(Plan({}))
 
     @property
     def samples(self) -> int:
@@ -88,10 +90,17 @@ class Judge:
         return float((outputs.argmax(1) == self._y).double().mean())
 
     def _changed(self, plan: Plan) -> Tensor:
-        """The outputs of the network that surgery makes."""
+        """The outputs of the network that surgery makes.
+
+        Batch norms go by the statistics of what they are given: what estimating them
+        anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
+        """
         model = copy.deepcopy(self._model)
         operate_(model, plan_surgery(self._model, self._graph, plan))
         with evaluating(model), torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, BATCH_NORMS) and len(self._x) > 1:
+                    module.train()
             return _outputs(model, self._x)
 
 
@@ -186,4 +195,5 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([model(part).double() for part in x.split(64)])
+    parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
+    return torch.cat([model(part).double() for part in parts])

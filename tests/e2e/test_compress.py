@@ -17,8 +17,8 @@ import edgeprune
 from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import EdgepruneError
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
+from edgeprune.finetune.recipe import Recipe
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
 

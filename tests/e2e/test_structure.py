@@ -100,8 +100,8 @@ class Narrow(Bottom):
 def test_a_network_that_is_too_small_grows_within_the_budget(tmp_path, growth):
     from edgeprune.data import Reading
     from edgeprune.data.splits import array_splits
-    from edgeprune.finetune.learner import Recipe
     from edgeprune.finetune.loop import train
+    from edgeprune.finetune.recipe import Recipe
 
     torch.manual_seed(0)
     arrays = hard()

@@ -12,14 +12,10 @@ from edgeprune.errors import WorkloadError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.finetune.formats import CANDIDATES, PLAIN, fastest_format
-from edgeprune.finetune.learner import (
-    DISTILLED_SHARE,
-    TEMPERATURE,
-    Recipe,
-    loss_of,
-    rate_at,
-)
+from edgeprune.finetune.learner import rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
+from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.progress import SILENT
 from tests.nets import Bottom, Signal
 

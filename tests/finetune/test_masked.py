@@ -9,9 +9,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgeprune.finetune.constraint import Schedule
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.masked import Frozen, Masked
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.graph.survey import survey
 from edgeprune.prune import masks
 from tests.finetune.test_loop import splits

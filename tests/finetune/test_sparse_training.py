@@ -6,9 +6,9 @@ from torch import nn
 
 from edgeprune.data.splits import Arrays, Reading, array_splits
 from edgeprune.finetune.bayesian import Variational, kl_divergence
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.penalised import Blocks, Elements, Penalised
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey

@@ -7,10 +7,13 @@ from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
 from edgeprune.finetune.bayesian import Variational
 from edgeprune.finetune.constraint import Schedule
-from edgeprune.finetune.learner import Learner, Recipe
+from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.masked import Masked
 from edgeprune.finetune.penalised import Blocks, Penalised
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.state import load_state
+from edgeprune.finetune.team import Team
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
 from edgeprune.prune import masks
@@ -50,39 +53,46 @@ def test_a_killed_training_goes_on_with_its_zeros(
     epochs = []
     whole = Learner.epoch
 
-    def dying(self, data):
+    def dying(self, data, number):
         if len(epochs) == 4:
             raise KilledError
         epochs.append(1)
-        return whole(self, data)
+        return whole(self, data, number)
 
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: loop.PLAIN)
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "epoch", dying)
         with pytest.raises(KilledError):
             train(model, splits(), Recipe("x", 6, held_by=make(), **settings))
     assert path.is_file()
-    before = path.read_bytes()
     again = make()
     monkeypatch.setattr(Learner, "epoch", counted := _counting(whole))
     trained, history = train(model, splits(), Recipe("x", 6, held_by=again, **settings))
     assert counted.calls == 2
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
-    assert path.read_bytes() != before
+    at_once = Recipe("x", 6, held_by=make(), **{**settings, "state": None})
+    expected, uninterrupted = train(model, splits(), at_once)
+    assert _found(history) == _found(uninterrupted)
+    for one, other in zip(trained.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other)
     frozen = {
         name.removeprefix("mask/"): mask
         for name, mask in again.state().items()
         if name.startswith("mask/")
     }
     assert frozen
-    for name, value in trained.named_parameters():
-        if name in frozen:
-            assert (value[~frozen[name]] == 0).all()
+    tensors = dict(trained.named_parameters())
+    assert all((tensors[name][~mask] == 0).all() for name, mask in frozen.items())
+
+
+def _found(training):
+    return [(item.loss, item.validation_accuracy) for item in training.epochs]
 
 
 def _counting(method):
-    def counted(self, data):
+    def counted(self, data, number):
         counted.calls += 1
-        return method(self, data)
+        return method(self, data, number)
 
     counted.calls = 0
     return counted
@@ -93,12 +103,13 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     model, data = Bottom(8), splits()
     path = tmp_path / "state.safetensors"
     recipe = Recipe("x", 3, state=path)
-    first = Learner(model, recipe, loop.PLAIN, 45)
-    first.epoch(data)
+    x, team = next(iter(data.train))[0], Team()
+    first = Learner(model, recipe, loop.PLAIN, x, 45, team)
+    first.epoch(data.train, 1)
     best = loop.Best(model, 0.5)
     first.save([], best)
-    second = Learner(model, recipe, loop.PLAIN, 45)
-    second.resume_(best)
+    second = Learner(model, recipe, loop.PLAIN, x, 45, team)
+    second.resume_(best, load_state(path))
     assert second.rate == first.rate
     pairs = zip(
         first._optimizer.state.values(), second._optimizer.state.values(), strict=True

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeprune.finetune.learner import Recipe
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.penalised import Blocks, Penalised
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.temporary_norms import Normed, with_norms, without_norms
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
