@@ -153,6 +153,12 @@ class Settings(BaseModel):
             memory_bytes=_bytes(self.max_memory_mb),
         )
 
+    @property
+    def until_floor(self) -> bool:
+        """Whether a floor alone says how far to prune."""
+        given = self.accuracy_floor is not None or self.max_drop is not None
+        return given and self.budget == Budget() and self.structure == "solver"
+
     def floor(self, baseline_accuracy: float) -> float:
         """The lowest validation accuracy that is accepted, 0..1."""
         if self.accuracy_floor is not None:

@@ -34,20 +34,7 @@ from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
-TRAINED_BY = {  # what a training of zeros depends on, beside weights and data
-    "batch_size",
-    "method",
-    "sparsity",
-    "rounds",
-    "gradual",
-    "penalty",
-    "regulariser",
-    "epochs",
-    "learning_rate",
-    "optimizer",
-    "average",
-    "seed",
-}
+WRITTEN_BY = {"out", "pt2"}  # settings that only say what is written where
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -63,13 +50,13 @@ def run_folder(out: Path | None, name: str) -> Path:
 
 
 def unfinished(workload: Workload, settings: Settings) -> Path:
-    """Where the trainings of a run are kept until it is finished.
+    """Where the rounds and trainings of a run are kept until it is finished.
 
     The same run, started again, finds them: it is told by its settings, the weights
     that it starts from, and its data.
     """
-    asked = settings.model_dump_json(include=TRAINED_BY)
-    digest = hashlib.sha256(asked.encode())
+    asked = settings.model_dump_json(exclude=WRITTEN_BY)
+    digest = hashlib.sha256(f"{version('edgeprune')} {workload.name} {asked}".encode())
     x, y = next(iter(workload.data.calibration))
     held = (*workload.model.state_dict().values(), x, y)
     for value in (*held, torch.tensor(workload.data.sizes)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,10 @@ from edgeprune.records import Step
 
 MAX_ROUNDS = 8
 ONE_ROUND_SPEEDUP = 3.0  # a deeper cut in one go costs more than training gets back
+FIRST_SPEEDUP = 1.5  # of a first round that is to find out how far it can go
+LEAST_SPEEDUP = 1.1  # less is not worth a round
+GROWS = 2.0  # times as far as the last one, on a logarithmic scale, or as little
+SLACK = 1e-9  # of rounding
 MAX_FAILED = 3
 CLOSE = 1.05  # between a valid model and a failed one: not worth another round
 Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
@@ -47,39 +52,77 @@ class Standing:
 
 
 def decide(
-    history: Sequence[Standing], baseline_pressure: float, floor: float
+    history: Sequence[Standing],
+    baseline: Standing,
+    floor: float,
+    *,
+    until_floor: bool = False,
 ) -> Decision:
     """The next goal, or why there is none.
 
-    Deep cuts are taken in several rounds. When the accuracy falls below the floor, the
-    last valid model is taken up again and pruned half as far, a few times or until the
-    two have come close.
+    Deep cuts are taken in several rounds, each as far as the loss of those before it
+    lets expect. When the accuracy falls below the floor, the last valid model is taken
+    up again and pruned half as far, a few times or until the two have come close.
+
+    Args:
+        until_floor: there is no budget: the floor is where to get to.
     """
     valid = [index for index, standing in enumerate(history) if standing.step.valid]
     failed = [standing for standing in history if not standing.step.valid]
     last = valid[-1] if valid else -1
-    here = history[last].pressure if valid else baseline_pressure
+    here = history[last].pressure if valid else baseline.pressure
+
+    def ended(verdict: Verdict, reason: str) -> Decision:
+        if until_floor and valid:
+            return Decision(
+                "met", "it was pruned until the accuracy floor", resume=last
+            )
+        return Decision(verdict, reason, resume=last)
+
     if here <= 1:
         return Decision("met", "all budgets are met", resume=last)
     if len(history) >= MAX_ROUNDS:
-        return Decision("rounds", f"{MAX_ROUNDS} rounds did not reach it", resume=last)
+        return _ended(
+            "rounds", f"{MAX_ROUNDS} rounds did not reach it", last, until_floor
+        )
     if not failed:
         if history and not history[-1].reached:
-            return Decision("exhausted", "nothing is left to remove", resume=last)
-        return Decision("go on", "towards the budget", _next_goal(here), last)
+            return ended("exhausted", "nothing is left to remove")
+        taken = [baseline, *(history[index] for index in valid)]
+        goal = _next_goal(taken, floor, until_floor=until_floor)
+        return Decision("go on", "towards the budget", goal, last)
     goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
     if len(failed) >= MAX_FAILED or here / goal < CLOSE:
         reason = (
             f"pruning to it falls below the accuracy floor {floor:.2%}; more --epochs "
             "or a larger --max-drop would help"
         )
-        return Decision("floor", reason, resume=last)
+        return ended("floor", reason)
     return Decision("go on", "half as far, after the floor", goal, last)
 
 
-def _next_goal(pressure: float) -> float:
-    """The budget itself, or a part of the way there."""
-    rounds = 1
-    while pressure ** (1 / rounds) > ONE_ROUND_SPEEDUP:
-        rounds += 1
-    return pressure ** (1 - 1 / rounds)
+def _next_goal(taken: Sequence[Standing], floor: float, *, until_floor: bool) -> float:
+    """The budget itself, or a part of the way there.
+
+    The first of several parts is one of equal ones. A later one is as long as the last,
+    on a logarithmic scale, times half of what may still be lost over what that lost.
+
+    Args:
+        taken: the baseline and all valid rounds.
+    """
+    here = taken[-1].pressure
+    if len(taken) > 1:
+        before, now = taken[-2:]
+        lost = before.step.validation_accuracy - now.step.validation_accuracy
+        left = now.step.validation_accuracy - floor
+        share = left / (2 * lost) if lost > 0 else GROWS
+        power = min(GROWS, max(1 / GROWS, share))
+        stride = max(LEAST_SPEEDUP, before.pressure / here) ** power
+    elif until_floor:
+        stride = FIRST_SPEEDUP
+    else:
+        rounds = math.ceil(math.log(here) / math.log(ONE_ROUND_SPEEDUP) - SLACK)
+        stride = here ** (1 / max(rounds, 1))
+    stride = min(ONE_ROUND_SPEEDUP, max(LEAST_SPEEDUP, stride))
+    goal = max(1.0, here / stride)
+    return goal if goal > LEAST_SPEEDUP else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ from edgeprune.run_files import (
     INT8_FILE,
     MODEL_FILE,
     run_folder,
+    unfinished,
     write_run,
 )
 from edgeprune.workload import Workload
@@ -148,10 +150,12 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         minutes=settings.minutes,
         recipe=_recipe(settings, workload, progress),
         distil=settings.distil,
+        until_floor=settings.until_floor,
         stop_at_floor=settings.stop_at_floor,
         dynamic_batch=settings.dynamic_batch,
         precisions=target.runtime.precisions,
         seed=settings.seed,
+        state=unfinished(workload, settings),
         progress=progress,
     )
     check_job(job)
@@ -159,6 +163,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         outcome = Run(job, Path(held)).go()
         report = _report(outcome, job, settings, time.perf_counter() - began)
         write_run(outcome, job, report, folder, asked=settings)
+    shutil.rmtree(job.state or held, ignore_errors=True)
     return Finished(report, outcome.result.exported.model.eval(), folder)
 
 
@@ -234,7 +239,12 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         for name in BUDGETS
         if (value := getattr(settings, name)) is not None
     )
-    asked = asked or f"--structure {settings.structure}"
+    if not asked:
+        asked = (
+            f"--structure {settings.structure}"
+            if not settings.until_floor
+            else f"pruned until the floor {outcome.floor:.2%}"
+        )
     untouched = not outcome.result.plans
     if outcome.met:
         how = " by the original already, nothing was pruned" if untouched else ""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeprune.report.terminal import LiveProgress, PlainProgress
 
 NOT_MET = 3
+GOES_ON = ("compress", "fit", "sparsify")  # where it was interrupted
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
@@ -82,6 +83,6 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             again = "; the same command goes on where it was"
-            more = again if sys.argv[1:2] == ["sparsify"] else ""
+            more = again if sys.argv[1] in GOES_ON else ""
             sys.stderr.write(f"interrupted: nothing was written{more}\n")
         raise

@@ -171,10 +171,10 @@ def _compress(given: dict[str, Any], *, as_json: bool, quiet: bool) -> NoReturn:
     if settings.growth != "no" and settings.budget_ms is None:
         raise typer.BadParameter("give milliseconds to grow into: --budget-ms")
     unlimited = settings.budget == type(settings.budget)()
-    if unlimited and settings.structure == "solver":
+    if unlimited and settings.structure == "solver" and not settings.until_floor:
         message = (
             "give a budget: --budget-ms, --max-macs, --max-params, --max-size-mb or "
-            "--max-memory-mb"
+            "--max-memory-mb; or how far accuracy may fall: --max-drop"
         )
         raise typer.BadParameter(message)
     with showing(quiet=quiet) as (console, progress):

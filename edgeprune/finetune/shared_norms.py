@@ -18,14 +18,14 @@ class _Sum(torch.autograd.Function):
     """A sum over all processes, through which gradients flow back to all of them."""
 
     @staticmethod
-    def forward(_: Any, part: Tensor) -> Tensor:
+    def forward(ctx: Any, part: Tensor) -> Tensor:  # noqa: ARG004  torch gives it
         """The sum of the parts."""
         return _summed(part)
 
     @staticmethod
-    def backward(_: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ARG004
         """Of the sum of all processes' losses."""
-        return _summed(grad)
+        return _summed(grad_outputs[0])
 
 
 def _summed(part: Tensor) -> Tensor:

@@ -59,12 +59,20 @@ class BySolver:
 
     def refusal(self) -> str | None:
         """Export and measure the smallest network."""
+        with self.ground.journal.stage("profile"):
+            return self._smallest().refusal(self.ground.job.progress)
+
+    def fastest(self) -> Budget:
+        """The time of the smallest network, as a limit that can just be kept."""
+        with self.ground.journal.stage("profile"):
+            _, found = self._smallest().measure()
+        return Budget(latency_ms=found.latency_ms / planner.CLOSE)
+
+    def _smallest(self) -> Smallest:
         ground = self.ground
-        with ground.journal.stage("profile"):
-            graph = ground.profile.graph
-            model = self._cost_model(ground.baseline, graph)
-            smallest = Smallest(ground.trials, graph, model, ground.limits)
-            return smallest.refusal(ground.job.progress)
+        graph = ground.profile.graph
+        model = self._cost_model(ground.baseline, graph)
+        return Smallest(ground.trials, graph, model, ground.limits)
 
     def find(self, start: State, graph: ChannelGraph, limits: Budget) -> Found:
         """Judge the channels, then search for the plan that fits."""

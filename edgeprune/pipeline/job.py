@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from edgeprune.errors import ConfigError
@@ -58,8 +59,10 @@ class Job:
             chooses, or with those of variational Bayes.
         epochs: for each round; None lets the size of the data decide.
         minutes: for all training together, in place of epochs.
+        state: a folder where rounds are kept until the run is finished.
         recipe: how to train, but for what each round knows itself.
         distil: what is learnt from the original.
+        until_floor: without a budget, prune as far as the floor lets.
         stop_at_floor: each training ends as soon as the floor is reached.
     """
 
@@ -79,7 +82,9 @@ class Job:
     epochs: int | None = None
     minutes: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    state: Path | None = None
     distil: Distil = "logits"
+    until_floor: bool = False
     stop_at_floor: bool = False
     dynamic_batch: bool = False
     precisions: tuple[str, ...] = ("fp32", "int8")
@@ -161,10 +166,12 @@ def check_job(job: Job) -> None:
         ScoreError: an unknown criterion.
         WorkloadError: weights that are not finite, or that cannot be drawn anew.
     """
-    if job.budget == Budget() and job.structure == "solver":
+    endless = job.budget == Budget() and job.structure == "solver"
+    if endless and not job.until_floor:
         message = (
             "Give at least one budget: --budget-ms, --max-macs, --max-params, "
-            "--max-size-mb or --max-memory-mb."
+            "--max-size-mb or --max-memory-mb; or how far accuracy may fall: "
+            "--accuracy-floor or --max-drop."
         )
         raise ConfigError(message)
     parse_criteria(job.criterion)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -16,6 +17,7 @@ from edgeprune.finetune.loop import STEPS, default_epochs, evaluate, train
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
+from edgeprune.pipeline.unfinished import Changed, Unfinished
 from edgeprune.reconstruct.fitting import Fitting, reconstruct
 from edgeprune.records import (
     Attempt,
@@ -45,15 +47,37 @@ class Rounds:
     ground: Ground
     floor: float
 
+    def changed(self, start: State, find: Callable[[], Found]) -> Changed:
+        """What is made of a network by the plan that is found for it.
+
+        Kept on disk, and taken from there where an earlier process was stopped.
+        """
+        ground = self.ground
+        journal, job, number = ground.journal, ground.job, len(ground.journal.steps)
+        kept = Unfinished(job.state)
+        before, model = len(start.plans), start.exported.model
+        done = kept.found(number, before, model, journal)
+        if done is not None:
+            journal.note(f"round {number} was begun by an earlier process")
+            return done
+        found = find()
+        plan = found.candidate.plan
+        model, surgery = found.candidate.applied()
+        if job.from_scratch:
+            model = fresh(model, job.seed)
+        elif job.reconstruct and not plan.copies:
+            model = self._reconstructed(start, model, surgery)
+        changed = Changed(model, surgery, plan, found.fits)
+        kept.keep(number, before, changed, journal)
+        return changed
+
     def shrunk(
-        self, start: State, found: Found, goal: float
+        self, start: State, changed: Changed, goal: float
     ) -> tuple[State, stop.Standing]:
         """A round that is to save time: undone if it does not."""
         number = len(self.ground.journal.steps)
         recipe = self.recipe(f"finetune {number}", goal)
-        state, costs, before = self._trained(
-            start, found, recipe, anew=self.ground.job.from_scratch
-        )
+        state, costs, before = self._trained(start, changed, recipe)
         trials = self.ground.trials
         usual = start.figures.latency_ms * trials.usual_ms / start.beside.median_ms
         pays = costs.latency_ms <= usual * NOISE
@@ -66,9 +90,9 @@ class Rounds:
         step = _step(f"round {number}", state.figures, before, valid=accepted)
         self.ground.journal.steps.append(step)
         pressure = pressure_of(costs, self.ground.limits)
-        return state, stop.Standing(step, pressure, found.fits)
+        return state, stop.Standing(step, pressure, changed.fits)
 
-    def grown(self, start: State, found: Found) -> tuple[State, float] | None:
+    def grown(self, start: State, changed: Changed) -> tuple[State, float] | None:
         """A round that is to win accuracy within the budget, and the pressure then.
 
         Trained by the labels alone: what is wider than the original would learn from
@@ -81,7 +105,7 @@ class Rounds:
             epochs = default_epochs(samples, steps=GROWTH_STEPS)
             recipe = replace(recipe, epochs=epochs)
         recipe = replace(recipe, teacher=None, attention=False)
-        state, costs, before = self._trained(start, found, recipe, anew=False)
+        state, costs, before = self._trained(start, changed, recipe)
         pressure = pressure_of(costs, self.ground.limits)
         better = _accuracy(state) > _accuracy(start)
         step = _step(f"growth {number}", state.figures, before, valid=better)
@@ -130,23 +154,14 @@ class Rounds:
         return left / 2 if job.recipe.inpaint else left  # trained twice
 
     def _trained(
-        self, start: State, found: Found, recipe: Recipe, *, anew: bool
+        self, start: State, changed: Changed, recipe: Recipe
     ) -> tuple[State, Attempt, float]:
-        """The changed network after training, its costs, and its accuracy before.
-
-        Args:
-            anew: from fresh weights.
-        """
+        """The changed network after training, its costs, and its accuracy before."""
         ground = self.ground
         journal, data = ground.journal, ground.job.workload.data
         number = len(journal.steps)
-        changed, surgery = found.candidate.applied()
-        if anew:
-            changed = fresh(changed, ground.job.seed)
-        elif ground.job.reconstruct and not found.candidate.plan.copies:
-            changed = self._reconstructed(start, changed, surgery)
         with journal.stage("finetune"):
-            trained, training = self._finetuned(changed, recipe)
+            trained, training = self._finetuned(changed.model, recipe)
         journal.training.append(training)
         with journal.stage("measure"):
             exported = ground.bench.export(trained, f"round{number}")
@@ -159,8 +174,8 @@ class Rounds:
             exported,
             figures,
             base,
-            (*start.plans, found.candidate.plan),
-            start.surgery.then(surgery),
+            (*start.plans, changed.plan),
+            start.surgery.then(changed.surgery),
         )
         return state, costs, training.accuracy_before
 
@@ -168,19 +183,22 @@ class Rounds:
         self, model: nn.Module, recipe: Recipe
     ) -> tuple[nn.Module, Training]:
         """The trained network; with a second head and without, which tells its gain."""
-        data = self.ground.job.workload.data
+        data, kept = self.ground.job.workload.data, Unfinished(self.ground.job.state)
+        recipe = replace(recipe, state=kept.training(recipe.purpose))
         trained, training = train(model, data, recipe)
         if training.second_head is None or not training.epochs:
             return trained, training
-        plain = replace(recipe, inpaint=0.0, purpose=f"{recipe.purpose}, one head")
+        alone = f"{recipe.purpose}, one head"
+        state = kept.training(alone)
+        plain = replace(recipe, inpaint=0.0, purpose=alone, state=state)
         other, without = train(model, data, plain)
-        kept = training.best_accuracy >= without.best_accuracy
+        better = training.best_accuracy >= without.best_accuracy
         head = replace(
             training.second_head,
             accuracy_without=without.best_accuracy,
-            kept=kept,
+            kept=better,
         )
-        return trained if kept else other, replace(training, second_head=head)
+        return trained if better else other, replace(training, second_head=head)
 
     def _reconstructed(
         self, start: State, changed: nn.Module, surgery: Surgery

@@ -7,6 +7,7 @@ and do not know each other; only here do they meet.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -153,14 +154,18 @@ class Run:
         """Stages 2 to 4, until the budget is met, the floor reached, or all is gone."""
         if self.job.structure == "pca":
             return self._once()
+        if until_floor := self.job.budget == Budget():
+            assert isinstance(self.search, BySolver)  # checked: all else has a budget
+            self.ground.limits = self.limits = self.search.fastest()
         pressure = pressure_of(self.baseline.figures, self.limits)
         refusal = self.search.refusal() if pressure > 1 else None
         if refusal is not None:
             return stop.Decision("exhausted", refusal), self.baseline
+        begin = stop.Standing(self.journal.steps[0], pressure, reached=True)
         states: list[State] = []
         history: list[stop.Standing] = []
         while True:
-            decision = stop.decide(history, pressure, self.floor)
+            decision = stop.decide(history, begin, self.floor, until_floor=until_floor)
             start = self.baseline if decision.resume < 0 else states[decision.resume]
             if decision.goal is None:
                 return decision, start
@@ -178,12 +183,12 @@ class Run:
         both = self.job.growth == "both"
         growth, best, count = Growth(self.ground, down=both), result, 0
         while count < GROWN and (both or pressure < planner.CLOSE):
-            graph = self._groups(best)
-            found = growth.find(best, graph, self.limits)
-            plan = found.candidate.plan
-            if not found.fits or not (plan.copies or plan.kept):
+            changed = self.rounds.changed(
+                best, partial(growth.find, best, self._groups(best), self.limits)
+            )
+            if not changed.fits or not (changed.plan.copies or changed.plan.kept):
                 break
-            grown = self.rounds.grown(best, found)
+            grown = self.rounds.grown(best, changed)
             if grown is None:
                 break
             best, pressure = grown
@@ -204,24 +209,29 @@ class Run:
 
     def _round(self, start: State, goal: float) -> tuple[State, stop.Standing]:
         """Score, prune to a goal, fine-tune, and measure what came out."""
-        graph = self._groups(start)
-        found = self.search.find(start, graph, self._relaxed(goal))
-        return self.rounds.shrunk(start, found, goal)
+        limits = self._relaxed(goal)
+        changed = self.rounds.changed(
+            start, lambda: self.search.find(start, self._groups(start), limits)
+        )
+        return self.rounds.shrunk(start, changed, goal)
 
     def _once(self) -> tuple[stop.Decision, State]:
         """One analysis, one training: no rounds."""
         graph = self.profile.graph
-        found = self.search.find(self.baseline, graph, self.limits)
-        if not found.fits:
+        changed = self.rounds.changed(
+            self.baseline, lambda: self.search.find(self.baseline, graph, self.limits)
+        )
+        if not changed.fits:
+            least = self.journal.attempts[-1]
             reason = (
                 "the budget is out of reach of widths by variance: with "
-                f"{found.attempt.variance:.4g} of it there are still "
-                f"{found.attempt.latency_ms:.2f} ms, {found.attempt.macs / 1e6:.2f} M "
-                f"MACs, {found.attempt.params / 1e6:.3f} M parameters; --structure "
+                f"{least.variance:.4g} of it there are still "
+                f"{least.latency_ms:.2f} ms, {least.macs / 1e6:.2f} M "
+                f"MACs, {least.params / 1e6:.3f} M parameters; --structure "
                 "solver goes further"
             )
             return stop.Decision("exhausted", reason), self.baseline
-        state, standing = self.rounds.shrunk(self.baseline, found, 1.0)
+        state, standing = self.rounds.shrunk(self.baseline, changed, 1.0)
         if standing.step.valid and standing.pressure <= 1:
             return stop.Decision("met", "the network fits", resume=0), state
         if standing.step.valid:
