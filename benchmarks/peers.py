@@ -17,9 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.networks import Cifar10
+from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import evaluating
+from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
@@ -84,9 +86,10 @@ PEERS: dict[str, Peer] = {
 
 def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
     """Accuracies without and with the same help; what is left of the weights."""
+    calibration = TensorBatches(*data.calibration, Reading(256))
     return {
         "before": accuracy(model, data),
-        "restated": accuracy(restated(model, data), data),
+        "restated": accuracy(restated(model, calibration), data),
         "after": accuracy(trained(model, original, data), data),
         "l1_kept": _l1(model) / _l1(original),
         "params": sum(value.numel() for value in model.parameters()),
@@ -107,19 +110,6 @@ def accuracy(model: nn.Module, data: Cifar10) -> float:
     with evaluating(model), torch.no_grad():
         found = torch.cat([model(part).argmax(1) for part in x.split(500)])
     return float((found == y).float().mean())
-
-
-def restated(model: nn.Module, data: Cifar10) -> nn.Module:
-    """With the statistics of batch norms as the changed network has them."""
-    changed = copy.deepcopy(model).train()
-    for layer in changed.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # a mean over all batches
-    with torch.no_grad():
-        for batch in data.calibration[0].split(256):
-            changed(batch)
-    return changed.eval()
 
 
 def trained(model: nn.Module, original: nn.Module, data: Cifar10) -> nn.Module:

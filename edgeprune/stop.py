@@ -82,9 +82,7 @@ def decide(
     if here <= 1:
         return Decision("met", "all budgets are met", resume=last)
     if len(history) >= MAX_ROUNDS:
-        return _ended(
-            "rounds", f"{MAX_ROUNDS} rounds did not reach it", last, until_floor
-        )
+        return ended("rounds", f"{MAX_ROUNDS} rounds did not reach it")
     if not failed:
         if history and not history[-1].reached:
             return ended("exhausted", "nothing is left to remove")

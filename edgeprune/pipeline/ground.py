@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import nn
 
+from edgeprune.finetune.loop import evaluate
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.measure.bench import Bench
@@ -17,6 +18,7 @@ from edgeprune.profile.network import Profile
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import Prediction
 from edgeprune.prune.solver import Solution
+from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import (
     Attempt,
     Budget,
@@ -71,6 +73,12 @@ class Ground:
                 predicted_ms=predicted.latency_ms,
                 gap=solution.gap,
             )
+            if attempt.within_budget:
+                applied, _ = candidate(plan).applied()
+                data = self.job.workload.data
+                known = restated(applied, data.calibration)
+                accuracy = evaluate(known, data.validation)
+                attempt = replace(attempt, accuracy=accuracy)
             return self.keep(attempt)
 
         return measure

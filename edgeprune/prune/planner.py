@@ -36,7 +36,8 @@ class Search:
     """What the closed loop found.
 
     Attributes:
-        plan: the one nearest below the limits; the fastest one where none fits.
+        plan: of those below the limits the most accurate one before training; the
+            nearest where none is.
         fits: whether it is within all limits.
         notes: what the solver has to say.
     """
@@ -81,22 +82,31 @@ def search(problem: Problem, measure: Measure) -> Search:
     correction, budget = 1.0, problem.budget
     while len(found) < ROUNDS:
         limits = aimed(budget, AIM[len(found)] / correction)
-        solution = settle(problem.model, problem.loss, limits)
+        settled = solution = settle(problem.model, problem.loss, limits)
         notes += [solution.note] if solution.note else []
         if solution.feasible and problem.error is not None:
             solution = exchange(problem.model, solution, limits, problem.error_of)
         plan = plan_of(problem.graph, problem.scores, solution)
         if any(plan == earlier for earlier, _ in found):
             break
-        predicted = problem.model.predict(solution.widths, solution.bypassed)
-        expected = replace(predicted, latency_ms=predicted.latency_ms * correction)
+        expected = _expected(problem, solution, correction)
         attempt = measure(plan, len(found) + 1, solution, expected)
         found.append((plan, attempt))
         correction *= attempt.latency_ms / expected.latency_ms
         if attempt.within_budget and pressure_of(attempt, budget) >= CLOSE:
+            other = plan_of(problem.graph, problem.scores, settled)
+            if attempt.accuracy is not None and other != plan:
+                expected = _expected(problem, settled, correction)
+                rival = measure(other, len(found) + 1, settled, expected)
+                found.append((other, rival))
             break
     plan, attempt = _best(found, budget)
     return Search(plan, attempt, attempt.within_budget, tuple(dict.fromkeys(notes)))
+
+
+def _expected(problem: Problem, solution: Solution, correction: float) -> Prediction:
+    found = problem.model.predict(solution.widths, solution.bypassed)
+    return replace(found, latency_ms=found.latency_ms * correction)
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
@@ -176,8 +186,15 @@ def aimed(budget: Budget, times: float) -> Budget:
 
 
 def _best(found: list[tuple[Plan, Attempt]], budget: Budget) -> tuple[Plan, Attempt]:
-    """The one that uses the budget best and fits; the nearest where none fits."""
+    """Of those that fit the most accurate one; the nearest where none fits.
+
+    Where accuracy is not known it is the one that uses the budget best.
+    """
+
+    def rank(pair: tuple[Plan, Attempt]) -> tuple[float, float]:
+        return pair[1].accuracy or 0.0, pressure_of(pair[1], budget)
+
     fitting = [pair for pair in found if pair[1].within_budget]
     if fitting:
-        return max(fitting, key=lambda pair: pressure_of(pair[1], budget))
+        return max(fitting, key=rank)
     return min(found, key=lambda pair: pressure_of(pair[1], budget))

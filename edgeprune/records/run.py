@@ -115,6 +115,8 @@ class Attempt:
         gap: how far from the least possible loss the plan is at most, by the solver;
             None where it was not asked.
         variance: that the principal components were to explain, where they decided.
+        accuracy: on the validation split, with batch norms' statistics estimated anew
+            and nothing else; None where the plan does not fit.
     """
 
     round: int
@@ -130,6 +132,7 @@ class Attempt:
     within_budget: bool
     gap: float | None = None
     variance: float | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,43 @@
+"""Batch norms' statistics, estimated anew: cheap, and half of what surgery has cost."""
+
+from __future__ import annotations
+
+import copy
+from itertools import islice
+
+import torch
+from torch import nn
+
+from edgeprune.data import Batches
+from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.trace import evaluating
+
+BATCHES = 16
+
+
+def restated(model: nn.Module, data: Batches, batches: int = BATCHES) -> nn.Module:
+    """A copy whose batch norms know what they read, as means over some batches.
+
+    Without it the accuracy of a pruned network says little of what training will make
+    of it: Li et al., "EagleEye: Fast Sub-net Evaluation", 2020, section 3.
+    """
+    changed = copy.deepcopy(model)
+    norms = [
+        module
+        for module in changed.modules()
+        if isinstance(module, BATCH_NORMS) and module.running_mean is not None
+    ]
+    held = [norm.momentum for norm in norms]
+    read = [x for x, _ in islice(data, batches) if len(x) > 1] if norms else []
+    if not read:
+        return changed
+    with evaluating(changed), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a mean over all batches
+            norm.train()
+        for x in read:
+            changed(x)
+    for norm, momentum in zip(norms, held, strict=True):
+        norm.momentum = momentum
+    return changed
