@@ -10,13 +10,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgeprune.errors import ConfigError
-from edgeprune.records import Budget, Change
+from edgeprune.records import Budget, Change, Costs
 
 FILE = "edgeprune.toml"
+BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
+SHARED = "or a share of the original's, such as 50%"
 HINTS = {
+    "budget_ms": f"milliseconds greater than 0 are expected, such as 20, {SHARED}",
+    "max_size_mb": f"a number greater than 0 is expected, such as 2.5, {SHARED}",
+    "max_memory_mb": f"a number greater than 0 is expected, such as 2.5, {SHARED}",
     "accuracy_floor": "a share from 0 to 1 is expected, such as 0.92",
-    "max_macs": "a count greater than 0 is expected, such as 60M",
-    "max_params": "a count greater than 0 is expected, such as 1.2M",
+    "max_macs": f"a count greater than 0 is expected, such as 60M, {SHARED}",
+    "max_params": f"a count greater than 0 is expected, such as 1.2M, {SHARED}",
     "input": "a shape is expected, such as 3x224x224",
     "sparsity": "a share between 0 and 1 is expected, such as 0.7",
     "epochs": "a whole number or auto is expected",
@@ -86,6 +91,7 @@ Shape = Annotated[
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Changes = Annotated[tuple[Change, ...] | None, BeforeValidator(parse_changes)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[str, Field(pattern=r"^0*[1-9]\d*(\.\d+)?%$|^0*\.\d*[1-9]\d*%$")]
 
 
 class Settings(BaseModel):
@@ -103,11 +109,11 @@ class Settings(BaseModel):
     mean: Numbers | None = None
     std: Numbers | None = None
     target: str = "host"
-    budget_ms: Positive | None = None
-    max_macs: Count | None = None
-    max_params: Count | None = None
-    max_size_mb: Positive | None = None
-    max_memory_mb: Positive | None = None
+    budget_ms: Positive | Percent | None = None
+    max_macs: Count | Percent | None = None
+    max_params: Count | Percent | None = None
+    max_size_mb: Positive | Percent | None = None
+    max_memory_mb: Positive | Percent | None = None
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
     criterion: str = "l1"
@@ -142,22 +148,26 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     out: Path | None = None
 
-    @property
-    def budget(self) -> Budget:
-        """The upper limits."""
+    def budget(self, costs: Costs) -> Budget:
+        """The upper limits; shares are of what the original costs."""
         return Budget(
-            latency_ms=self.budget_ms,
-            macs=self.max_macs,
-            params=self.max_params,
-            size_bytes=_bytes(self.max_size_mb),
-            memory_bytes=_bytes(self.max_memory_mb),
+            latency_ms=_limit(self.budget_ms, costs.latency_ms),
+            macs=_whole(self.max_macs, costs.macs),
+            params=_whole(self.max_params, costs.params),
+            size_bytes=_whole(self.max_size_mb, costs.size_bytes, MEGABYTE),
+            memory_bytes=_whole(self.max_memory_mb, costs.memory_bytes, MEGABYTE),
         )
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any budget."""
+        return any(getattr(self, name) is not None for name in BUDGETS)
 
     @property
     def until_floor(self) -> bool:
         """Whether a floor alone says how far to prune."""
         given = self.accuracy_floor is not None or self.max_drop is not None
-        return given and self.budget == Budget() and self.structure == "solver"
+        return given and not self.limited and self.structure == "solver"
 
     def floor(self, baseline_accuracy: float) -> float:
         """The lowest validation accuracy that is accepted, 0..1."""
@@ -167,8 +177,16 @@ class Settings(BaseModel):
         return max(0.0, baseline_accuracy - drop / 100)
 
 
-def _bytes(megabytes: float | None) -> int | None:
-    return None if megabytes is None else round(megabytes * MEGABYTE)
+def _limit(given: float | str | None, whole: float, unit: int = 1) -> float | None:
+    """A limit in its unit, or as a share of the whole."""
+    if isinstance(given, str):
+        return float(given.removesuffix("%")) / 100 * whole
+    return None if given is None else given * unit
+
+
+def _whole(given: float | str | None, whole: float, unit: int = 1) -> int | None:
+    limit = _limit(given, whole, unit)
+    return None if limit is None else round(limit)
 
 
 def load_settings(given: dict[str, Any], folder: Path) -> Settings:
@@ -234,6 +252,13 @@ def check_structure(settings: Settings) -> None:
         ConfigError: which setting.
     """
     check_training(settings)
+    unlimited = not settings.limited and settings.structure == "solver"
+    if unlimited and not settings.until_floor:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in BUDGETS)
+        raise ConfigError(
+            f"Give at least one budget, {options}; or how far accuracy may fall: "
+            "--accuracy-floor or --max-drop."
+        )
     if settings.growth != "no" and settings.budget_ms is None:
         raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
     if settings.structure == "pca":

@@ -2,6 +2,7 @@ import pytest
 
 from edgeprune.config import check_structure, load_settings, parse_share
 from edgeprune.errors import ConfigError
+from edgeprune.records import Budget
 
 
 def test_the_command_line_wins_over_the_file(tmp_path):
@@ -28,14 +29,45 @@ def test_shapes_are_read(tmp_path):
     assert load_settings({"input": "3x64x48"}, tmp_path).input == (3, 64, 48)
 
 
+COSTS = Budget(latency_ms=8.0, macs=999, params=70, size_bytes=400, memory_bytes=50)
+
+
 def test_budgets_in_megabytes_are_bytes(tmp_path):
-    assert load_settings({"max_size_mb": 1.5}, tmp_path).budget.size_bytes == 1_500_000
+    settings = load_settings({"max_size_mb": 1.5}, tmp_path)
+    assert settings.budget(COSTS) == Budget(size_bytes=1_500_000)
+
+
+@pytest.mark.parametrize("share", ["50%", "50.0%", "050%"])
+def test_budgets_may_be_shares_of_what_the_original_costs(tmp_path, share):
+    names = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
+    settings = load_settings(dict.fromkeys(names, share), tmp_path)
+    assert settings.limited
+    assert settings.budget(COSTS) == Budget(4.0, 500, 35, 200, 25)
+
+
+def test_small_shares_and_large_ones_are_shares(tmp_path):
+    for share, expected in (("0.5%", 0.04), ("150%", 12.0), ("100%", 8.0)):
+        settings = load_settings({"budget_ms": share}, tmp_path)
+        assert settings.budget(COSTS).latency_ms == pytest.approx(expected)
+
+
+def test_without_any_budget_nothing_is_limited(tmp_path):
+    settings = load_settings({}, tmp_path)
+    assert not settings.limited
+    assert settings.budget(COSTS) == Budget()
+    with pytest.raises(ConfigError, match="at least one budget"):
+        check_structure(settings)
+    check_structure(load_settings({"max_drop": 3.0}, tmp_path))
+    check_structure(load_settings({"structure": "pca"}, tmp_path))
 
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"budget_ms": 0}, r"--budget-ms: .*greater than 0, found 0"),
+        ({"budget_ms": 0}, r"--budget-ms: .*greater than 0.*50%, found 0"),
+        ({"budget_ms": "0%"}, r"--budget-ms: .*50%, found '0%'"),
+        ({"max_macs": "-5%"}, r"--max-macs: .*60M.*50%, found '-5%'"),
+        ({"max_size_mb": "half"}, r"--max-size-mb: .*50%, found 'half'"),
         ({"budget_ms": -3.0}, r"--budget-ms: .*greater than 0"),
         ({"budget_ms": float("nan")}, r"--budget-ms"),
         ({"max_macs": "many"}, r"--max-macs: .*'many'"),
@@ -84,6 +116,6 @@ def test_shares_are_read():
 
 def test_epochs_of_the_file_do_not_count_where_nothing_is_trained(tmp_path):
     (tmp_path / "edgeprune.toml").write_text("epochs = 9")
-    check_structure(load_settings({"train": False}, tmp_path))
+    check_structure(load_settings({"train": False, "budget_ms": 1.0}, tmp_path))
     with pytest.raises(ConfigError, match="--epochs, which trains"):
         check_structure(load_settings({"train": False, "epochs": 3}, tmp_path))

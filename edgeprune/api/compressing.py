@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeprune import targets
 from edgeprune.api.origin import facts_of, origin_of, parsed
-from edgeprune.config import Settings, check_structure
+from edgeprune.config import BUDGETS, Settings, check_structure
 from edgeprune.data.augment import Augmentation
 from edgeprune.files import check_folder
 from edgeprune.finetune.recipe import Recipe
@@ -47,7 +47,6 @@ ZEROS = (  # settings of `sparsify` alone
     *("method", "sparsity", "rounds", "gradual", "penalty", "regulariser"),
     "materialise",
 )
-BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def compress(
     model: nn.Module | str,
     data: Any,
     *,
-    budget: float | Mapping[str, object] | None = None,
+    budget: float | str | Mapping[str, object] | None = None,
     target: str = "host",
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -81,14 +80,15 @@ def compress(
         data: a description as for `--data`, or (train, validation, test) loaders or
             data sets of (input, class).
         budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
-            max_memory_mb; none is needed with structure="pca".
+            max_memory_mb; a share of the original's as "50%". None is needed with
+            structure="pca" or an accuracy floor.
         out: folder of the run's files; a new one under runs/ by default.
         settings: any other setting of the command line, with underscores.
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
     """
-    timed = isinstance(budget, int | float)
+    timed = isinstance(budget, int | float | str)
     limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
     asked = parsed(model, data, given, "compress()", ZEROS)
@@ -196,7 +196,7 @@ def _report(
         **origin_of(job.workload, settings, seconds),
         machine=result.timing.machine,
         target=settings.target,
-        budget=settings.budget,
+        budget=outcome.budget,
         accuracy_floor=outcome.floor,
         data=facts_of(splits),
         baseline=baseline,
@@ -224,6 +224,26 @@ def _report(
     )
 
 
+def _asked(outcome: Outcome, settings: Settings) -> str:
+    """The budgets as they were given, and what a share of the original comes to."""
+    limits = outcome.budget
+    units = {
+        "budget_ms": f"{limits.latency_ms or 0:.3g} ms",
+        "max_macs": f"{limits.macs or 0:,}",
+        "max_params": f"{limits.params or 0:,}",
+        "max_size_mb": f"{limits.size_bytes or 0:,} bytes",
+        "max_memory_mb": f"{limits.memory_bytes or 0:,} bytes",
+    }
+    parts: list[str] = []
+    for name in BUDGETS:
+        value, option = getattr(settings, name), f"--{name.replace('_', '-')}"
+        if isinstance(value, str):
+            parts.append(f"{option} {value} ({units[name]})")
+        elif value is not None:
+            parts.append(f"{option} {value:,}")
+    return ", ".join(parts)
+
+
 def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
     before, after = outcome.baseline.figures, outcome.result.figures
@@ -234,11 +254,7 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         f"validation {after.validation_accuracy or 0:.2%} with the floor at "
         f"{outcome.floor:.2%}"
     )
-    asked = ", ".join(
-        f"--{name.replace('_', '-')} {value:,}"
-        for name in BUDGETS
-        if (value := getattr(settings, name)) is not None
-    )
+    asked = _asked(outcome, settings)
     if not asked:
         asked = (
             f"--structure {settings.structure}"

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeprune import targets
 from edgeprune.api.origin import facts_of, origin_of, parsed
-from edgeprune.config import Settings, check_sparsity
+from edgeprune.config import BUDGETS, Settings, check_sparsity
 from edgeprune.files import check_folder
 from edgeprune.loading import load_workload, workload_of_objects
 from edgeprune.measure.runner import runner_for
@@ -37,9 +37,10 @@ from edgeprune.run_files import (
 from edgeprune.workload import Workload
 
 STRUCTURE = (  # settings of `compress` alone
-    *("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb"),
+    *BUDGETS,
     *("criterion", "structure", "variance", "from_scratch", "ungrouped_proxy"),
-    *("growth", "low_rank"),
+    *("growth", "low_rank", "reconstruct", "train", "minutes", "stop_at_floor"),
+    *("distil", "label_smoothing", "augment", "self_supervised", "inpaint_weight"),
 )
 
 

@@ -82,8 +82,12 @@ Std = Annotated[
     str | None, typer.Option(help="Per channel, see --mean.", rich_help_panel=MODEL)
 ]
 BudgetMs = Annotated[
-    float | None,
-    typer.Option(help="Median latency on the target.", rich_help_panel=BUDGETS),
+    str | None,
+    typer.Option(
+        help="Median latency on the target; or, as for all budgets, a share of the "
+        "original's, such as 50%.",
+        rich_help_panel=BUDGETS,
+    ),
 ]
 MaxMacs = Annotated[
     str | None,
@@ -97,11 +101,11 @@ MaxParams = Annotated[
     typer.Option(help="Parameters, such as 1.2M.", rich_help_panel=BUDGETS),
 ]
 MaxSizeMb = Annotated[
-    float | None,
+    str | None,
     typer.Option(help="Size of the ONNX file in 10^6 bytes.", rich_help_panel=BUDGETS),
 ]
 MaxMemoryMb = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         help="Activations that are alive at once, in 10^6 bytes.",
         rich_help_panel=BUDGETS,

@@ -170,8 +170,11 @@ def _compress(given: dict[str, Any], *, as_json: bool, quiet: bool) -> NoReturn:
     settings = load_settings(given, Path.cwd())
     if settings.growth != "no" and settings.budget_ms is None:
         raise typer.BadParameter("give milliseconds to grow into: --budget-ms")
-    unlimited = settings.budget == type(settings.budget)()
-    if unlimited and settings.structure == "solver" and not settings.until_floor:
+    if (
+        not settings.limited
+        and settings.structure == "solver"
+        and not settings.until_floor
+    ):
         message = (
             "give a budget: --budget-ms, --max-macs, --max-params, --max-size-mb or "
             "--max-memory-mb; or how far accuracy may fall: --max-drop"

@@ -248,8 +248,9 @@ class Learner:
         (loss * share * self._team.count).backward()
         self._held_by.after_backward()
         self._take()
-        inpainted = losses[-1] / self._recipe.inpaint if self._recipe.inpaint else 0.0
-        return float(main.detach()), float(inpainted)
+        inpaint = self._recipe.inpaint
+        second = float(losses[-1].detach()) / inpaint if inpaint else 0.0
+        return float(main.detach()), second
 
     def _take(self) -> None:
         """A step along the gradients of all processes."""

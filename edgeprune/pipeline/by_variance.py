@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.pipeline.ground import Candidate, Found, Ground, outcome
-from edgeprune.pipeline.job import Job, State
+from edgeprune.pipeline.job import State
 from edgeprune.prune import planner
 from edgeprune.prune.by_variance import (
     VARIANCE,
@@ -62,7 +62,7 @@ class ByVariance:
             return plan_by_variance(graph, found, ranked, variance, depth)
 
         with journal.stage("prune"):
-            variances = _variances(job)
+            variances = _variances(self._ground)
             job.progress.start("prune", len(variances).bit_length())
             aim = planner.aimed(limits, planner.AIM[0])  # room for noise
             share, attempt = self._search(
@@ -110,9 +110,9 @@ def _ranked(scores: Scores) -> dict[str, Tensor]:
     return {item.name: torch.tensor(item.scores) for item in scores.groups}
 
 
-def _variances(job: Job) -> list[float]:
+def _variances(ground: Ground) -> list[float]:
     """Rising shares to choose from; one where there is no budget."""
-    if job.budget == Budget():
-        return [job.variance or VARIANCE]
-    most = job.variance or max(VARIANCES)
+    if ground.budget == Budget():
+        return [ground.job.variance or VARIANCE]
+    most = ground.job.variance or max(VARIANCES)
     return [*(share for share in VARIANCES if share < most), most]

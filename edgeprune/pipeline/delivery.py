@@ -36,7 +36,7 @@ def delivered(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
     met = decision.verdict == "met"
-    if not met and int8.figures and pressure_of(int8.figures, job.budget) <= 1:
+    if not met and int8.figures and pressure_of(int8.figures, ground.budget) <= 1:
         journal.note(
             f"the int8 file is within the budget: {int8.figures.latency_ms:.2f} ms"
         )
@@ -45,6 +45,7 @@ def delivered(
     _note_denormals(ground, result)
     return Outcome(
         met=met,
+        budget=ground.budget,
         reason=decision.reason,
         floor=floor,
         profile=ground.profile,

@@ -33,7 +33,8 @@ class Ground:
     """What a search stands on.
 
     Attributes:
-        limits: the budget; the baseline's time where it says nothing of time.
+        budget: what was asked for.
+        limits: the same; the baseline's time where it says nothing of time.
     """
 
     job: Job
@@ -42,6 +43,7 @@ class Ground:
     trials: Trials
     profile: Profile
     baseline: State
+    budget: Budget
     limits: Budget
 
     def context(self, model: nn.Module, graph: ChannelGraph) -> Context:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgeprune.errors import ConfigError
 from edgeprune.export import deliver
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.recipe import Recipe
@@ -20,6 +19,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     Attempt,
     Budget,
+    Costs,
     LatencySummary,
     ModelFigures,
     Parity,
@@ -47,6 +47,7 @@ class Job:
     """What a run is asked for.
 
     Attributes:
+        budget: from what the baseline costs to the upper limits.
         floor: from the baseline's validation accuracy to the lowest that is accepted.
         structure: who chooses widths and blocks.
         variance: that principal components are to explain; None lets the budget decide.
@@ -68,7 +69,7 @@ class Job:
 
     workload: Workload
     runner: Runner
-    budget: Budget
+    budget: Callable[[Costs], Budget]
     floor: Callable[[float], float]
     criterion: str = "l1"
     structure: Structure = "solver"
@@ -144,10 +145,12 @@ class Outcome:
 
     Attributes:
         met: all budgets are met at or above the floor.
+        budget: the upper limits.
         reason: why it ended.
     """
 
     met: bool
+    budget: Budget
     reason: str
     floor: float
     profile: Profile
@@ -162,18 +165,9 @@ def check_job(job: Job) -> None:
     """Refuse what can be refused before any work.
 
     Raises:
-        ConfigError: no budget.
         ScoreError: an unknown criterion.
         WorkloadError: weights that are not finite, or that cannot be drawn anew.
     """
-    endless = job.budget == Budget() and job.structure == "solver"
-    if endless and not job.until_floor:
-        message = (
-            "Give at least one budget: --budget-ms, --max-macs, --max-params, "
-            "--max-size-mb or --max-memory-mb; or how far accuracy may fall: "
-            "--accuracy-floor or --max-drop."
-        )
-        raise ConfigError(message)
     parse_criteria(job.criterion)
     if job.from_scratch:
         fresh(job.workload.model, job.seed)

@@ -47,10 +47,15 @@ class Rounds:
     ground: Ground
     floor: float
 
-    def changed(self, start: State, find: Callable[[], Found]) -> Changed:
+    def changed(
+        self, start: State, find: Callable[[], Found], kind: str = "round"
+    ) -> Changed:
         """What is made of a network by the plan that is found for it.
 
         Kept on disk, and taken from there where an earlier process was stopped.
+
+        Args:
+            kind: of round, as its step will be called.
         """
         ground = self.ground
         journal, job, number = ground.journal, ground.job, len(ground.journal.steps)
@@ -65,11 +70,17 @@ class Rounds:
         model, surgery = found.candidate.applied()
         if job.from_scratch:
             model = fresh(model, job.seed)
-        elif job.reconstruct and not plan.copies:
-            model = self._reconstructed(start, model, surgery)
+        elif job.reconstruct and self._goes_on(found):
+            name = f"{kind} {number}"
+            model = self._reconstructed(name, start, model, surgery)
         changed = Changed(model, surgery, plan, found.fits)
         kept.keep(number, before, changed, journal)
         return changed
+
+    def _goes_on(self, found: Found) -> bool:
+        """Whether a plan will be used, and takes something away."""
+        once = self.ground.job.structure == "pca"
+        return not found.candidate.plan.copies and (found.fits or not once)
 
     def shrunk(
         self, start: State, changed: Changed, goal: float
@@ -201,7 +212,7 @@ class Rounds:
         return trained if better else other, replace(training, second_head=head)
 
     def _reconstructed(
-        self, start: State, changed: nn.Module, surgery: Surgery
+        self, name: str, start: State, changed: nn.Module, surgery: Surgery
     ) -> nn.Module:
         """The changed network with its layers fitted, if it is better for it.
 
@@ -209,7 +220,7 @@ class Rounds:
         the original, so that errors do not add up.
         """
         job, journal = self.ground.job, self.ground.journal
-        data, number = job.workload.data, len(journal.steps)
+        data = job.workload.data
         whole = start.exported.model
         if not job.train:
             whole, surgery = job.workload.model, start.surgery.then(surgery)
@@ -225,7 +236,7 @@ class Rounds:
             after = evaluate(fitted.model, data.validation)
         journal.reconstructions.append(
             Reconstruction(
-                f"round {number}",
+                name,
                 fitted.layers,
                 fitted.samples,
                 seconds,

@@ -79,6 +79,7 @@ class Run:
             base_ms = self.baseline.figures.latency_ms
             self.trials = Trials(self.bench, self.baseline.exported, [base_ms])
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
+            self.budget = self.job.budget(self.baseline.figures)
             self.limits = self._limits()
             self.ground = self._ground()
             self.rounds = Rounds(self.ground, self.floor)
@@ -125,10 +126,10 @@ class Run:
 
     def _limits(self) -> Budget:
         """The budget; without one in ms, the result must not be slower at least."""
-        budget = self.job.budget
+        budget = self.budget
         if budget.latency_ms is not None or budget == Budget():
             return budget
-        return replace(self.job.budget, latency_ms=self.baseline.figures.latency_ms)
+        return replace(budget, latency_ms=self.baseline.figures.latency_ms)
 
     def _ground(self) -> Ground:
         """What searches stand on."""
@@ -139,6 +140,7 @@ class Run:
             self.trials,
             self.profile,
             self.baseline,
+            self.budget,
             self.limits,
         )
 
@@ -154,7 +156,7 @@ class Run:
         """Stages 2 to 4, until the budget is met, the floor reached, or all is gone."""
         if self.job.structure == "pca":
             return self._once()
-        if until_floor := self.job.budget == Budget():
+        if until_floor := self.budget == Budget():
             assert isinstance(self.search, BySolver)  # checked: all else has a budget
             self.ground.limits = self.limits = self.search.fastest()
         pressure = pressure_of(self.baseline.figures, self.limits)
@@ -183,9 +185,8 @@ class Run:
         both = self.job.growth == "both"
         growth, best, count = Growth(self.ground, down=both), result, 0
         while count < GROWN and (both or pressure < planner.CLOSE):
-            changed = self.rounds.changed(
-                best, partial(growth.find, best, self._groups(best), self.limits)
-            )
+            find = partial(growth.find, best, self._groups(best), self.limits)
+            changed = self.rounds.changed(best, find, "growth")
             if not changed.fits or not (changed.plan.copies or changed.plan.kept):
                 break
             grown = self.rounds.grown(best, changed)

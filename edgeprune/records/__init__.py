@@ -2,6 +2,7 @@
 
 from edgeprune.records.budget import (
     Budget,
+    Costs,
     pressure_of,
 )
 from edgeprune.records.json import (
@@ -21,9 +22,7 @@ from edgeprune.records.memory import Activation, MemoryTable
 from edgeprune.records.run import (
     REPORT_SCHEMA,
     Attempt,
-    Change,
     DataFacts,
-    Epoch,
     GroupLoss,
     GroupScores,
     GroupsReport,
@@ -39,11 +38,9 @@ from edgeprune.records.run import (
     Rescored,
     RunReport,
     Scores,
-    SecondHead,
     Sensitivity,
     Status,
     Step,
-    Training,
 )
 from edgeprune.records.score import SCORE_SCHEMA, BlockScore, ScoreReport
 from edgeprune.records.sparsity import (
@@ -56,6 +53,7 @@ from edgeprune.records.sparsity import (
 )
 from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
+from edgeprune.records.training import Change, Epoch, SecondHead, Training
 
 __all__ = [
     "REMOVED",
@@ -67,6 +65,7 @@ __all__ = [
     "BlockScore",
     "Budget",
     "Change",
+    "Costs",
     "DataFacts",
     "Epoch",
     "GroupLoss",

@@ -10,9 +10,9 @@ from edgeprune.records.budget import Budget
 from edgeprune.records.latency import LatencySummary
 from edgeprune.records.measurement import Machine, ModelFigures
 from edgeprune.records.spectrum import Spectra
+from edgeprune.records.training import Training
 
 REPORT_SCHEMA = 1
-Change = Literal["crop", "rotate", "flip"]  # of an image in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,73 +149,6 @@ class Reconstruction:
     seconds: float
     accuracy_before: float
     accuracy_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One pass over the training data.
-
-    Attributes:
-        second_head_loss: mean square error of the second head, if there is one.
-    """
-
-    number: int
-    loss: float
-    learning_rate: float
-    validation_accuracy: float
-    seconds: float
-    second_head_loss: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SecondHead:
-    """A head that filled in cut-out regions during training, and was dropped.
-
-    Attributes:
-        weight: of its loss.
-        accuracy_without: validation accuracy of the same training without it; None
-            where there was none.
-        kept: whether the network that was trained with it is the one that was kept.
-    """
-
-    weight: float
-    accuracy_without: float | None = None
-    kept: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One call of the training loop.
-
-    Attributes:
-        accuracy_before: on the validation split.
-        best_epoch: whose weights were kept; 0 is the state before the first.
-        attention: the teacher's last feature map was a target, too.
-        augmented: how training images were changed.
-        average: decay of the average that was judged and kept; 0 for none.
-        processes: that trained together.
-    """
-
-    purpose: str
-    accuracy_before: float
-    epochs: tuple[Epoch, ...]
-    best_epoch: int
-    number_format: str
-    memory_format: str
-    distilled: bool
-    seed: int
-    attention: bool = False
-    augmented: tuple[Change, ...] = ()
-    average: float = 0.0
-    second_head: SecondHead | None = None
-    processes: int = 1
-
-    @property
-    def best_accuracy(self) -> float:
-        """Validation accuracy of what was kept."""
-        if not self.best_epoch:
-            return self.accuracy_before
-        return self.epochs[self.best_epoch - 1].validation_accuracy
 
 
 @dataclass(frozen=True, slots=True)

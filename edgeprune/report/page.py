@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from edgeprune.records import RunReport
+from edgeprune.records import RunReport, Training
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, LIMIT, plot, rendered
 from edgeprune.report.summary import (
     models_of,
@@ -22,9 +22,29 @@ def render_page(report: RunReport) -> str:
         models=list(models),
         rows=rows_of(list(models.values())),
         warnings=[*timing_warnings(report), *report.notes],
+        trainings=[(item, manner(item)) for item in report.training if item.epochs],
         accuracy_plot=plot(accuracy_figure(report)),
         layers_plot=plot(layers_figure(report)),
     )
+
+
+def manner(training: Training) -> str:
+    """How a network was trained, in words."""
+    said = ["distilled from the original" if training.distilled else "by labels"]
+    if training.attention:
+        said.append("its last feature map, too")
+    if training.augmented:
+        said.append(f"images changed by {', '.join(training.augmented)}")
+    if training.average:
+        said.append(f"weights averaged with a decay of {training.average:g}")
+    head = training.second_head
+    if head is not None and head.accuracy_without is not None:
+        kept = "kept" if head.kept else "not kept"
+        said.append(
+            f"second head of weight {head.weight:g}: {training.best_accuracy:.2%}, "
+            f"{head.accuracy_without:.2%} without it; {kept}"
+        )
+    return "; ".join(said)
 
 
 def accuracy_figure(report: RunReport) -> go.Figure:
@@ -48,11 +68,11 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         marker={"color": BEFORE, "size": 9, "symbol": "x"},
         name="before training",
     )
-    if report.reconstructions:
-        times = {step.name: step.latency_ms for step in steps}
+    times = {step.name: step.latency_ms for step in steps}
+    if held := [item for item in report.reconstructions if item.purpose in times]:
         figure.add_scatter(
-            x=[times[item.purpose] for item in report.reconstructions],
-            y=[item.accuracy_before * 100 for item in report.reconstructions],
+            x=[times[item.purpose] for item in held],
+            y=[item.accuracy_before * 100 for item in held],
             mode="markers",
             marker={"color": BEFORE, "size": 9, "symbol": "circle-open"},
             name="before reconstruction",

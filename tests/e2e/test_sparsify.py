@@ -222,11 +222,11 @@ def test_a_killed_run_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
     whole, calls = Learner.epoch, []
 
-    def dying(self, splits):
+    def dying(self, batches, number):
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return whole(self, splits)
+        return whole(self, batches, number)
 
     monkeypatch.setattr(Learner, "epoch", dying)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,255 @@
+"""What comes back after surgery: by statistics, by reconstruction, and by training.
+
+    pip install -e '.[test,benchmark]'
+    python -m benchmarks.recovery run resnet56_cifar --speedup 2 --epochs 1 --epochs 5
+    python -m benchmarks.recovery all       # hours: every network, speed-up and length
+
+Each network is pruned by `edgeprune compress --no-train` to its own measured time over
+the speed-up, and by Torch-Pruning (global ranking, widths in steps of 8) to the same
+measured time; with `--low-rank planner` layers may be factored as well. The same loop
+then trains each for some epochs, every length being a training of its own. Accuracies
+are on the test images; the best epoch is chosen on 5000 images that are cut from the
+training images, which the published checkpoints were trained on, too. What is there is
+not done again; `--again` does. Writes `recovery.json` and `recovery.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import typer
+from torch import nn
+
+import edgeprune
+from benchmarks.criteria import NETWORKS
+from benchmarks.peers import torch_pruning
+from benchmarks.setting import Setting, final_share, setting
+from edgeprune.data import Splits, TensorBatches
+from edgeprune.data.augment import PHOTOS, Augmentation
+from edgeprune.files import cache_folder
+from edgeprune.finetune.loop import evaluate, train
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.graph.surgery import apply
+from edgeprune.reconstruct.statistics import restated
+
+HERE = Path(__file__).parent
+ROWS, TABLE = HERE / "recovery.json", HERE / "recovery.md"
+TRAINED = ("resnet56_cifar", "vgg16_cifar")
+SPEEDUPS = (1.5, 2.0, 3.0)
+LENGTHS = (1, 5, 20)
+STEP = 8  # channels, of Torch-Pruning's widths
+HALVED = 7  # times, the range of Torch-Pruning's ratio
+CLOSE = 0.02  # of the time: near enough
+
+Row = dict[str, Any]
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+Again = Annotated[bool, typer.Option("--again")]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A network with its data, profiled."""
+
+    name: str
+    held: Setting
+    data: Splits
+
+    def untrained(self, model: nn.Module) -> Row:
+        """As it is, and with statistics estimated anew."""
+        return {
+            "raw": self.tested(model),
+            "restated": self.tested(restated(model, self.data.calibration)),
+        }
+
+    def trained(self, model: nn.Module, recipe: Recipe) -> Row:
+        """Test accuracy after a training, and its number format."""
+        recipe = replace(recipe, teacher=self.held.model)
+        found, training = train(model, self.data, recipe)
+        return {recipe.purpose: self.tested(found), "format": training.number_format}
+
+    def tested(self, model: nn.Module) -> float:
+        """Accuracy on the test images."""
+        return evaluate(model, self.data.test)
+
+
+@dataclass(frozen=True)
+class Edgeprune:
+    """The product, without labels and without training."""
+
+    low_rank: str
+
+    def prune(self, study: Study, share: float) -> tuple[nn.Module, Row]:
+        """To a share of the time; the run's folder is kept."""
+        folder = cache_folder() / f"recovery/{study.name}-{share:.3f}-{self.low_rank}"
+        shutil.rmtree(folder, ignore_errors=True)
+        done = edgeprune.compress(
+            study.held.model,
+            study.data,
+            budget=study.held.trials.usual_ms * share,
+            accuracy_floor=0.0,
+            low_rank=self.low_rank,
+            train=False,
+            out=folder,
+        )
+        row: Row = {"run": str(folder), "reconstructed": study.tested(done.model)}
+        if self.low_rank == "no" and len(done.report.plans) == 1:
+            raw = apply(study.held.model, study.held.graph, done.report.plans[0])
+            row |= study.untrained(raw)
+        return done.model, row
+
+    def again(self, study: Study, row: Row) -> nn.Module:
+        """The same network, from the run's folder."""
+        return edgeprune.load(row["run"], lambda: study.held.model)
+
+
+@dataclass(frozen=True)
+class TorchPruning:
+    """Global ranking, widths in steps."""
+
+    importance: str
+
+    def prune(self, study: Study, share: float) -> tuple[nn.Module, Row]:
+        """To a share of the time; the ratio that leads there is searched for."""
+        low, high = 0.0, 0.95
+        tried: dict[float, float] = {}
+        while len(tried) < HALVED:
+            ratio = (low + high) / 2
+            found = final_share(study.held, self.again(study, {"ratio": ratio}))
+            tried[ratio] = abs(found / share - 1)
+            if tried[ratio] < CLOSE:
+                break
+            low, high = (ratio, high) if found > share else (low, ratio)
+        row: Row = {"ratio": min(tried, key=lambda ratio: tried[ratio])}
+        model = self.again(study, row)
+        return model, row | study.untrained(model)
+
+    def again(self, study: Study, row: Row) -> nn.Module:
+        """What the ratio makes of the network."""
+        prune = torch_pruning(self.importance, STEP)
+        return prune(
+            study.held.model, study.held.graph, row["ratio"], _Calibration(study.data)
+        )
+
+
+TOOLS = {
+    "edgeprune": Edgeprune("no"),
+    "edgeprune, factoring": Edgeprune("planner"),
+    "Torch-Pruning, L1": TorchPruning("L1"),
+    "Torch-Pruning, Taylor": TorchPruning("Taylor"),
+}
+
+
+class _Calibration:
+    """What Torch-Pruning reads of the data."""
+
+    def __init__(self, data: Splits) -> None:
+        assert isinstance(data.calibration, TensorBatches)  # as the study made it
+        self.calibration = data.calibration.x, data.calibration.y
+
+
+@app.command()
+def run(
+    name: str,
+    speedup: float = 2.0,
+    epochs: Annotated[list[int] | None, typer.Option()] = None,
+    tool: Annotated[list[str] | None, typer.Option()] = None,
+    *,
+    again: Again = False,
+) -> None:
+    """One network at one speed-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = _study(name, folder)
+        rows = _rows()
+        rows["baseline"][name] = study.tested(study.held.model)
+        for chosen in tool or TOOLS:
+            key = f"{name} {speedup:g} {chosen}"
+            row = {} if again else rows["rows"].get(key, {})
+            model, row = _pruned(study, chosen, rows, key, row)
+            for length in LENGTHS if epochs is None else epochs:
+                recipe = Recipe(
+                    f"epochs {length}", length, augment=Augmentation(PHOTOS)
+                )
+                if recipe.purpose not in row:
+                    row |= study.trained(model, recipe)
+                    _keep(rows, key, row)
+
+
+@app.command(name="all")
+def everything(*, again: Again = False) -> None:
+    """All of them, the shorter trainings first."""
+    for length in LENGTHS:
+        for name in TRAINED:
+            for speedup in SPEEDUPS:
+                run(name, speedup, [length], again=again)
+
+
+def _study(name: str, folder: str) -> Study:
+    (model, inputs), data = NETWORKS[name]()
+    return Study(name, setting(model, inputs, folder), data)
+
+
+def _pruned(
+    study: Study, chosen: str, rows: Row, key: str, row: Row
+) -> tuple[nn.Module, Row]:
+    """A tool's network; peers are to be as fast as what edgeprune has made."""
+    tool = TOOLS[chosen]
+    if row and Path(row.get("run", ".")).is_dir():
+        return tool.again(study, row), row
+    name, speedup, _ = key.split(" ", 2)
+    share = 1 / float(speedup)
+    if isinstance(tool, TorchPruning):
+        share = rows["rows"][f"{name} {speedup} edgeprune"]["share"]
+    model, row = tool.prune(study, share)
+    share = final_share(study.held, model)
+    row = {"share": share, "speedup": 1 / share, **row}
+    _keep(rows, key, row)
+    return model, row
+
+
+def _rows() -> Row:
+    if ROWS.is_file():
+        return json.loads(ROWS.read_text())
+    return {"baseline": {}, "rows": {}}
+
+
+def _keep(rows: Row, key: str, row: Row) -> None:
+    rows["rows"][key] = row
+    print(key, row, flush=True)
+    ROWS.write_text(json.dumps(rows, indent=1) + "\n")
+    TABLE.write_text(_table(rows))
+
+
+def _table(rows: Row) -> str:
+    lengths = [f"epochs {length}" for length in LENGTHS]
+    stages = ["raw", "restated", "reconstructed", *lengths]
+    lines = [
+        "# What comes back after surgery",
+        "",
+        "`python -m benchmarks.recovery all`; accuracies on the test images, in %.",
+        "",
+        "| network | speed-up measured | tool | as it is | batch norms estimated anew "
+        "| reconstructed | 1 epoch | 5 epochs | 20 epochs |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in rows["baseline"].items():
+        lines.append(f"| {name} | 1 | none | {found:.2%} | | | | | |")
+        for key, row in rows["rows"].items():
+            if key.startswith(f"{name} "):
+                tool = key.split(" ", 2)[2]
+                cells = [f"{row[one]:.2%}" if one in row else "" for one in stages]
+                lines.append(
+                    f"| {name} | {row['speedup']:.2f} | {tool} | {' | '.join(cells)} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    app()
