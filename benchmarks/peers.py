@@ -46,8 +46,8 @@ def uniform(
     return apply(model, graph, Plan(kept))
 
 
-def torch_pruning(kind: str, round_to: int) -> Peer:
-    """Torch-Pruning with global ranking and widths in steps."""
+def torch_pruning(kind: str, round_to: int, *, together: bool = True) -> Peer:
+    """Torch-Pruning, widths in steps; ranks all together or layer by layer."""
 
     def prune(
         original: nn.Module, graph: ChannelGraph, ratio: float, data: Cifar10
@@ -58,7 +58,7 @@ def torch_pruning(kind: str, round_to: int) -> Peer:
             model,
             graph.inputs[0],
             IMPORTANCES[kind](),
-            global_pruning=True,
+            global_pruning=together,
             pruning_ratio=ratio,
             round_to=round_to,
             ignored_layers=last,

@@ -5,16 +5,18 @@
     python -m benchmarks.recovery all       # hours: every network, speed-up and length
 
 Each network is pruned by `edgeprune compress --no-train` to its own measured time over
-the speed-up, and by Torch-Pruning (global ranking, widths in steps of 8) to the same
-measured time; with `--low-rank planner` layers may be factored as well. The same loop
-then trains each for some epochs, every length being a training of its own. Accuracies
-are on the test images; the best epoch is chosen on 5000 images that are cut from the
-training images, which the published checkpoints were trained on, too. What is there is
-not done again; `--again` does. Writes `recovery.json` and `recovery.md`.
+the speed-up, and by Torch-Pruning (widths in steps of 4) as near to the same measured
+time as its ratio leads; with `--low-rank planner` layers may be factored as well, and
+with `--data noise` no image is looked at. The same loop then trains each for some
+epochs, every length being a training of its own. Accuracies are on the test images; the
+best epoch is chosen on 5000 images that are cut from the training images, which the
+published checkpoints were trained on, too. What is there is not done again; `--again`
+does. Writes `recovery.json` and `recovery.md`.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -34,6 +36,7 @@ from benchmarks.peers import torch_pruning
 from benchmarks.setting import Setting, final_share, setting
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.data.augment import PHOTOS, Augmentation
+from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.recipe import Recipe
@@ -45,8 +48,9 @@ ROWS, TABLE = HERE / "recovery.json", HERE / "recovery.md"
 TRAINED = ("resnet56_cifar", "vgg16_cifar")
 SPEEDUPS = (1.5, 2.0, 3.0)
 LENGTHS = (1, 5, 20)
-STEP = 8  # channels, of Torch-Pruning's widths
-HALVED = 7  # times, the range of Torch-Pruning's ratio
+STEP = 4  # channels, of Torch-Pruning's widths
+RATIOS = tuple(round(0.1 + 0.1 * step, 1) for step in range(9))
+HALVED = 4  # times, the gap between two of them
 CLOSE = 0.02  # of the time: near enough
 
 Row = dict[str, Any]
@@ -56,11 +60,16 @@ Again = Annotated[bool, typer.Option("--again")]
 
 @dataclass(frozen=True)
 class Study:
-    """A network with its data, profiled."""
+    """A network with its data, profiled.
+
+    Attributes:
+        measured: by peer and ratio, the share of the time that is left.
+    """
 
     name: str
     held: Setting
     data: Splits
+    measured: dict[str, dict[str, float | None]]
 
     def untrained(self, model: nn.Module) -> Row:
         """As it is, and with statistics estimated anew."""
@@ -85,16 +94,19 @@ class Edgeprune:
     """The product, without labels and without training."""
 
     low_rank: str
+    data: str = ""
 
     def prune(self, study: Study, share: float) -> tuple[nn.Module, Row]:
         """To a share of the time; the run's folder is kept."""
-        folder = cache_folder() / f"recovery/{study.name}-{share:.3f}-{self.low_rank}"
+        name = f"{study.name}-{share:.3f}-{self.low_rank}{self.data}"
+        folder = cache_folder() / "recovery" / name
         shutil.rmtree(folder, ignore_errors=True)
         done = edgeprune.compress(
             study.held.model,
-            study.data,
-            budget=study.held.trials.usual_ms * share,
+            self.data or study.data,
+            budget=f"{100 * share:.2f}%",
             accuracy_floor=0.0,
+            input=study.data.sample_shape,
             low_rank=self.low_rank,
             train=False,
             out=folder,
@@ -107,33 +119,57 @@ class Edgeprune:
 
     def again(self, study: Study, row: Row) -> nn.Module:
         """The same network, from the run's folder."""
-        return edgeprune.load(row["run"], lambda: study.held.model)
+        return edgeprune.load(row["run"], lambda: copy.deepcopy(study.held.model))
 
 
 @dataclass(frozen=True)
 class TorchPruning:
-    """Global ranking, widths in steps."""
+    """Channels ranked by an importance, all together or layer by layer."""
 
     importance: str
+    together: bool
 
     def prune(self, study: Study, share: float) -> tuple[nn.Module, Row]:
-        """To a share of the time; the ratio that leads there is searched for."""
-        low, high = 0.0, 0.95
-        tried: dict[float, float] = {}
-        while len(tried) < HALVED:
-            ratio = (low + high) / 2
-            found = final_share(study.held, self.again(study, {"ratio": ratio}))
-            tried[ratio] = abs(found / share - 1)
-            if tried[ratio] < CLOSE:
+        """The nearest that it comes to a share of the time.
+
+        Its ratio and the time are in no simple relation: first a grid of ratios is
+        measured, which is kept, then the gap around the wanted share halved.
+        """
+        grid = study.measured.setdefault(str(self), {})
+        for ratio in RATIOS:
+            if str(ratio) not in grid:
+                grid[str(ratio)] = self.share(study, ratio)
+        found = {float(ratio): value for ratio, value in grid.items() if value}
+        for _ in range(HALVED):
+            best = min(found, key=lambda ratio: abs(found[ratio] / share - 1))
+            across = [
+                ratio
+                for ratio, value in found.items()
+                if (value > share) != (found[best] > share)
+            ]
+            if abs(found[best] / share - 1) < CLOSE or not across:
                 break
-            low, high = (ratio, high) if found > share else (low, ratio)
-        row: Row = {"ratio": min(tried, key=lambda ratio: tried[ratio])}
+            middle = (best + min(across, key=lambda ratio: abs(ratio - best))) / 2
+            value = self.share(study, middle)
+            if value is None:
+                break
+            found[middle] = value
+        best = min(found, key=lambda ratio: abs(found[ratio] / share - 1))
+        row: Row = {"ratio": best}
         model = self.again(study, row)
         return model, row | study.untrained(model)
 
+    def share(self, study: Study, ratio: float) -> float | None:
+        """Of the time, with a ratio; None where what it makes does not run."""
+        try:
+            return final_share(study.held, self.again(study, {"ratio": ratio}))
+        except (RuntimeError, EdgepruneError) as error:
+            print(f"{self} fails at {ratio}: {str(error)[:80]}", flush=True)
+            return None
+
     def again(self, study: Study, row: Row) -> nn.Module:
         """What the ratio makes of the network."""
-        prune = torch_pruning(self.importance, STEP)
+        prune = torch_pruning(self.importance, STEP, together=self.together)
         return prune(
             study.held.model, study.held.graph, row["ratio"], _Calibration(study.data)
         )
@@ -142,8 +178,11 @@ class TorchPruning:
 TOOLS = {
     "edgeprune": Edgeprune("no"),
     "edgeprune, factoring": Edgeprune("planner"),
-    "Torch-Pruning, L1": TorchPruning("L1"),
-    "Torch-Pruning, Taylor": TorchPruning("Taylor"),
+    "edgeprune, no data": Edgeprune("no", data="noise"),
+    "Torch-Pruning, L1": TorchPruning("L1", together=False),
+    "Torch-Pruning, L1, global": TorchPruning("L1", together=True),
+    "Torch-Pruning, Taylor": TorchPruning("Taylor", together=False),
+    "Torch-Pruning, Taylor, global": TorchPruning("Taylor", together=True),
 }
 
 
@@ -166,8 +205,8 @@ def run(
 ) -> None:
     """One network at one speed-up."""
     with tempfile.TemporaryDirectory() as folder:
-        study = _study(name, folder)
         rows = _rows()
+        study = _study(name, folder, rows)
         rows["baseline"][name] = study.tested(study.held.model)
         for chosen in tool or TOOLS:
             key = f"{name} {speedup:g} {chosen}"
@@ -191,9 +230,10 @@ def everything(*, again: Again = False) -> None:
                 run(name, speedup, [length], again=again)
 
 
-def _study(name: str, folder: str) -> Study:
+def _study(name: str, folder: str, rows: Row) -> Study:
     (model, inputs), data = NETWORKS[name]()
-    return Study(name, setting(model, inputs, folder), data)
+    measured = rows["shares"].setdefault(name, {})
+    return Study(name, setting(model, inputs, folder), data, measured)
 
 
 def _pruned(
@@ -217,7 +257,7 @@ def _pruned(
 def _rows() -> Row:
     if ROWS.is_file():
         return json.loads(ROWS.read_text())
-    return {"baseline": {}, "rows": {}}
+    return {"baseline": {}, "shares": {}, "rows": {}}
 
 
 def _keep(rows: Row, key: str, row: Row) -> None:
