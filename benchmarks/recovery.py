@@ -2,6 +2,7 @@
 
     pip install -e '.[test,benchmark]'
     python -m benchmarks.recovery run resnet56_cifar --speedup 2 --epochs 1 --epochs 5
+    python -m benchmarks.recovery ablation  # half an hour: what in training helps
     python -m benchmarks.recovery all       # hours: every network, speed-up and length
 
 Each network is pruned by `edgeprune compress --no-train` to its own measured time over
@@ -17,6 +18,7 @@ does. Writes `recovery.json` and `recovery.md`.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import shutil
@@ -48,6 +50,7 @@ ROWS, TABLE = HERE / "recovery.json", HERE / "recovery.md"
 TRAINED = ("resnet56_cifar", "vgg16_cifar")
 SPEEDUPS = (1.5, 2.0, 3.0)
 LENGTHS = (1, 5, 20)
+SEEDS = 3
 STEP = 4  # channels, of Torch-Pruning's widths
 RATIOS = tuple(round(0.1 + 0.1 * step, 1) for step in range(9))
 HALVED = 4  # times, the gap between two of them
@@ -78,9 +81,9 @@ class Study:
             "restated": self.tested(restated(model, self.data.calibration)),
         }
 
-    def trained(self, model: nn.Module, recipe: Recipe) -> Row:
+    def trained(self, model: nn.Module, recipe: Recipe, *, alone: bool = False) -> Row:
         """Test accuracy after a training, and its number format."""
-        recipe = replace(recipe, teacher=self.held.model)
+        recipe = replace(recipe, teacher=None if alone else self.held.model)
         found, training = train(model, self.data, recipe)
         return {recipe.purpose: self.tested(found), "format": training.number_format}
 
@@ -175,6 +178,16 @@ class TorchPruning:
         )
 
 
+DISTILLED = "distillation, crop and flip"
+ARMS: dict[str, dict[str, Any]] = {
+    DISTILLED: {},
+    "labels alone, crop and flip": {},
+    "distillation, no augmentation": {"augment": Augmentation()},
+    "labels alone, no augmentation": {"augment": Augmentation()},
+    "distillation of the last feature map, too": {"attention": True},
+    "distillation and inpainting": {"inpaint": 0.1},
+    "distillation, averaged weights": {"average": 0.99},
+}
 TOOLS = {
     "edgeprune": Edgeprune("no"),
     "edgeprune, factoring": Edgeprune("planner"),
@@ -221,6 +234,28 @@ def run(
                     _keep(rows, key, row)
 
 
+@app.command()
+def ablation(
+    name: str = "resnet20_cifar", speedup: float = 2.0, epochs: int = 2
+) -> None:
+    """What in training helps: the same network, the same epochs, several seeds."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _rows()
+        study = _study(name, folder, rows)
+        rows["baseline"][name] = study.tested(study.held.model)
+        key = f"{name} {speedup:g} edgeprune"
+        model, row = _pruned(study, "edgeprune", rows, key, rows["rows"].get(key, {}))
+        kept = rows["ablation"].setdefault(f"{name} {epochs}", {})
+        for seed, (arm, change) in itertools.product(range(SEEDS), ARMS.items()):
+            if str(seed) in (held := kept.setdefault(arm, {})):
+                continue
+            recipe = Recipe(arm, epochs, seed=seed, augment=Augmentation(PHOTOS))
+            changed = replace(recipe, **change)
+            found = study.trained(model, changed, alone="labels" in arm)
+            held[str(seed)] = found[arm]
+            _keep(rows, key, row)
+
+
 @app.command(name="all")
 def everything(*, again: Again = False) -> None:
     """All of them, the shorter trainings first."""
@@ -257,7 +292,7 @@ def _pruned(
 def _rows() -> Row:
     if ROWS.is_file():
         return json.loads(ROWS.read_text())
-    return {"baseline": {}, "shares": {}, "rows": {}}
+    return {"baseline": {}, "shares": {}, "rows": {}, "ablation": {}}
 
 
 def _keep(rows: Row, key: str, row: Row) -> None:
@@ -288,7 +323,34 @@ def _table(rows: Row) -> str:
                 lines.append(
                     f"| {name} | {row['speedup']:.2f} | {tool} | {' | '.join(cells)} |"
                 )
+    for study, arms in rows["ablation"].items():
+        lines += _ablation(*study.split(" "), arms)
     return "\n".join(lines) + "\n"
+
+
+def _ablation(name: str, epochs: str, arms: dict[str, dict[str, float]]) -> list[str]:
+    """Each arm's mean, and how it did beside the first one, seed by seed."""
+    lines = [
+        "",
+        f"## What in training helps: {name} at half of its time, {epochs} epochs",
+        "",
+        "`python -m benchmarks.recovery ablation`; the test accuracy of each seed, and "
+        "the mean difference from the first row with its range over the seeds.",
+        "",
+        "| training | seeds, % | mean, % | difference, points |",
+        "|---|---|---|---|",
+    ]
+    for arm, found in arms.items():
+        gaps = [
+            100 * (value - arms[DISTILLED][seed])
+            for seed, value in found.items()
+            if seed in arms[DISTILLED]
+        ]
+        seeds = ", ".join(f"{value:.2%}"[:-1] for value in found.values())
+        mean = 100 * sum(found.values()) / len(found)
+        gap = f"{sum(gaps) / len(gaps):+.2f} ({min(gaps):+.2f} to {max(gaps):+.2f})"
+        lines.append(f"| {arm} | {seeds} | {mean:.2f} | {gap} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.data.splits import Batch
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.formats import PLAIN, Format, fastest_format
+from edgeprune.finetune.formats import PLAIN, Format, settled_format
 from edgeprune.finetune.learner import MIN_BATCH, Best, Learner
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.state import Saved, load_state
@@ -100,7 +100,7 @@ class _Training:
         recipe, model = self.recipe, self.model
         first = next(iter(splits.train))
         whole = _steps_per_epoch(splits, len(first[1]))
-        form = self._agreed(lambda: fastest_format(model, first, self.members.device))
+        form = self._agreed(lambda: settled_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)
         recipe.progress.start(recipe.purpose, steps)
         learner = self._learner(recipe, form, first, steps)

@@ -86,7 +86,7 @@ RECIPES = {
 
 
 def main(folder):
-    loop.fastest_format = lambda *_: loop.PLAIN
+    loop.settled_format = lambda *_: loop.PLAIN
     members = team()
     model = Alike()
     share_norms_(model)

@@ -59,7 +59,7 @@ def test_a_killed_training_goes_on_with_its_zeros(
         epochs.append(1)
         return whole(self, data, number)
 
-    monkeypatch.setattr(loop, "fastest_format", lambda *_: loop.PLAIN)
+    monkeypatch.setattr(loop, "settled_format", lambda *_: loop.PLAIN)
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "epoch", dying)
         with pytest.raises(KilledError):
