@@ -99,6 +99,44 @@ def test_the_closed_loop_ends_under_the_budget_and_close_to_it(slower):
     assert device.rounds <= planner.ROUNDS
 
 
+@pytest.mark.parametrize("better", ["settled", "exchanged"])
+def test_of_two_plans_that_fit_the_more_accurate_one_is_taken(monkeypatch, better):
+    """What exchanges make of a solution is wider in one group here, nothing else."""
+    device, budget = Device(CifarResNet(2)), Budget(latency_ms=5.0)
+    problem = device.problem(budget)
+
+    def exchanged(model, solution, limits, error):
+        wider = (
+            replace(solution, widths={**solution.widths, name: width})
+            for name, now in solution.widths.items()
+            for width in model.steps[name]
+            if width > now
+        )
+        fits = (
+            other
+            for other in wider
+            if model.predict(other.widths, other.bypassed).latency_ms <= 5.0
+        )
+        return next(fits)
+
+    monkeypatch.setattr(planner, "exchange", exchanged)
+    aim = planner.aimed(budget, planner.AIM[0])
+    settled = planner.settle(problem.model, problem.loss, aim)
+    plain = planner.plan_of(device.graph, problem.scores, settled)
+    measured, accuracies = device.measure(budget), []
+
+    def measure(plan, *rest):
+        right = (plan == plain) == (better == "settled")
+        accuracies.append(0.9 if right else 0.5)
+        return replace(measured(plan, *rest), accuracy=accuracies[-1])
+
+    found = planner.search(problem, measure)
+    assert sorted(set(accuracies)) == [0.5, 0.9]
+    assert found.fits
+    assert found.attempt.accuracy == 0.9
+    assert (found.plan == plain) == (better == "settled")
+
+
 def test_counts_are_met_at_once():
     device = Device(Bottom(64))
     budget = Budget(macs=device.count.macs // 2, params=device.count.params // 2)
