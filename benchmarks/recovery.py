@@ -3,6 +3,7 @@
     pip install -e '.[test,benchmark]'
     python -m benchmarks.recovery run resnet56_cifar --speedup 2 --epochs 1 --epochs 5
     python -m benchmarks.recovery ablation  # half an hour: what in training helps
+    python -m benchmarks.recovery seconds   # how long reconstruction takes
     python -m benchmarks.recovery all       # hours: every network, speed-up and length
 
 Each network is pruned by `edgeprune compress --no-train` to its own measured time over
@@ -23,17 +24,20 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+import torch
 import typer
 from torch import nn
 
 import edgeprune
 from benchmarks.criteria import NETWORKS
+from benchmarks.networks import torchvision_network
 from benchmarks.peers import torch_pruning
 from benchmarks.setting import Setting, final_share, setting
 from edgeprune.data import Splits, TensorBatches
@@ -42,8 +46,11 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.recipe import Recipe
-from edgeprune.graph.surgery import apply
+from edgeprune.graph.surgery import apply, plan_surgery
+from edgeprune.graph.survey import survey
+from edgeprune.reconstruct.fitting import Fitting, reconstruct
 from edgeprune.reconstruct.statistics import restated
+from edgeprune.records import Plan
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "recovery.json", HERE / "recovery.md"
@@ -256,6 +263,29 @@ def ablation(
             _keep(rows, key, row)
 
 
+@app.command()
+def seconds(name: str = "resnet18", samples: int = 256) -> None:
+    """How long reconstruction takes at 224x224, half of each group gone."""
+    model, inputs = torchvision_network(name)
+    graph = survey(model, inputs)
+    plan = Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
+    smaller, surgery = apply(model, graph, plan), plan_surgery(model, graph, plan)
+    data = [
+        (torch.randn(64, 3, 224, 224), torch.zeros(64)) for _ in range(samples // 64)
+    ]
+    rows, began = _rows(), time.perf_counter()
+    found = reconstruct(model, smaller, surgery, data, Fitting(samples=samples))
+    spent = time.perf_counter() - began
+    rows["seconds"][name] = {
+        "seconds": spent,
+        "samples": found.samples,
+        "layers": found.layers,
+        "threads": torch.get_num_threads(),
+    }
+    print(rows["seconds"][name])
+    _write(rows)
+
+
 @app.command(name="all")
 def everything(*, again: Again = False) -> None:
     """All of them, the shorter trainings first."""
@@ -292,12 +322,16 @@ def _pruned(
 def _rows() -> Row:
     if ROWS.is_file():
         return json.loads(ROWS.read_text())
-    return {"baseline": {}, "shares": {}, "rows": {}, "ablation": {}}
+    return {"baseline": {}, "shares": {}, "rows": {}, "ablation": {}, "seconds": {}}
 
 
 def _keep(rows: Row, key: str, row: Row) -> None:
     rows["rows"][key] = row
     print(key, row, flush=True)
+    _write(rows)
+
+
+def _write(rows: Row) -> None:
     ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(_table(rows))
 
@@ -323,6 +357,13 @@ def _table(rows: Row) -> str:
                 lines.append(
                     f"| {name} | {row['speedup']:.2f} | {tool} | {' | '.join(cells)} |"
                 )
+    for name, row in rows["seconds"].items():
+        lines += [
+            "",
+            f"Reconstruction of {name} at 224x224, half of each group gone, "
+            f"{row['samples']} samples, {row['layers']} layers, {row['threads']} "
+            f"threads: {row['seconds']:.0f} s (`python -m benchmarks.recovery seconds`).",
+        ]
     for study, arms in rows["ablation"].items():
         lines += _ablation(*study.split(" "), arms)
     return "\n".join(lines) + "\n"
