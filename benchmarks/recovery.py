@@ -362,7 +362,8 @@ def _table(rows: Row) -> str:
             "",
             f"Reconstruction of {name} at 224x224, half of each group gone, "
             f"{row['samples']} samples, {row['layers']} layers, {row['threads']} "
-            f"threads: {row['seconds']:.0f} s (`python -m benchmarks.recovery seconds`).",
+            f"threads: {row['seconds']:.0f} s "
+            "(`python -m benchmarks.recovery seconds`).",
         ]
     for study, arms in rows["ablation"].items():
         lines += _ablation(*study.split(" "), arms)
