@@ -12,8 +12,8 @@ time as its ratio leads; with `--low-rank planner` layers may be factored as wel
 with `--data noise` no image is looked at. The same loop then trains each for some
 epochs, every length being a training of its own. Accuracies are on the test images; the
 best epoch is chosen on 5000 images that are cut from the training images. ResNet's
-published checkpoint was trained on these, too, which favours the start: it is kept where
-no epoch is better. What is there is not done again; `--again` does. Writes
+published checkpoint was trained on these, too, which favours the start: it is kept
+where no epoch is better. What is there is not done again; `--again` does. Writes
 `recovery.json` and `recovery.md`.
 """
 
