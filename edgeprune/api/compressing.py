@@ -41,6 +41,7 @@ from edgeprune.run_files import (
     unfinished,
     write_run,
 )
+from edgeprune.units import milliseconds
 from edgeprune.workload import Workload
 
 ZEROS = (  # settings of `sparsify` alone
@@ -228,7 +229,7 @@ def _asked(outcome: Outcome, settings: Settings) -> str:
     """The budgets as they were given, and what a share of the original comes to."""
     limits = outcome.budget
     units = {
-        "budget_ms": f"{limits.latency_ms or 0:.3g} ms",
+        "budget_ms": milliseconds(limits.latency_ms or 0),
         "max_macs": f"{limits.macs or 0:,}",
         "max_params": f"{limits.params or 0:,}",
         "max_size_mb": f"{limits.size_bytes or 0:,} bytes",
@@ -248,8 +249,8 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
     before, after = outcome.baseline.figures, outcome.result.figures
     reached = (
-        f"{after.latency_ms:.2f} ms (baseline {before.latency_ms:.2f} ms), "
-        f"test accuracy "
+        f"{milliseconds(after.latency_ms)} "
+        f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
         f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
         f"validation {after.validation_accuracy or 0:.2%} with the floor at "
         f"{outcome.floor:.2%}"

@@ -9,6 +9,7 @@ from edgeprune.export import deliver
 from edgeprune.pipeline.ground import Ground
 from edgeprune.pipeline.job import Outcome, State
 from edgeprune.records import Timing, TimingSummary, pressure_of
+from edgeprune.units import milliseconds
 
 
 def delivered(
@@ -37,9 +38,8 @@ def delivered(
     )
     met = decision.verdict == "met"
     if not met and int8.figures and pressure_of(int8.figures, ground.budget) <= 1:
-        journal.note(
-            f"the int8 file is within the budget: {int8.figures.latency_ms:.2f} ms"
-        )
+        found = milliseconds(int8.figures.latency_ms)
+        journal.note(f"the int8 file is within the budget: {found}")
     if layers := result.surgery.factored:
         journal.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
     _note_denormals(ground, result)
@@ -63,7 +63,7 @@ def _note_denormals(ground: Ground, result: State) -> None:
         before, after = deliver.with_denormals(result.exported, ground.bench)
         ground.journal.note(
             f"{count} denormal weights were set to 0: "
-            f"{before.median_ms:.2f} -> {after.median_ms:.2f} ms"
+            f"{milliseconds(before.median_ms)} -> {milliseconds(after.median_ms)}"
         )
 
 

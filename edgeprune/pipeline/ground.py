@@ -26,6 +26,7 @@ from edgeprune.records import (
     Surgery,
 )
 from edgeprune.score.context import Context
+from edgeprune.units import milliseconds
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Ground:
     def keep(self, attempt: Attempt) -> Attempt:
         """A measured plan, for the report and to be shown."""
         self.journal.attempts.append(attempt)
-        self.job.progress.advance(f"{attempt.latency_ms:.2f} ms")
+        self.job.progress.advance(milliseconds(attempt.latency_ms))
         return attempt
 
 
@@ -143,4 +144,5 @@ class Search(Protocol):
 
 def outcome(attempt: Attempt) -> str:
     """What came of a search, for a line of progress."""
-    return f"{attempt.latency_ms:.2f} ms with {attempt.kept_share:.0%} of the channels"
+    found = milliseconds(attempt.latency_ms)
+    return f"{found} with {attempt.kept_share:.0%} of the channels"

@@ -24,6 +24,7 @@ from edgeprune.records import Budget, LatencySummary, Plan
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria
+from edgeprune.units import milliseconds
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Growth:
         with journal.stage("prune"):
             problem = planner.Problem(graph, ranked, ceiling.costs, loss, limits)
             found = planner.search(problem, ground.measuring(candidate, limits))
-        progress.finish(f"{found.attempt.latency_ms:.2f} ms, {_said(found.plan)}")
+        progress.finish(
+            f"{milliseconds(found.attempt.latency_ms)}, {_said(found.plan)}"
+        )
         return Found(candidate(found.plan), found.attempt, found.fits)
 
     def _ceiling(self, model: nn.Module, graph: ChannelGraph) -> Ceiling:

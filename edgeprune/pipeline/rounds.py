@@ -28,6 +28,7 @@ from edgeprune.records import (
     Training,
     pressure_of,
 )
+from edgeprune.units import milliseconds
 
 NOISE = 1.02  # times as long is not slower
 SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
@@ -94,8 +95,8 @@ class Rounds:
         pays = costs.latency_ms <= usual * NOISE
         if not pays:
             self.ground.journal.note(
-                f"round {number} was undone: {costs.latency_ms:.2f} ms, and "
-                f"{usual:.2f} ms before it"
+                f"round {number} was undone: {milliseconds(costs.latency_ms)}, and "
+                f"{milliseconds(usual)} before it"
             )
         accepted = pays and _accuracy(state) >= self.floor
         step = _step(f"round {number}", state.figures, before, valid=accepted)
@@ -124,8 +125,9 @@ class Rounds:
         if better and pressure <= 1:
             return state, pressure
         self.ground.journal.note(
-            f"growth {number} was undone: {costs.latency_ms:.2f} ms and validation "
-            f"accuracy {_accuracy(state):.2%}, {_accuracy(start):.2%} before it"
+            f"growth {number} was undone: {milliseconds(costs.latency_ms)} and "
+            f"validation accuracy {_accuracy(state):.2%}, {_accuracy(start):.2%} "
+            "before it"
         )
         return None
 

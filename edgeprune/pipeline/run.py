@@ -42,6 +42,7 @@ from edgeprune.records import (
 from edgeprune.score.context import Context
 from edgeprune.score.pca import spectra
 from edgeprune.score.ungrouped import ungrouped, united
+from edgeprune.units import milliseconds
 from edgeprune.workload import check_outputs
 
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
@@ -227,7 +228,7 @@ class Run:
             reason = (
                 "the budget is out of reach of widths by variance: with "
                 f"{least.variance:.4g} of it there are still "
-                f"{least.latency_ms:.2f} ms, {least.macs / 1e6:.2f} M "
+                f"{milliseconds(least.latency_ms)}, {least.macs / 1e6:.2f} M "
                 f"MACs, {least.params / 1e6:.3f} M parameters; --structure "
                 "solver goes further"
             )

@@ -31,6 +31,7 @@ from edgeprune.records import (
     ReachPoint,
     pressure_of,
 )
+from edgeprune.units import milliseconds
 
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 SOLVE_S = 5.0  # for each point of the curve: it is an estimate anyway
@@ -51,12 +52,15 @@ class Smallest:
         """Why the limits are out of reach, and what would help, if they are."""
         progress.start("smallest network within reach", 1)
         plan, found = self.measure()
-        progress.finish(f"{found.latency_ms:.2f} ms, {found.macs / 1e6:.1f} M MACs")
+        progress.finish(
+            f"{milliseconds(found.latency_ms)}, {found.macs / 1e6:.1f} M MACs"
+        )
         if found.within_budget:
             return None
         sentence = (
             "the budget is out of reach: the smallest network that pruning can make of "
-            f"this one takes {found.latency_ms:.2f} ms, {found.macs / 1e6:.2f} M MACs, "
+            f"this one takes {milliseconds(found.latency_ms)}, "
+            f"{found.macs / 1e6:.2f} M MACs, "
             f"{found.params / 1e6:.3f} M parameters, {found.size_bytes / 1e6:.2f} MB "
             f"and {found.memory_bytes / 1e6:.2f} MB of activations"
         )
@@ -87,7 +91,7 @@ class Smallest:
             points.append(self._point(share))
             progress.advance(f"{share:.0%}")
         _, attempt = self.measure()
-        progress.finish(f"{attempt.latency_ms:.2f} ms at the least")
+        progress.finish(f"{milliseconds(attempt.latency_ms)} at the least")
         return Reach(tuple(points), attempt, LatencySummary.of(self.model.table))
 
     def _point(self, share: float) -> ReachPoint:
@@ -108,14 +112,14 @@ class Smallest:
             smaller = torch.randn(*whole[:2], *sides)
             shape = "x".join(map(str, (whole[1], *sides)))
             if (ms := _time(pruned, replace(bench, inputs=(smaller,)))) is not None:
-                yield _verdict(f"{ms:.2f} ms with --input {shape}", ms, limit)
+                yield _verdict(f"{milliseconds(ms)} with --input {shape}", ms, limit)
         threads, cores = bench.runner.threads, os.cpu_count() or 1
         if cores > threads:
             more = replace(bench, runner=bench.runner.with_threads(cores))
             if (ms := _time(pruned, more)) is not None:
-                yield _verdict(f"{ms:.2f} ms with {cores} threads", ms, limit)
+                yield _verdict(f"{milliseconds(ms)} with {cores} threads", ms, limit)
         if (ms := _time_int8(pruned, bench)) is not None:
-            yield _verdict(f"{ms:.2f} ms in int8", ms, limit)
+            yield _verdict(f"{milliseconds(ms)} in int8", ms, limit)
 
 
 def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:

@@ -51,6 +51,7 @@ from edgeprune.records import (
     Timing,
     Training,
 )
+from edgeprune.units import milliseconds
 from edgeprune.workload import check_weights
 
 SHORT = 0.03  # of all: groups have whole channels only
@@ -279,7 +280,7 @@ class Sparsification:
         self.job.progress.advance("parity")
         timings = self.bench.compare(files)
         self.job.progress.finish(
-            ", ".join(f"{item.median_ms:.2f} ms" for item in timings)
+            ", ".join(milliseconds(item.median_ms) for item in timings)
         )
         measured = {
             id(item): self._measured(item.step, file, timing)

@@ -12,6 +12,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import LayerCost, ModelFigures, RefusedGroup
+from edgeprune.units import milliseconds
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def profile_network(
     graph = replace(graph, refusals=priced(graph.refusals, figures.layers))
     progress.advance("latency")
     progress.finish(
-        f"{figures.summary.median_ms:.2f} ms, {figures.macs / 1e6:.1f} M MACs, "
+        f"{milliseconds(figures.summary.median_ms)}, {figures.macs / 1e6:.1f} M MACs, "
         f"{len(graph.groups)} channel groups"
     )
     return Profile(exported, figures, graph)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
-from edgeprune.report.summary import megabytes, millions, milliseconds, percent
+from edgeprune.units import megabytes, millions, milliseconds, percent
 
 BEFORE, AFTER, LIMIT = "#8a94a6", "#1a73e8", "#d93025"
 LAYOUT: dict[str, Any] = {

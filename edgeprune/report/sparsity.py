@@ -11,7 +11,7 @@ from rich.table import Table
 from edgeprune.files import write_whole
 from edgeprune.records import REMOVED, SparsityReport, to_json
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
-from edgeprune.report.summary import megabytes, millions, milliseconds, percent
+from edgeprune.units import megabytes, millions, milliseconds, percent
 
 PAGE, DATA = "sparsity.html", "sparsity.json"
 TITLES = (

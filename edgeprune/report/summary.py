@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeprune.records import ModelFigures, RunReport
+from edgeprune.units import megabytes, millions, milliseconds, percent
 
 Value = float | None
 
@@ -36,26 +37,6 @@ class Row:
         if not self.ratio:
             return f"{(after - before) * 100:+.2f} points"
         return f"{before / after:.2f}x" if after else ""
-
-
-def milliseconds(value: float) -> str:
-    """`12.3 ms`."""
-    return f"{value:.2f} ms"
-
-
-def millions(value: float) -> str:
-    """`12.3 M`."""
-    return f"{value / 1e6:.3g} M" if value < 1e8 else f"{value / 1e6:.0f} M"
-
-
-def megabytes(value: float) -> str:
-    """`1.23 MB`."""
-    return f"{value / 1e6:.2f} MB"
-
-
-def percent(value: float) -> str:
-    """`97.41 %`."""
-    return f"{value * 100:.2f} %"
 
 
 def rows_of(models: list[ModelFigures]) -> list[Row]:

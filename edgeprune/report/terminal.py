@@ -25,14 +25,8 @@ from edgeprune.records import (
     RunReport,
 )
 from edgeprune.report.compare import Comparison
-from edgeprune.report.summary import (
-    megabytes,
-    millions,
-    milliseconds,
-    models_of,
-    rows_of,
-    timing_warnings,
-)
+from edgeprune.report.summary import models_of, rows_of, timing_warnings
+from edgeprune.units import megabytes, millions, milliseconds
 
 REFUSED_SHOWN = 8
 PLAIN_EVERY_S = 10.0
@@ -197,7 +191,7 @@ def show_profile(console: Console, view: ProfileView) -> None:
 def show_reach(console: Console, reach: Reach) -> None:
     """How fast the network gets with fewer channels: estimates, and one measurement."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("channels left", "blocks out", "MACs", "parameters", "ms (estimate)")
+    titles = ("channels left", "blocks out", "MACs", "parameters", "time (estimate)")
     for title in titles:
         table.add_column(title, justify="right")
     for point in reach.points:
@@ -206,7 +200,7 @@ def show_reach(console: Console, reach: Reach) -> None:
             str(point.bypassed),
             millions(point.macs),
             millions(point.params),
-            f"{point.latency_ms:.2f}",
+            milliseconds(point.latency_ms),
         )
     console.print("\nThe fastest network with so many of the channels:")
     console.print(table)
