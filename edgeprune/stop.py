@@ -92,7 +92,7 @@ def decide(
     goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
     if len(failed) >= MAX_FAILED or here / goal < CLOSE:
         reason = (
-            f"pruning to it falls below the accuracy floor {floor:.2%}; more --epochs "
+            f"pruning to it falls below the accuracy floor {floor:.2%}; more training "
             "or a larger --max-drop would help"
         )
         return ended("floor", reason)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
+from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.measure.bench import Exported
@@ -166,9 +168,21 @@ def check_job(job: Job) -> None:
 
     Raises:
         ScoreError: an unknown criterion.
-        WorkloadError: weights that are not finite, or that cannot be drawn anew.
+        WorkloadError: weights that are not finite, or that cannot be drawn anew; a
+            feature map is needed, and there is none.
     """
     parse_criteria(job.criterion)
     if job.from_scratch:
         fresh(job.workload.model, job.seed)
     check_weights(job.workload.model)
+    if job.train and (job.recipe.inpaint or job.distil == "features"):
+        _check_feature_map(job.workload)
+
+
+def _check_feature_map(workload: Workload) -> None:
+    try:
+        last_feature_map(workload.model, workload.inputs[0])
+    except EdgepruneError:
+        raise
+    except Exception:  # noqa: BLE001  the trace, which comes next, explains it
+        return

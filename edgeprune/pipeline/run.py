@@ -243,7 +243,7 @@ class Run:
             return stop.Decision("exhausted", "it became no faster"), self.baseline
         reason = (
             f"its validation accuracy {standing.step.validation_accuracy:.2%} is below "
-            f"the floor {self.floor:.2%}; more --epochs, a larger --variance or a "
+            f"the floor {self.floor:.2%}; more training, a larger --variance or a "
             "larger --max-drop would help"
         )
         return stop.Decision("floor", reason), self.baseline

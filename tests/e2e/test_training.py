@@ -11,9 +11,10 @@ import edgeprune
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.learner import Learner
+from edgeprune.progress import Silent
 from tests.e2e.test_compress import MODEL, QUICK, colours, command, trained
 from tests.finetune.test_team import launched
-from tests.nets import Bottom
+from tests.nets import Bottom, Signal
 
 __all__ = ["trained"]
 
@@ -157,6 +158,30 @@ def test_what_does_not_go_together_is_refused(settings, complaint, tmp_path):
         run(Bottom(8), tmp_path / "run", **settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+class Recorded(Silent):
+    """Remembers which steps began."""
+
+    def __init__(self):
+        self.steps = []
+
+    def start(self, step, total):
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"self_supervised": "inpaint"}, {"distil": "features"}]
+)
+def test_signals_have_no_feature_map_and_that_is_said_at_once(asked, tmp_path):
+    x, y = torch.randn(60, 2, 24), torch.arange(60) % 2
+    splits = tuple(TensorDataset(x, y) for _ in range(3))
+    progress = Recorded()
+    with pytest.raises(EdgepruneError, match="no feature map"):
+        edgeprune.compress(
+            Signal(), splits, budget="50%", target=QUICK, progress=progress, **asked
+        )
+    assert progress.steps == []
 
 
 ASKED = ("--max-macs", "50%", "--max-drop", "100", "--epochs", "2")
