@@ -110,7 +110,7 @@ class Edgeprune:
     def prune(self, study: Study, share: float) -> tuple[nn.Module, Row]:
         """To a share of the time; the run's folder is kept."""
         name = f"{study.name}-{share:.3f}-{self.low_rank}{self.data}"
-        folder = cache_folder() / "recovery" / name
+        folder = _kept(name)
         shutil.rmtree(folder, ignore_errors=True)
         done = edgeprune.compress(
             study.held.model,
@@ -122,7 +122,7 @@ class Edgeprune:
             train=False,
             out=folder,
         )
-        row: Row = {"run": str(folder), "reconstructed": study.tested(done.model)}
+        row: Row = {"run": name, "reconstructed": study.tested(done.model)}
         if self.low_rank == "no" and len(done.report.plans) == 1:
             raw = apply(study.held.model, study.held.graph, done.report.plans[0])
             row |= study.untrained(raw)
@@ -130,7 +130,9 @@ class Edgeprune:
 
     def again(self, study: Study, row: Row) -> nn.Module:
         """The same network, from the run's folder."""
-        return edgeprune.load(row["run"], lambda: copy.deepcopy(study.held.model))
+        return edgeprune.load(
+            _kept(row["run"]), lambda: copy.deepcopy(study.held.model)
+        )
 
 
 @dataclass(frozen=True)
@@ -307,7 +309,7 @@ def _pruned(
 ) -> tuple[nn.Module, Row]:
     """A tool's network; peers are to be as fast as what edgeprune has made."""
     tool = TOOLS[chosen]
-    if row and Path(row.get("run", ".")).is_dir():
+    if row and ("run" not in row or _kept(row["run"]).is_dir()):
         return tool.again(study, row), row
     name, speedup, _ = key.split(" ", 2)
     share = 1 / float(speedup)
@@ -318,6 +320,11 @@ def _pruned(
     row = {"share": share, "speedup": 1 / share, **row}
     _keep(rows, key, row)
     return model, row
+
+
+def _kept(name: str) -> Path:
+    """Where a run's folder is kept."""
+    return cache_folder() / "recovery" / name
 
 
 def _rows() -> Row:
