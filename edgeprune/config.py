@@ -135,7 +135,7 @@ class Settings(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augment: Changes = None
     self_supervised: Literal["no", "inpaint"] = "no"
-    inpaint_weight: Positive = 0.1
+    inpaint_weight: Positive | None = None
     stop_at_floor: bool = False
     materialise: bool = False
     reconstruct: bool = True
@@ -223,6 +223,7 @@ def check_training(settings: Settings) -> None:
         "--epochs": settings.epochs,
         "--minutes": settings.minutes,
         "--self-supervised": settings.self_supervised != "no",
+        "--stop-at-floor": settings.stop_at_floor,
         "--from-scratch": settings.from_scratch,
         "--ungrouped-proxy": settings.ungrouped_proxy,
         "growth": settings.growth != "no",
@@ -238,6 +239,8 @@ def _check_recipe(settings: Settings) -> None:
         raise ConfigError("--epochs auto needs to know for how long: give --minutes.")
     if settings.minutes is not None and settings.epochs not in (None, "auto"):
         raise ConfigError("Give --minutes or a number of --epochs, not both.")
+    if settings.inpaint_weight is not None and settings.self_supervised == "no":
+        raise ConfigError("--inpaint-weight goes with --self-supervised inpaint only.")
     if settings.label_smoothing and settings.distil != "no":
         raise ConfigError(
             "--label-smoothing goes with --distil no only: it would blur what the "

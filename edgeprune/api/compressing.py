@@ -48,6 +48,7 @@ ZEROS = (  # settings of `sparsify` alone
     *("method", "sparsity", "rounds", "gradual", "penalty", "regulariser"),
     "materialise",
 )
+INPAINT_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _recipe(settings: Settings, workload: Workload, progress: Progress) -> Recip
         optimizer=settings.optimizer,
         average=settings.average,
         smoothing=settings.label_smoothing,
-        inpaint=settings.inpaint_weight if inpaints else 0.0,
+        inpaint=(settings.inpaint_weight or INPAINT_WEIGHT) if inpaints else 0.0,
         augment=Augmentation(changes),
         seed=settings.seed,
         progress=progress,

@@ -149,7 +149,7 @@ class Learner:
         def predict(x: Tensor) -> Tensor:
             return model(self._form.lay_out(x).to(device))
 
-        with evaluating(model), self._form.running(device):
+        with evaluating(model):  # in float32, as the exported file
             right, seen = count_right(predict, self._team.part(batches))
         right, seen = self._team.sums(right, seen)
         return right / max(seen, 1)

@@ -113,6 +113,8 @@ class _Training:
         history = learner.resume_(best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
         for number in range(len(history) + 1, epochs + 1):
+            if recipe.enough is not None and best.accuracy >= recipe.enough:
+                break
             history.append(_epoch(learner, splits, number, last=number == epochs))
             if not math.isfinite(history[-1].loss):
                 recipe.progress.finish("the loss is no number")
@@ -121,8 +123,6 @@ class _Training:
                 found = history[-1].validation_accuracy
                 best.compete(learner.judged, found, number)
             learner.save(history, best)
-            if recipe.enough is not None and best.accuracy >= recipe.enough:
-                break
         recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         return best.model, self._record(form, before, best, history)
 

@@ -18,9 +18,11 @@ from edgeprune.finetune.recipe import Recipe
 from edgeprune.pipeline.ground import Found, Ground
 from edgeprune.pipeline.job import State
 from edgeprune.pipeline.unfinished import Changed, Unfinished
+from edgeprune.progress import SILENT
 from edgeprune.reconstruct.fitting import Fitting, reconstruct
 from edgeprune.records import (
     Attempt,
+    Budget,
     ModelFigures,
     Reconstruction,
     Step,
@@ -78,6 +80,13 @@ class Rounds:
         kept.keep(number, before, changed, journal)
         return changed
 
+    def _slowest(self, usual: float) -> float:
+        """What a round may take; where no time was asked for, as long as at first."""
+        budget, limits = self.ground.budget, self.ground.limits
+        if budget == Budget() or budget.latency_ms is not None:
+            return usual
+        return max(usual, limits.latency_ms or 0.0)
+
     def _goes_on(self, found: Found) -> bool:
         """Whether a plan will be used, and takes something away."""
         once = self.ground.job.structure == "pca"
@@ -92,7 +101,7 @@ class Rounds:
         state, costs, before = self._trained(start, changed, recipe)
         trials = self.ground.trials
         usual = start.figures.latency_ms * trials.usual_ms / start.beside.median_ms
-        pays = costs.latency_ms <= usual * NOISE
+        pays = costs.latency_ms <= self._slowest(usual) * NOISE
         if not pays:
             self.ground.journal.note(
                 f"round {number} was undone: {milliseconds(costs.latency_ms)}, and "
@@ -176,6 +185,8 @@ class Rounds:
         with journal.stage("finetune"):
             trained, training = self._finetuned(changed.model, recipe)
         journal.training.append(training)
+        if training.epochs and not training.best_epoch:
+            journal.note(f"{recipe.purpose}: no epoch was better than its start")
         with journal.stage("measure"):
             exported = ground.bench.export(trained, f"round{number}")
             base, timing = ground.trials.timed(exported)
@@ -197,7 +208,9 @@ class Rounds:
     ) -> tuple[nn.Module, Training]:
         """The trained network; with a second head and without, which tells its gain."""
         data, kept = self.ground.job.workload.data, Unfinished(self.ground.job.state)
-        recipe = replace(recipe, state=kept.training(recipe.purpose))
+        progress = recipe.progress if recipe.epochs else SILENT
+        state = kept.training(recipe.purpose)
+        recipe = replace(recipe, state=state, progress=progress)
         trained, training = train(model, data, recipe)
         if training.second_head is None or not training.epochs:
             return trained, training
@@ -209,7 +222,7 @@ class Rounds:
         head = replace(
             training.second_head,
             accuracy_without=without.best_accuracy,
-            kept=better,
+            kept=better and training.best_epoch > 0,
         )
         return trained if better else other, replace(training, second_head=head)
 

@@ -11,7 +11,7 @@ from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import WorkloadError
 from edgeprune.files import cache_folder
-from edgeprune.finetune import formats
+from edgeprune.finetune import formats, loop
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.finetune.formats import (
     CANDIDATES,
@@ -23,6 +23,7 @@ from edgeprune.finetune.learner import rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
 from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
 from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.team import Team
 from edgeprune.progress import SILENT
 from tests.nets import Bottom, Signal
 
@@ -174,6 +175,39 @@ def test_a_format_that_was_found_once_is_kept(monkeypatch):
     for path in cache_folder().glob("format*"):
         path.write_text('{"number": "float8"}')
     assert settled_format(Bottom(8), batch) == CANDIDATES[2]
+
+
+def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypatch):
+    """In bfloat16 some answers would be others: what is judged runs in float32."""
+    monkeypatch.setattr(loop, "settled_format", lambda *_: CANDIDATES[-1])
+    data = splits()
+    judged = []
+    whole = loop.Learner.accuracy
+
+    def seen(self, batches):
+        found = whole(self, batches)
+        judged.append((found, evaluate(self.judged, batches)))
+        return found
+
+    monkeypatch.setattr(loop.Learner, "accuracy", seen)
+    _, history = train(Bottom(8), data, Recipe("test", 4, learning_rate=0.005))
+    assert history.number_format == "bfloat16"
+    assert len(judged) == 5
+    assert all(found == expected for found, expected in judged)
+    model = loop.Learner(
+        Bottom(8), Recipe(), CANDIDATES[-1], colours(4)[0], 1, Team(torch.device("cpu"))
+    )
+    dtypes = []
+    model.judged.head.register_forward_hook(
+        lambda _, __, made: dtypes.append(made.dtype)
+    )
+    model.accuracy(data.validation)
+    assert set(dtypes) == {torch.float32}
+
+
+def test_nothing_is_trained_where_the_start_is_good_enough():
+    _, history = train(Bottom(8), splits(), Recipe("test", 3, enough=0.0))
+    assert (history.epochs, history.best_epoch) == ((), 0)
 
 
 class Viewing(Bottom):
