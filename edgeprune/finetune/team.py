@@ -8,6 +8,7 @@ process's machine while it is timed.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,6 +81,7 @@ class Launched(Team):
         self._accelerator = Accelerator(
             cpu=not torch.cuda.is_available(), kwargs_handlers=[patient]
         )
+        atexit.register(_leave)  # else the connections' threads may abort the exit
         self.rank = self._accelerator.process_index
         self.count = self._accelerator.num_processes
         super().__init__(self._accelerator.device)
@@ -125,6 +127,11 @@ class Launched(Team):
                 return
             x, y = batch
             yield x[self.rank :: self.count], y[self.rank :: self.count]
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @dataclass(frozen=True)
