@@ -89,10 +89,17 @@ class Study:
             "restated": self.tested(restated(model, self.data.calibration)),
         }
 
-    def trained(self, model: nn.Module, recipe: Recipe, *, alone: bool = False) -> Row:
-        """Test accuracy after a training, and its number format."""
-        recipe = replace(recipe, teacher=None if alone else self.held.model)
-        found, training = train(model, self.data, recipe)
+    def trained(
+        self, model: nn.Module, purpose: str, epochs: int, **change: Any
+    ) -> Row:
+        """Test accuracy after a training, and its number format.
+
+        Args:
+            change: of the recipe, which is distillation with crop and flip.
+        """
+        teacher, augment = self.held.model, Augmentation(PHOTOS)
+        recipe = Recipe(purpose, epochs, teacher=teacher, augment=augment)
+        found, training = train(model, self.data, replace(recipe, **change))
         return {recipe.purpose: self.tested(found), "format": training.number_format}
 
     def tested(self, model: nn.Module) -> float:
@@ -153,22 +160,25 @@ class TorchPruning:
             if str(ratio) not in grid:
                 grid[str(ratio)] = self.share(study, ratio)
         found = {float(ratio): value for ratio, value in grid.items() if value}
+
+        def distance(ratio: float) -> float:
+            return abs(found[ratio] / share - 1)
+
         for _ in range(HALVED):
-            best = min(found, key=lambda ratio: abs(found[ratio] / share - 1))
+            best = min(found, key=distance)
             across = [
                 ratio
                 for ratio, value in found.items()
                 if (value > share) != (found[best] > share)
             ]
-            if abs(found[best] / share - 1) < CLOSE or not across:
+            if distance(best) < CLOSE or not across:
                 break
             middle = (best + min(across, key=lambda ratio: abs(ratio - best))) / 2
             value = self.share(study, middle)
             if value is None:
                 break
             found[middle] = value
-        best = min(found, key=lambda ratio: abs(found[ratio] / share - 1))
-        row: Row = {"ratio": best}
+        row: Row = {"ratio": min(found, key=distance)}
         model = self.again(study, row)
         return model, row | study.untrained(model)
 
@@ -191,9 +201,9 @@ class TorchPruning:
 DISTILLED = "distillation, crop and flip"
 ARMS: dict[str, dict[str, Any]] = {
     DISTILLED: {},
-    "labels alone, crop and flip": {},
+    "labels alone, crop and flip": {"teacher": None},
     "distillation, no augmentation": {"augment": Augmentation()},
-    "labels alone, no augmentation": {"augment": Augmentation()},
+    "labels alone, no augmentation": {"teacher": None, "augment": Augmentation()},
     "distillation of the last feature map, too": {"attention": True},
     "distillation and inpainting": {"inpaint": 0.1},
     "distillation, averaged weights": {"average": 0.99},
@@ -230,17 +240,15 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         rows = _rows()
         study = _study(name, folder, rows)
-        rows["baseline"][name] = study.tested(study.held.model)
         for chosen in tool or TOOLS:
             key = f"{name} {speedup:g} {chosen}"
-            row = {} if again else rows["rows"].get(key, {})
-            model, row = _pruned(study, chosen, rows, key, row)
+            if again:
+                rows["rows"].pop(key, None)
+            model, row = _pruned(study, chosen, speedup, rows)
             for length in LENGTHS if epochs is None else epochs:
-                recipe = Recipe(
-                    f"epochs {length}", length, augment=Augmentation(PHOTOS)
-                )
-                if recipe.purpose not in row:
-                    row |= study.trained(model, recipe)
+                purpose = f"epochs {length}"
+                if purpose not in row:
+                    row |= study.trained(model, purpose, length)
                     _keep(rows, key, row)
 
 
@@ -252,18 +260,15 @@ def ablation(
     with tempfile.TemporaryDirectory() as folder:
         rows = _rows()
         study = _study(name, folder, rows)
-        rows["baseline"][name] = study.tested(study.held.model)
-        key = f"{name} {speedup:g} edgeprune"
-        model, row = _pruned(study, "edgeprune", rows, key, rows["rows"].get(key, {}))
+        model, _ = _pruned(study, "edgeprune", speedup, rows)
         kept = rows["ablation"].setdefault(f"{name} {epochs}", {})
         for seed, (arm, change) in itertools.product(range(SEEDS), ARMS.items()):
             if str(seed) in (held := kept.setdefault(arm, {})):
                 continue
-            recipe = Recipe(arm, epochs, seed=seed, augment=Augmentation(PHOTOS))
-            changed = replace(recipe, **change)
-            found = study.trained(model, changed, alone="labels" in arm)
+            found = study.trained(model, arm, epochs, seed=seed, **change)
             held[str(seed)] = found[arm]
-            _keep(rows, key, row)
+            print(arm, seed, found, flush=True)
+            _write(rows)
 
 
 @app.command()
@@ -301,24 +306,26 @@ def everything(*, again: Again = False) -> None:
 def _study(name: str, folder: str, rows: Row) -> Study:
     (model, inputs), data = NETWORKS[name]()
     measured = rows["shares"].setdefault(name, {})
-    return Study(name, setting(model, inputs, folder), data, measured)
+    study = Study(name, setting(model, inputs, folder), data, measured)
+    rows["baseline"][name] = study.tested(model)
+    return study
 
 
 def _pruned(
-    study: Study, chosen: str, rows: Row, key: str, row: Row
+    study: Study, chosen: str, speedup: float, rows: Row
 ) -> tuple[nn.Module, Row]:
     """A tool's network; peers are to be as fast as what edgeprune has made."""
-    tool = TOOLS[chosen]
+    tool, at = TOOLS[chosen], f"{study.name} {speedup:g}"
+    row = rows["rows"].get(f"{at} {chosen}", {})
     if row and ("run" not in row or _kept(row["run"]).is_dir()):
         return tool.again(study, row), row
-    name, speedup, _ = key.split(" ", 2)
-    share = 1 / float(speedup)
+    share = 1 / speedup
     if isinstance(tool, TorchPruning):
-        share = rows["rows"][f"{name} {speedup} edgeprune"]["share"]
+        share = rows["rows"][f"{at} edgeprune"]["share"]
     model, row = tool.prune(study, share)
     share = final_share(study.held, model)
     row = {"share": share, "speedup": 1 / share, **row}
-    _keep(rows, key, row)
+    _keep(rows, f"{at} {chosen}", row)
     return model, row
 
 

@@ -177,6 +177,11 @@ class Settings(BaseModel):
         return max(0.0, baseline_accuracy - drop / 100)
 
 
+def option(name: str) -> str:
+    """A setting as the command line calls it."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _limit(given: float | str | None, whole: float, unit: int = 1) -> float | None:
     """A limit in its unit, or as a share of the whole."""
     if isinstance(given, str):
@@ -257,7 +262,7 @@ def check_structure(settings: Settings) -> None:
     check_training(settings)
     unlimited = not settings.limited and settings.structure == "solver"
     if unlimited and not settings.until_floor:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in BUDGETS)
+        options = ", ".join(map(option, BUDGETS))
         raise ConfigError(
             f"Give at least one budget, {options}; or how far accuracy may fall: "
             "--accuracy-floor or --max-drop."
@@ -270,8 +275,7 @@ def check_structure(settings: Settings) -> None:
         return
     for name in ("variance", "from_scratch", "ungrouped_proxy"):
         if getattr(settings, name):
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option} goes with --structure pca only.")
+            raise ConfigError(f"{option(name)} goes with --structure pca only.")
 
 
 def check_sparsity(settings: Settings) -> None:
@@ -318,8 +322,7 @@ def _validated(values: dict[str, Any], said: set[str], path: Path) -> Settings:
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
-        option = f"--{name.replace('_', '-')}"
-        origin = option if name in said else f"{name!r} in {path}"
+        origin = option(name) if name in said else f"{name!r} in {path}"
         if fault["type"] == "extra_forbidden":
             choices = ", ".join(sorted(Settings.model_fields))
             message = f"Unknown setting {origin}: choose from {choices}."

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeprune import targets
 from edgeprune.api.origin import facts_of, origin_of, parsed
-from edgeprune.config import BUDGETS, Settings, check_structure
+from edgeprune.config import BUDGETS, Settings, check_structure, option
 from edgeprune.data.augment import Augmentation
 from edgeprune.files import check_folder
 from edgeprune.finetune.recipe import Recipe
@@ -238,11 +238,11 @@ def _asked(outcome: Outcome, settings: Settings) -> str:
     }
     parts: list[str] = []
     for name in BUDGETS:
-        value, option = getattr(settings, name), f"--{name.replace('_', '-')}"
+        value = getattr(settings, name)
         if isinstance(value, str):
-            parts.append(f"{option} {value} ({units[name]})")
+            parts.append(f"{option(name)} {value} ({units[name]})")
         elif value is not None:
-            parts.append(f"{option} {value:,}")
+            parts.append(f"{option(name)} {value:,}")
     return ", ".join(parts)
 
 

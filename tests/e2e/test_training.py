@@ -12,7 +12,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.learner import Learner
 from edgeprune.progress import Silent
-from tests.e2e.test_compress import MODEL, QUICK, colours, command, trained
+from tests.e2e.test_compress import MODEL, QUICK, command, trained
+from tests.e2e.test_recovery import data
 from tests.finetune.test_team import launched
 from tests.nets import Bottom, Signal
 
@@ -24,12 +25,6 @@ def network(trained):
     model = Bottom(64)
     model.load_state_dict(torch.load(trained / "ck.pt", weights_only=True))
     return model
-
-
-def data():
-    x, y = (torch.as_tensor(item) for item in colours())
-    parts = (slice(240), slice(240, 300), slice(300, 400))
-    return tuple(TensorDataset(x[part], y[part]) for part in parts)
 
 
 def run(model, folder, **settings):
