@@ -95,10 +95,16 @@ class Study:
         """Test accuracy after a training, and its number format.
 
         Args:
-            change: of the recipe, which is distillation with crop and flip.
+            change: of the recipe, which is that of `edgeprune compress`.
         """
-        teacher, augment = self.held.model, Augmentation(PHOTOS)
-        recipe = Recipe(purpose, epochs, teacher=teacher, augment=augment)
+        recipe = Recipe(
+            purpose,
+            epochs,
+            optimizer="muon",
+            teacher=self.held.model,
+            hints=True,
+            augment=Augmentation(PHOTOS),
+        )
         found, training = train(model, self.data, replace(recipe, **change))
         return {recipe.purpose: self.tested(found), "format": training.number_format}
 
@@ -198,15 +204,17 @@ class TorchPruning:
         )
 
 
-DISTILLED = "distillation, crop and flip"
+DEFAULT = "as `edgeprune compress` trains"
 ARMS: dict[str, dict[str, Any]] = {
-    DISTILLED: {},
-    "labels alone, crop and flip": {"teacher": None},
-    "distillation, no augmentation": {"augment": Augmentation()},
+    DEFAULT: {},
+    "sgd in place of muon": {"optimizer": "sgd"},
+    "outputs alone are distilled": {"hints": False},
+    "outputs alone, sgd": {"hints": False, "optimizer": "sgd"},
+    "labels alone": {"teacher": None},
+    "no augmentation": {"augment": Augmentation()},
     "labels alone, no augmentation": {"teacher": None, "augment": Augmentation()},
-    "distillation of the last feature map, too": {"attention": True},
-    "distillation and inpainting": {"inpaint": 0.1},
-    "distillation, averaged weights": {"average": 0.99},
+    "inpainting, too": {"inpaint": 0.1},
+    "averaged weights": {"average": 0.99},
 }
 TOOLS = {
     "edgeprune": Edgeprune("no"),
@@ -399,9 +407,9 @@ def _ablation(name: str, epochs: str, arms: dict[str, dict[str, float]]) -> list
     ]
     for arm, found in arms.items():
         gaps = [
-            100 * (value - arms[DISTILLED][seed])
+            100 * (value - arms[DEFAULT][seed])
             for seed, value in found.items()
-            if seed in arms[DISTILLED]
+            if seed in arms[DEFAULT]
         ]
         seeds = ", ".join(f"{value:.2%}"[:-1] for value in found.values())
         mean = 100 * sum(found.values()) / len(found)

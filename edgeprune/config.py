@@ -129,9 +129,9 @@ class Settings(BaseModel):
     gradual: bool = False
     penalty: Positive | None = None
     regulariser: Literal["channels", "weights"] = "channels"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] | None = None
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    distil: Literal["logits", "features", "no"] = "logits"
+    distil: Literal["logits", "features", "no"] = "features"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augment: Changes = None
     self_supervised: Literal["no", "inpaint"] = "no"
@@ -298,6 +298,11 @@ def check_sparsity(settings: Settings) -> None:
         raise ConfigError("--rounds goes with masks only, and without --gradual.")
     if settings.penalty is not None and masked:
         raise ConfigError(f"--method {settings.method} has no --penalty.")
+    if settings.optimizer == "muon":
+        raise ConfigError(
+            "--optimizer muon goes with compress and fit only: its steps have no size "
+            "for each weight, which zeros are made with."
+        )
     if settings.regulariser == "weights" and settings.method != "prox-sg":
         raise ConfigError("--regulariser goes with --method prox-sg only.")
 

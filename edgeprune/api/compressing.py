@@ -152,6 +152,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         minutes=settings.minutes,
         recipe=_recipe(settings, workload, progress),
         distil=settings.distil,
+        optimizer=settings.optimizer,
         until_floor=settings.until_floor,
         stop_at_floor=settings.stop_at_floor,
         dynamic_batch=settings.dynamic_batch,
@@ -175,7 +176,6 @@ def _recipe(settings: Settings, workload: Workload, progress: Progress) -> Recip
     inpaints = settings.self_supervised == "inpaint"
     return Recipe(
         learning_rate=settings.learning_rate,
-        optimizer=settings.optimizer,
         average=settings.average,
         smoothing=settings.label_smoothing,
         inpaint=(settings.inpaint_weight or INPAINT_WEIGHT) if inpaints else 0.0,

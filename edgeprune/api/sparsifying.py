@@ -118,7 +118,7 @@ def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Spa
         gradual=settings.gradual,
         penalty=settings.penalty,
         regulariser=settings.regulariser,
-        optimizer=settings.optimizer,
+        optimizer=settings.optimizer or "sgd",
         average=settings.average,
         materialise=settings.materialise,
         epochs=None if settings.epochs == "auto" else settings.epochs,

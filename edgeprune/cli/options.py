@@ -151,8 +151,8 @@ Minutes = Annotated[
 Distil = Annotated[
     str | None,
     typer.Option(
-        help="What is learnt from the original in fine-tuning: logits (if missing), "
-        "features (its last feature map, too) or no.",
+        help="What is learnt from the original in fine-tuning: features (if missing: "
+        "its outputs and feature maps), logits (its outputs alone) or no.",
         rich_help_panel=ACCURACY,
     ),
 ]
@@ -327,7 +327,12 @@ Materialise = Annotated[
     ),
 ]
 Optimizer = Annotated[
-    str | None, typer.Option(help="sgd (if missing) or adamw.", rich_help_panel=HOW)
+    str | None,
+    typer.Option(
+        help="sgd, adamw or, to fine-tune, muon. If missing muon where the network "
+        "learns from the original, sgd else.",
+        rich_help_panel=HOW,
+    ),
 ]
 Average = Annotated[
     float | None,

@@ -1,4 +1,4 @@
-"""Losses beside the one that counts: other things for the last feature map to do."""
+"""Losses beside the one that counts: other things for feature maps to do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.finetune.feature_maps import FeatureMap, last_feature_map
-from edgeprune.finetune.losses import attention_distance, masked_mean_square
+from edgeprune.finetune.feature_maps import (
+    FeatureMap,
+    last_feature_map,
+    shared_feature_maps,
+)
+from edgeprune.finetune.losses import masked_mean_square
+from edgeprune.graph.trace import evaluating
 
 HEAD_WIDTH = 64  # channels between the two layers of the second head
+FEW = 2  # samples, to find out what is there
 REGION = (0.25, 0.5)  # of each side, what is cut out
+RIDGE = 1e-3  # of the mean square of what is read
+LEAST = 1e-12  # of a variance: a map that is the same everywhere
 
 
 class Auxiliary(ABC):
@@ -41,39 +49,99 @@ class Auxiliary(ABC):
         """After they were run on a batch; without the weight."""
 
 
-class Attention(Auxiliary):
-    """Where the learner looks at last is where the teacher looks.
+class Hints(Auxiliary):
+    """The learner makes the teacher's feature maps on the way, not its outputs only.
+
+    Romero et al., "FitNets: Hints for Thin Deep Nets", 2015: what a narrower network
+    makes is brought to the teacher's channels by a linear map that learns along. It
+    begins as the one that least squares finds, so that a network that was fitted to
+    the teacher is asked for nothing else at first.
 
     Args:
-        x: a batch of inputs, to find the feature maps with.
-
-    Raises:
-        WorkloadError: one of them makes no feature map.
+        x: a batch of inputs, shape (N, ...), to find the feature maps with.
     """
 
-    weight = 1.0
+    weight = 10.0
 
     def __init__(self, learner: nn.Module, teacher: nn.Module, x: Tensor) -> None:
-        self.head = nn.Identity()
-        self._found = last_feature_map(learner, x)
-        self._wanted = last_feature_map(teacher, x)
+        self._pairs = shared_feature_maps(learner, teacher, x[:FEW])
+        with self.watching(learner, teacher), torch.no_grad():
+            for model in (learner, teacher):
+                with evaluating(model):
+                    model(x)
+        self._reads = [
+            Reading(found.value, wanted.value) for found, wanted in self._pairs
+        ]
+        self.head = nn.ModuleList(self._reads)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Those whose maps are compared."""
+        return tuple(found.module for found, _ in self._pairs)
 
     def watching(
         self, learner: nn.Module, teacher: nn.Module | None
     ) -> AbstractContextManager[object]:
-        """Both feature maps."""
+        """The feature maps of both."""
         assert teacher is not None  # as it was made
         stack = ExitStack()
-        stack.enter_context(self._found.watched(learner))
-        stack.enter_context(self._wanted.watched(teacher))
+        for found, wanted in self._pairs:
+            stack.enter_context(found.watched(learner))
+            stack.enter_context(wanted.watched(teacher))
         return stack
 
-    def loss(self, x: Tensor) -> Tensor:  # noqa: ARG002  others need it
-        """The distance of the attention maps; none if their sizes differ."""
-        found, wanted = self._found.value, self._wanted.value
-        if found.shape[2:] != wanted.shape[2:]:
-            wanted = functional.interpolate(wanted, tuple(found.shape[2:]))
-        return attention_distance(found, wanted)
+    def loss(self, x: Tensor) -> Tensor:
+        """The share of the teacher's maps that is missed, mean over the maps."""
+        shares = [
+            read(found.value, wanted.value)
+            for read, (found, wanted) in zip(self._reads, self._pairs, strict=True)
+        ]
+        return sum(shares, x.new_zeros(())) / max(len(shares), 1)
+
+
+class Reading(nn.Module):
+    """A learner's feature map beside the teacher's.
+
+    Args:
+        found, wanted: both maps of some inputs, shapes (N, channels, ...), alike but
+            for the channels.
+    """
+
+    variance: Tensor
+
+    def __init__(self, found: Tensor, wanted: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("variance", wanted.float().var().clamp_min(LEAST))
+        self.read: nn.Linear | None = None
+        if found.shape[1] != wanted.shape[1]:
+            self.read = nn.Linear(found.shape[1], wanted.shape[1])
+            weight, bias = _least_squares(_rows(found), _rows(wanted))
+            with torch.no_grad():
+                self.read.weight.copy_(weight)
+                self.read.bias.copy_(bias)
+
+    def forward(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Mean square difference, as a share of the teacher's variance."""
+        found = found.float()
+        if self.read is not None:
+            found = self.read(found.movedim(1, -1)).movedim(-1, 1)
+        return (found - wanted.float()).square().mean() / self.variance
+
+
+def _rows(value: Tensor) -> Tensor:
+    """All positions of all samples, shape (rows, channels)."""
+    return value.movedim(1, -1).flatten(0, -2).double()
+
+
+def _least_squares(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The linear map between rows, with a ridge: shapes (out, in) and (out,)."""
+    means = given.mean(0), wanted.mean(0)
+    given, wanted = given - means[0], wanted - means[1]
+    square = given.T @ given
+    ridge = (RIDGE * square.diagonal().mean()).clamp_min(LEAST)
+    square.diagonal().add_(ridge)
+    weight = torch.linalg.solve(square, given.T @ wanted).T
+    return weight, means[1] - weight @ means[0]
 
 
 class Inpainting(Auxiliary):

@@ -1,8 +1,8 @@
-"""The last feature map of a network: the last picture that it makes of its input."""
+"""Feature maps: the pictures that a network makes of its input on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from edgeprune.errors import WorkloadError
 from edgeprune.graph.trace import evaluating
 
 MAP_DIMS = 4
+SHORTEST = 3  # axes of what has places: (N, channels, length)
 
 
 @dataclass
@@ -22,7 +23,7 @@ class FeatureMap:
 
     Attributes:
         module: its path.
-        value: shape (N, channels, H, W).
+        value: shape (N, channels, ...).
     """
 
     module: str
@@ -32,15 +33,11 @@ class FeatureMap:
     def watched(self, model: nn.Module) -> Iterator[None]:
         """Inside, runs of a model or of a copy of it are seen."""
 
-        def see(_: nn.Module, __: Any, made: Any) -> None:
-            if _is_map(made):
-                self.value = made
+        def see(_: str, value: Tensor) -> None:
+            self.value = value
 
-        handle = model.get_submodule(self.module).register_forward_hook(see)
-        try:
+        with _seeing(model, [self.module], see):
             yield
-        finally:
-            handle.remove()
 
 
 def last_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
@@ -52,35 +49,87 @@ def last_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
     Raises:
         WorkloadError: there is none.
     """
-    found: list[FeatureMap] = []
-    handles: list[Any] = []
+    leaves = [
+        path for path, module in model.named_modules() if not [*module.children()]
+    ]
+    pictures = [
+        FeatureMap(path, value)
+        for path, value in _maps(model, x, leaves).items()
+        if value.ndim == MAP_DIMS
+    ]
+    if not pictures:
+        message = (
+            "The network makes no feature map of shape (N, channels, H, W): "
+            "--self-supervised does not go with it."
+        )
+        raise WorkloadError(message)
+    return pictures[-1]
 
-    def seeing(path: str) -> Any:
-        def see(_: nn.Module, __: Any, made: Any) -> None:
+
+def shared_feature_maps(
+    learner: nn.Module, teacher: nn.Module, x: Tensor
+) -> list[tuple[FeatureMap, FeatureMap]]:
+    """The last map of each size that modules of the same path make in both networks.
+
+    Channels may differ in number; all other axes are alike.
+    """
+    made, wanted = (
+        _maps(model, x, [path for path, _ in model.named_modules()])
+        for model in (learner, teacher)
+    )
+    found = {
+        value.shape[2:]: path
+        for path, value in made.items()
+        if path in wanted and _places(value) == _places(wanted[path])
+    }
+    return [
+        (FeatureMap(path, made[path]), FeatureMap(path, wanted[path]))
+        for path in found.values()
+    ]
+
+
+def _places(value: Tensor) -> tuple[int, ...]:
+    """All axes but that of the channels."""
+    return (value.shape[0], *value.shape[2:])
+
+
+def _maps(model: nn.Module, x: Tensor, paths: list[str]) -> dict[str, Tensor]:
+    """What modules make, in the order in which they are done with it."""
+    found: dict[str, Tensor] = {}
+
+    def see(path: str, value: Tensor) -> None:
+        found.pop(path, None)
+        found[path] = value
+
+    with _seeing(model, paths, see), evaluating(model), torch.no_grad():
+        model(x)
+    return found
+
+
+@contextmanager
+def _seeing(
+    model: nn.Module, paths: list[str], see: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Inside, the maps that modules make are seen."""
+
+    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def called(_: nn.Module, __: Any, made: Any) -> None:
             if _is_map(made):
-                found.append(FeatureMap(path, made))
+                see(path, made)
 
-        return see
+        return called
 
-    for path, module in model.named_modules():
-        if not next(module.children(), None):
-            handles.append(module.register_forward_hook(seeing(path)))
+    handles = [
+        model.get_submodule(path).register_forward_hook(hook(path)) for path in paths
+    ]
     try:
-        with evaluating(model), torch.no_grad():
-            model(x)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
-        message = (
-            "The network makes no feature map of shape (N, channels, H, W): neither "
-            "--distil features nor --self-supervised goes with it."
-        )
-        raise WorkloadError(message)
-    return found[-1]
 
 
 def _is_map(made: Any) -> bool:
-    if not isinstance(made, Tensor) or made.ndim != MAP_DIMS:
+    if not isinstance(made, Tensor) or made.ndim < SHORTEST:
         return False
-    return made.shape[-1] * made.shape[-2] > 1
+    return made.is_floating_point() and made.shape[2:].numel() > 1

@@ -18,10 +18,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgeprune.data import Batches
 from edgeprune.data.splits import reorder
-from edgeprune.finetune.auxiliary import Attention, Auxiliary, Inpainting
+from edgeprune.finetune.auxiliary import Auxiliary, Hints, Inpainting
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.formats import Format
 from edgeprune.finetune.losses import loss_of
+from edgeprune.finetune.muon import Muon
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.finetune.state import Saved, save_state
@@ -75,8 +76,10 @@ class Learner:
         if self._teacher is not None:
             held = copy.deepcopy(self._teacher).eval()
             self._teacher = form.prepare(held).to(team.device)
-        x = form.lay_out(first[:MIN_BATCH]).to(team.device)
+        x = form.lay_out(first).to(team.device)
         self._besides = _auxiliaries(self._model, self._teacher, recipe, x)
+        for item in self._besides:
+            item.head.load_state_dict(team.agreed(item.head.state_dict()))
         if team.count > 1:
             share_norms_(self._model)
         heads = (item.head.to(team.device).parameters() for item in self._besides)
@@ -103,6 +106,12 @@ class Learner:
     def rate(self) -> float:
         """The learning rate of the next step."""
         return self._optimizer.param_groups[0]["lr"]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """The modules whose feature maps the teacher shows."""
+        held = [item.modules for item in self._besides if isinstance(item, Hints)]
+        return held[0] if held else ()
 
     @property
     def settled(self) -> bool:
@@ -211,7 +220,7 @@ class Learner:
             "learning_rate": recipe.learning_rate,
             "optimizer": recipe.optimizer,
             "average": recipe.average,
-            "attention": recipe.attention,
+            "hints": recipe.hints,
             "inpaint": recipe.inpaint,
             "augment": list(recipe.augment.changes),
             "seed": recipe.seed,
@@ -287,10 +296,10 @@ def _auxiliaries(
     learner: nn.Module, teacher: nn.Module | None, recipe: Recipe, x: Tensor
 ) -> list[Auxiliary]:
     found: list[Auxiliary] = []
-    if recipe.attention and teacher is not None:
-        found.append(Attention(learner, teacher, x))
+    if recipe.hints and teacher is not None:
+        found.append(Hints(learner, teacher, x))
     if recipe.inpaint:
-        found.append(Inpainting(learner, x, recipe.inpaint))
+        found.append(Inpainting(learner, x[:MIN_BATCH], recipe.inpaint))
     return found
 
 
@@ -298,6 +307,8 @@ def _optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    if recipe.optimizer == "muon":
+        return Muon(parameters, rate, recipe.momentum, decay)
     return torch.optim.SGD(
         parameters,
         lr=rate,

@@ -124,7 +124,8 @@ class _Training:
                 best.compete(learner.judged, found, number)
             learner.save(history, best)
         recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
-        return best.model, self._record(form, before, best, history)
+        record = self._record(form, before, best, history)
+        return best.model, replace(record, hints=learner.hints)
 
     def _learner(
         self, recipe: Recipe, form: Format, first: Batch, steps: int
@@ -177,7 +178,7 @@ class _Training:
             memory_format=form.memory,
             distilled=recipe.teacher is not None,
             seed=recipe.seed,
-            attention=recipe.attention,
+            optimizer=recipe.optimizer,
             augmented=recipe.augment.changes,
             average=recipe.average,
             second_head=SecondHead(recipe.inpaint) if recipe.inpaint else None,

@@ -35,23 +35,6 @@ def loss_of(
     return (1 - share) * hard + share * TEMPERATURE**2 * divergence
 
 
-def attention_distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """How far two feature maps look at different places, 0..4.
-
-    The squared distance of their attention maps, which are sums of squares over the
-    channels, scaled to length 1: so the numbers of channels may differ. Zagoruyko and
-    Komodakis, "Paying More Attention to Attention", 2017, section 3.1.
-
-    Args:
-        found, wanted: shapes (N, channels, ...), alike but for the channels.
-    """
-    maps = [
-        functional.normalize(value.float().square().mean(1).flatten(1), dim=1)
-        for value in (found, wanted)
-    ]
-    return (maps[0] - maps[1]).square().sum(1).mean()
-
-
 def masked_mean_square(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
     """Mean square difference where a mask is.
 

@@ -12,6 +12,7 @@ from edgeprune.data.augment import Augmentation
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.progress import SILENT, Progress
 
+Optimizer = Literal["sgd", "adamw", "muon"]
 NO_CHANGES = Augmentation()
 
 
@@ -22,11 +23,11 @@ class Recipe:
     Attributes:
         purpose: for the report.
         seconds: that training may take; it decides the number of epochs if given.
-        momentum: of sgd.
+        momentum: of sgd and muon.
         average: decay per step of an exponential average of the weights, which is
             what is judged and kept; 0 for none.
         teacher: distil from this model's outputs if given.
-        attention: distil from its last feature map, too.
+        hints: distil from its feature maps, too.
         inpaint: weight of a second head that fills in a region that is cut out; 0 for
             none.
         smoothing: of labels, where there is no teacher.
@@ -44,10 +45,10 @@ class Recipe:
     weight_decay: float = 5e-4
     momentum: float = 0.9
     seed: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     average: float = 0.0
     teacher: nn.Module | None = None
-    attention: bool = False
+    hints: bool = False
     inpaint: float = 0.0
     smoothing: float = 0.0
     augment: Augmentation = NO_CHANGES

@@ -13,7 +13,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.recipe import Optimizer, Recipe
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
@@ -65,6 +65,7 @@ class Job:
         state: a folder where rounds are kept until the run is finished.
         recipe: how to train, but for what each round knows itself.
         distil: what is learnt from the original.
+        optimizer: None leaves the choice to the kind of training.
         until_floor: without a budget, prune as far as the floor lets.
         stop_at_floor: each training ends as soon as the floor is reached.
     """
@@ -86,7 +87,8 @@ class Job:
     minutes: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
     state: Path | None = None
-    distil: Distil = "logits"
+    distil: Distil = "features"
+    optimizer: Optimizer | None = None
     until_floor: bool = False
     stop_at_floor: bool = False
     dynamic_batch: bool = False
@@ -175,7 +177,7 @@ def check_job(job: Job) -> None:
     if job.from_scratch:
         fresh(job.workload.model, job.seed)
     check_weights(job.workload.model)
-    if job.train and (job.recipe.inpaint or job.distil == "features"):
+    if job.train and job.recipe.inpaint:
         _check_feature_map(job.workload)
 
 

@@ -125,7 +125,8 @@ class Rounds:
             samples = job.workload.data.sizes[0]
             epochs = default_epochs(samples, steps=GROWTH_STEPS)
             recipe = replace(recipe, epochs=epochs)
-        recipe = replace(recipe, teacher=None, attention=False)
+        optimizer = job.optimizer or "sgd"
+        recipe = replace(recipe, teacher=None, hints=False, optimizer=optimizer)
         state, costs, before = self._trained(start, changed, recipe)
         pressure = pressure_of(costs, self.ground.limits)
         better = _accuracy(state) > _accuracy(start)
@@ -157,7 +158,8 @@ class Rounds:
             epochs=epochs,
             seconds=self._seconds(last=last),
             teacher=None if job.distil == "no" else job.workload.model,
-            attention=job.distil == "features",
+            hints=job.distil == "features",
+            optimizer=job.optimizer or ("sgd" if job.from_scratch else "muon"),
             enough=enough,
         )
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from edgeprune.config import MASKED, Method
 from edgeprune.errors import ConfigError
+from edgeprune.finetune.recipe import Optimizer
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.progress import SILENT, Progress
@@ -54,7 +55,7 @@ class SparseJob:
     gradual: bool = False
     penalty: float | None = None
     regulariser: Regulariser = "channels"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     average: float = 0.0
     materialise: bool = False
     epochs: int | None = None

@@ -47,7 +47,8 @@ class Training:
     Attributes:
         accuracy_before: on the validation split.
         best_epoch: whose weights were kept; 0 is the state before the first.
-        attention: the teacher's last feature map was a target, too.
+        hints: modules whose feature maps in the teacher were targets, too.
+        optimizer: what took the steps.
         augmented: how training images were changed.
         average: decay of the average that was judged and kept; 0 for none.
         processes: that trained together.
@@ -61,7 +62,8 @@ class Training:
     memory_format: str
     distilled: bool
     seed: int
-    attention: bool = False
+    hints: tuple[str, ...] = ()
+    optimizer: str = "sgd"
     augmented: tuple[Change, ...] = ()
     average: float = 0.0
     second_head: SecondHead | None = None

@@ -31,8 +31,9 @@ def render_page(report: RunReport) -> str:
 def manner(training: Training) -> str:
     """How a network was trained, in words."""
     said = ["distilled from the original" if training.distilled else "by labels"]
-    if training.attention:
-        said.append("its last feature map, too")
+    if training.hints:
+        said.append(f"feature maps of {', '.join(training.hints)}, too")
+    said.append(f"steps by {training.optimizer}")
     if training.augmented:
         said.append(f"images changed by {', '.join(training.augmented)}")
     if training.average:

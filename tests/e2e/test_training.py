@@ -51,7 +51,8 @@ def test_a_second_head_says_what_it_gained(network, tmp_path):
     )
     last = done.report.training[-1]
     head = last.second_head
-    assert (head.weight, last.attention, last.augmented) == (0.3, True, ("crop",))
+    assert (head.weight, last.augmented, last.optimizer) == (0.3, ("crop",), "muon")
+    assert last.hints == ("norm", "second")
     assert all(epoch.second_head_loss > 0 for epoch in last.epochs)
     assert 0 < head.accuracy_without <= 1
     better = max(last.accuracy_before, *(e.validation_accuracy for e in last.epochs))
@@ -166,16 +167,18 @@ class Recorded(Silent):
         self.steps.append(step)
 
 
-@pytest.mark.parametrize(
-    "asked", [{"self_supervised": "inpaint"}, {"distil": "features"}]
-)
-def test_signals_have_no_feature_map_and_that_is_said_at_once(asked, tmp_path):
+def test_signals_have_no_pictures_to_fill_in_and_that_is_said_at_once():
     x, y = torch.randn(60, 2, 24), torch.arange(60) % 2
     splits = tuple(TensorDataset(x, y) for _ in range(3))
     progress = Recorded()
     with pytest.raises(EdgepruneError, match="no feature map"):
         edgeprune.compress(
-            Signal(), splits, budget="50%", target=QUICK, progress=progress, **asked
+            Signal(),
+            splits,
+            budget="50%",
+            target=QUICK,
+            progress=progress,
+            self_supervised="inpaint",
         )
     assert progress.steps == []
 

@@ -80,7 +80,7 @@ def trained(kind, **recipe):
 
 RECIPES = {
     "memory": {"average": 0.5},
-    "loader": {"attention": True},
+    "loader": {"hints": True, "optimizer": "muon"},
     "two heads": {"inpaint": 0.1},
 }
 

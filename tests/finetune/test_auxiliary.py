@@ -1,19 +1,26 @@
-"""Losses beside the one that counts: attention, and a second head that fills in."""
+"""Losses beside the one that counts: hints, and a second head that fills in."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 from torch import nn
 
+from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.auxiliary import REGION, Attention, Inpainting, regions
+from edgeprune.finetune.auxiliary import REGION, Hints, Inpainting, Reading, regions
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.losses import attention_distance, masked_mean_square
+from edgeprune.finetune.losses import masked_mean_square
 from edgeprune.finetune.recipe import Recipe
+from edgeprune.graph.surgery import apply
+from edgeprune.graph.survey import survey
+from edgeprune.records import Plan
 from tests.finetune.test_loop import splits
-from tests.nets import Bottom, Signal
+from tests.nets import Bottom, CifarResNet, Signal
 
 
 class Pooled(nn.Module):
@@ -90,41 +97,101 @@ def test_the_second_head_teaches_the_trunk_and_is_dropped():
     assert model.first.weight.grad.abs().sum() > 0
 
 
-def test_attention_is_the_published_distance():
+def hints(learner, teacher, x):
+    """The share of the teacher's maps that a learner misses."""
+    item = Hints(learner, teacher, x)
+    return item, missed(item, learner, teacher, x)
+
+
+def missed(item, learner, teacher, x):
+    with item.watching(learner.eval(), teacher.eval()), torch.no_grad():
+        learner(x)
+        teacher(x)
+        return float(item.loss(x))
+
+
+def test_the_last_map_of_each_size_that_both_make_is_shown():
+    torch.manual_seed(0)
+    teacher = CifarResNet(2)
+    graph = survey(teacher, (torch.randn(1, 3, 32, 32),))
+    plan = Plan({"layer3.0.conv1": tuple(range(32))}, ("layer1.1", "layer3.1"))
+    learner = apply(teacher, graph, plan)
+    item, share = hints(learner, teacher, torch.randn(4, 3, 32, 32))
+    assert item.modules == ("layer1", "layer2", "layer3")
+    assert share > 0.01
+    _, nothing = hints(copy.deepcopy(teacher), teacher, torch.randn(4, 3, 32, 32))
+    assert nothing == 0.0
+
+
+def test_equal_channels_are_compared_as_they_are():
+    found, wanted = torch.randn(3, 5, 4, 4), torch.randn(3, 5, 4, 4)
+    item = Reading(found, wanted)
+    assert not list(item.parameters())
+    expected = (found - wanted).pow(2).mean() / wanted.var()
+    torch.testing.assert_close(item(found, wanted), expected)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (9,), (2, 3, 4)])
+def test_fewer_channels_are_read_by_least_squares_at_first(shape):
+    torch.manual_seed(0)
+    found, wanted = torch.randn(30, 5, *shape), torch.randn(30, 9, *shape)
+    wanted[:, :5] += 2 * found + 1
+    item = Reading(found, wanted)
+    given, asked = (
+        value.movedim(1, -1).flatten(0, -2).numpy() for value in (found, wanted)
+    )
+    expected = LinearRegression().fit(given, asked)
+    left = ((expected.predict(given) - asked) ** 2).mean() / asked.var()
+    assert item(found, wanted).item() == pytest.approx(left, rel=1e-3)
+    np.testing.assert_allclose(
+        item.read.weight.detach(), expected.coef_, atol=0.01 * abs(expected.coef_).max()
+    )
+
+
+@pytest.mark.parametrize("dead", ["learner", "teacher"])
+def test_maps_that_are_zero_throughout_make_no_trouble(dead):
     found, wanted = torch.randn(3, 5, 4, 4), torch.randn(3, 9, 4, 4)
-    q, t = (value.pow(2).sum(1).flatten(1) for value in (found, wanted))
-    q, t = q / q.norm(dim=1, keepdim=True), t / t.norm(dim=1, keepdim=True)
-    expected = (q - t).norm(dim=1).pow(2).mean()
-    torch.testing.assert_close(attention_distance(found, wanted), expected)
-    assert attention_distance(found, 3 * found) == pytest.approx(0, abs=1e-6)
+    (found if dead == "learner" else wanted).zero_()
+    assert Reading(found, wanted)(found, wanted).isfinite()
 
 
-def test_a_narrow_network_learns_to_look_where_a_wide_one_does():
+def test_a_narrow_network_learns_to_make_what_a_wide_one_does():
     data = splits()
     torch.manual_seed(1)
     teacher, learner = Bottom(16), Bottom(8)
     x = torch.cat([x for x, _ in data.test])
-
-    def distance(model):
-        item = Attention(model, teacher, x)
-        with item.watching(model.eval(), teacher.eval()), torch.no_grad():
-            model(x)
-            teacher(x)
-            return float(item.loss(x))
-
-    recipe = Recipe("look", 6, teacher=teacher, attention=True)
+    _, before = hints(learner, teacher, x)
+    recipe = Recipe("look", 6, teacher=teacher, hints=True, optimizer="muon")
     trained, history = train(learner, data, recipe)
-    assert history.attention
-    assert distance(trained) < 0.7 * distance(copy.deepcopy(learner))
+    assert history.hints == ("norm", "second")
+    assert hints(trained, teacher, x)[1] < 0.9 * before
+    alone, history = train(learner, data, replace(recipe, hints=False))
+    assert history.hints == ()
+    assert hints(alone, teacher, x)[1] > hints(trained, teacher, x)[1]
 
 
-@pytest.mark.parametrize("more", [{"inpaint": 0.1}, {"attention": True}])
-def test_signals_have_no_pictures_to_fill_in(more):
+def test_maps_of_signals_are_shown_and_where_there_are_none_nothing_is():
     x, y = torch.randn(32, 2, 24), torch.arange(32) % 2
-    data = splits()
-    data = type(data)(
-        "signals", [(x, y)], [(x, y)], [(x, y)], [(x, y)], 2, (2, 24), (32, 32, 32)
+    data = in_memory(x, y)
+    recipe = Recipe("x", 1, teacher=Signal(), hints=True)
+    _, history = train(Signal(), data, recipe)
+    assert history.hints
+    flat = nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 2))
+    data = in_memory(torch.randn(32, 7), y)
+    trained, history = train(flat, data, replace(recipe, teacher=copy.deepcopy(flat)))
+    assert history.hints == ()
+    assert all(value.isfinite().all() for value in trained.parameters())
+
+
+def in_memory(x, y):
+    batches = [(x, y)]
+    return Splits(
+        "rows", *[batches] * 4, 2, tuple(x.shape[1:]), (len(y), len(y), len(y))
     )
-    recipe = Recipe("x", 1, teacher=Signal(), **more)
+
+
+def test_signals_have_no_pictures_to_fill_in():
+    x, y = torch.randn(32, 2, 24), torch.arange(32) % 2
+    recipe = Recipe("x", 1, teacher=Signal(), inpaint=0.1)
     with pytest.raises(WorkloadError, match="no feature map"):
-        train(Signal(), data, recipe)
+        train(Signal(), in_memory(x, y), recipe)
