@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from edgeprune.finetune.feature_maps import (
     FeatureMap,
+    alike,
     last_feature_map,
     shared_feature_maps,
 )
@@ -95,6 +96,7 @@ class Hints(Auxiliary):
         shares = [
             read(found.value, wanted.value)
             for read, (found, wanted) in zip(self._reads, self._pairs, strict=True)
+            if alike(found.value, wanted.value)  # code may do without some
         ]
         return sum(shares, x.new_zeros(())) / max(len(shares), 1)
 

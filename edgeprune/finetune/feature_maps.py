@@ -23,7 +23,7 @@ class FeatureMap:
 
     Attributes:
         module: its path.
-        value: shape (N, channels, ...).
+        value: shape (N, channels, ...); empty if it was not run.
     """
 
     module: str
@@ -36,6 +36,7 @@ class FeatureMap:
         def see(_: str, value: Tensor) -> None:
             self.value = value
 
+        self.value = self.value.new_empty(0)  # of this run or none
         with _seeing(model, [self.module], see):
             yield
 
@@ -80,7 +81,7 @@ def shared_feature_maps(
     found = {
         value.shape[2:]: path
         for path, value in made.items()
-        if path in wanted and _places(value) == _places(wanted[path])
+        if path in wanted and alike(value, wanted[path])
     }
     return [
         (FeatureMap(path, made[path]), FeatureMap(path, wanted[path]))
@@ -88,9 +89,10 @@ def shared_feature_maps(
     ]
 
 
-def _places(value: Tensor) -> tuple[int, ...]:
-    """All axes but that of the channels."""
-    return (value.shape[0], *value.shape[2:])
+def alike(found: Tensor, wanted: Tensor) -> bool:
+    """Whether both are maps of the same samples and places; channels do not count."""
+    places = [(value.shape[0], *value.shape[2:]) for value in (found, wanted)]
+    return _is_map(found) and _is_map(wanted) and places[0] == places[1]
 
 
 def _maps(model: nn.Module, x: Tensor, paths: list[str]) -> dict[str, Tensor]:

@@ -1,17 +1,15 @@
-"""A learner on its way: one step, one epoch, and what a later process goes on from."""
+"""A learner on its way: one step, one epoch, and its state between two."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,32 +23,14 @@ from edgeprune.finetune.losses import loss_of
 from edgeprune.finetune.muon import Muon
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.shared_norms import share_norms_
-from edgeprune.finetune.state import Saved, save_state
 from edgeprune.finetune.team import Team
 from edgeprune.graph.trace import evaluating
-from edgeprune.records import Epoch
 from edgeprune.workload import check_outputs, count_right
 
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 5.0
 MIN_BATCH = 2  # batch norm has no statistics of one sample
-HISTORY = TypeAdapter(list[Epoch])
 FAR = 1_000_003  # between the seeds of two epochs
-
-
-@dataclass
-class Best:
-    """The best state so far, by its validation accuracy."""
-
-    model: nn.Module
-    accuracy: float
-    epoch: int = 0
-
-    def compete(self, model: nn.Module, accuracy: float, epoch: int) -> None:
-        """Take another state if it is as good."""
-        if accuracy >= self.accuracy:
-            self.accuracy, self.epoch = accuracy, epoch
-            self.model.load_state_dict(model.state_dict())
 
 
 class Learner:
@@ -163,68 +143,36 @@ class Learner:
         right, seen = self._team.sums(right, seen)
         return right / max(seen, 1)
 
-    def save(self, history: Sequence[Epoch], best: Best) -> None:
-        """Write all of it to the recipe's file, if it has one."""
-        if self._recipe.state is None or not self._team.main:
-            return
-        parts = {
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Those done, and those of the whole training."""
+        return self._schedule.last_epoch, self._steps
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """What a later process goes on from: tensors by part and name."""
+        return {
             "learner": self._model.state_dict(),
-            "best": best.model.state_dict(),
             "optimizer": _optimizer_state(self._optimizer),
             "held_by": self._held_by.state(),
             "average": {} if self._average is None else self._average.state_dict(),
             **{name: item.head.state_dict() for name, item in self._named()},
         }
-        facts = {
-            **self._identity(),
-            "history": HISTORY.dump_python(list(history)),
-            "accuracy": best.accuracy,
-            "epoch": best.epoch,
-            "steps_done": self._schedule.last_epoch,
-        }
-        save_state(self._recipe.state, parts, facts)
 
-    def resume_(self, best: Best, saved: Saved | None) -> list[Epoch]:
-        """Come to where an earlier process ended; the epochs that it did."""
-        if saved is None:
-            return []
-        parts, facts = saved
-        if any(facts.get(key) != value for key, value in self._identity().items()):
-            return []  # of another training
+    def restore_(self, parts: Mapping[str, Mapping[str, Tensor]], done: int) -> None:
+        """Come to the state after so many steps."""
         self._model.load_state_dict(parts["learner"])
-        best.model.load_state_dict(parts["best"])
-        best.accuracy, best.epoch = facts["accuracy"], facts["epoch"]
         _restore_optimizer_(self._optimizer, parts.get("optimizer", {}))
         self._held_by.restore_(parts.get("held_by", {}))
         if self._average is not None:
             self._average.load_state_dict(parts["average"])
         for name, item in self._named():
             item.head.load_state_dict(parts.get(name, {}))
-        done = self._schedule.last_epoch = facts["steps_done"]
+        self._schedule.last_epoch = done
         for group in self._optimizer.param_groups:
             group["lr"] = self._recipe.learning_rate * rate_at(done, self._steps)
-        history = HISTORY.validate_python(facts["history"])
-        self._recipe.progress.advance(f"{len(history)} epochs were done before")
-        return history
 
     def _named(self) -> list[tuple[str, Auxiliary]]:
         return [(f"head{at}", item) for at, item in enumerate(self._besides)]
-
-    def _identity(self) -> dict[str, object]:
-        """What a training must have in common with one that it goes on from."""
-        recipe = self._recipe
-        return {
-            "purpose": recipe.purpose,
-            "epochs": recipe.epochs,
-            "steps": self._steps,
-            "learning_rate": recipe.learning_rate,
-            "optimizer": recipe.optimizer,
-            "average": recipe.average,
-            "hints": recipe.hints,
-            "inpaint": recipe.inpaint,
-            "augment": list(recipe.augment.changes),
-            "seed": recipe.seed,
-        }
 
     def step(self, x: Tensor, y: Tensor, share: float = 1.0) -> tuple[float, float]:
         """Learn from a batch, or from a process's part of it.

@@ -17,8 +17,9 @@ from edgeprune.data import Splits
 from edgeprune.data.splits import Batch
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.formats import PLAIN, Format, settled_format
-from edgeprune.finetune.learner import MIN_BATCH, Best, Learner
+from edgeprune.finetune.learner import MIN_BATCH, Learner
 from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.resuming import Best, keep, resume_
 from edgeprune.finetune.state import Saved, load_state
 from edgeprune.finetune.team import Team, team
 from edgeprune.graph.trace import evaluating
@@ -110,7 +111,7 @@ class _Training:
         start.load_state_dict(learner.judged.state_dict())
         before = learner.accuracy(splits.validation)
         best = Best(start, before if learner.settled else -1.0)
-        history = learner.resume_(best, self.saved)
+        history = resume_(learner, recipe, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
         for number in range(len(history) + 1, epochs + 1):
             if recipe.enough is not None and best.accuracy >= recipe.enough:
@@ -122,7 +123,8 @@ class _Training:
             if learner.settled:
                 found = history[-1].validation_accuracy
                 best.compete(learner.judged, found, number)
-            learner.save(history, best)
+            if self.members.main:
+                keep(learner, recipe, history, best)
         recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=learner.hints)

@@ -183,6 +183,32 @@ def test_maps_of_signals_are_shown_and_where_there_are_none_nothing_is():
     assert all(value.isfinite().all() for value in trained.parameters())
 
 
+class Sometimes(nn.Module):
+    """A layer that is run in evaluation only."""
+
+    def __init__(self):
+        super().__init__()
+        self.always = nn.Conv2d(3, 8, 3, stride=2)
+        self.now_and_then = nn.Conv2d(8, 8, 3)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.always(x)
+        if not self.training:
+            self.now_and_then(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_maps_that_are_not_made_in_training_are_left_out():
+    teacher, learner = Sometimes(), Sometimes()
+    recipe = Recipe("x", 2, teacher=teacher, hints=True, learning_rate=0.2)
+    trained, history = train(learner, splits(), recipe)
+    assert history.hints == ("always", "now_and_then")
+    same = trained.now_and_then.weight == learner.now_and_then.weight
+    assert same.all()
+    assert not torch.equal(trained.always.weight, learner.always.weight)
+
+
 def in_memory(x, y):
     batches = [(x, y)]
     return Splits(

@@ -12,6 +12,7 @@ from edgeprune.finetune.loop import train
 from edgeprune.finetune.masked import Masked
 from edgeprune.finetune.penalised import Blocks, Penalised
 from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.resuming import Best, keep, resume_
 from edgeprune.finetune.state import load_state
 from edgeprune.finetune.team import Team
 from edgeprune.graph.channels import Channels
@@ -106,10 +107,10 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     x, team = next(iter(data.train))[0], Team()
     first = Learner(model, recipe, loop.PLAIN, x, 45, team)
     first.epoch(data.train, 1)
-    best = loop.Best(model, 0.5)
-    first.save([], best)
+    best = Best(model, 0.5)
+    keep(first, recipe, [], best)
     second = Learner(model, recipe, loop.PLAIN, x, 45, team)
-    second.resume_(best, load_state(path))
+    resume_(second, recipe, best, load_state(path))
     assert second.rate == first.rate
     pairs = zip(
         first._optimizer.state.values(), second._optimizer.state.values(), strict=True
