@@ -260,15 +260,8 @@ def check_structure(settings: Settings) -> None:
         ConfigError: which setting.
     """
     check_training(settings)
-    unlimited = not settings.limited and settings.structure == "solver"
-    if unlimited and not settings.until_floor:
-        options = ", ".join(map(option, BUDGETS))
-        raise ConfigError(
-            f"Give at least one budget, {options}; or how far accuracy may fall: "
-            "--accuracy-floor or --max-drop."
-        )
-    if settings.growth != "no" and settings.budget_ms is None:
-        raise ConfigError("Growth needs milliseconds to grow into: give --budget-ms.")
+    if lacking := lacking_budget(settings):
+        raise ConfigError(lacking)
     if settings.structure == "pca":
         if settings.low_rank != "no":
             raise ConfigError("--low-rank goes with --structure solver only.")
@@ -276,6 +269,20 @@ def check_structure(settings: Settings) -> None:
     for name in ("variance", "from_scratch", "ungrouped_proxy"):
         if getattr(settings, name):
             raise ConfigError(f"{option(name)} goes with --structure pca only.")
+
+
+def lacking_budget(settings: Settings) -> str:
+    """Which budget has to be given, as a sentence; empty if none."""
+    unlimited = not settings.limited and settings.structure == "solver"
+    if settings.growth != "no" and settings.budget_ms is None:
+        return "Growth needs milliseconds to grow into: give --budget-ms."
+    if unlimited and not settings.until_floor:
+        options = ", ".join(map(option, BUDGETS))
+        return (
+            f"Give at least one budget, {options}; or how far accuracy may fall: "
+            "--accuracy-floor or --max-drop."
+        )
+    return ""
 
 
 def check_sparsity(settings: Settings) -> None:

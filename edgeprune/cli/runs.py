@@ -165,21 +165,11 @@ def _compress(given: dict[str, Any], *, as_json: bool, quiet: bool) -> NoReturn:
     given["input"] = given.pop("input_shape")
     from rich.console import Console
 
-    from edgeprune.config import load_settings
+    from edgeprune.config import lacking_budget, load_settings
 
     settings = load_settings(given, Path.cwd())
-    if settings.growth != "no" and settings.budget_ms is None:
-        raise typer.BadParameter("give milliseconds to grow into: --budget-ms")
-    if (
-        not settings.limited
-        and settings.structure == "solver"
-        and not settings.until_floor
-    ):
-        message = (
-            "give a budget: --budget-ms, --max-macs, --max-params, --max-size-mb or "
-            "--max-memory-mb; or how far accuracy may fall: --max-drop"
-        )
-        raise typer.BadParameter(message)
+    if lacking := lacking_budget(settings):
+        raise typer.BadParameter(lacking)
     with showing(quiet=quiet) as (console, progress):
         from edgeprune.api import compress_settings
         from edgeprune.records import to_json
