@@ -70,16 +70,21 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     Singular values come out between 0.7 and 1.2, the smallest ones, of which a step
     should not be full, below: as good as 1 for a step, and found by products alone.
+    These are of the shorter side's square: each iteration multiplies by a polynomial
+    in it, and a kernel's longer side is many times as long.
 
     Args:
         matrix: shape (rows, columns).
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    found = wide / wide.norm().clamp_min(TINY)
+    unit = wide / wide.norm().clamp_min(TINY)
+    square = unit @ unit.T
+    whole = one = torch.eye(len(unit), dtype=unit.dtype, device=unit.device)
     first, third, fifth = QUINTIC
     for _ in range(ITERATIONS):
-        square = found @ found.T
-        found = first * found + (third * square + fifth * square @ square) @ found
+        factor = first * one + third * square + fifth * square @ square
+        whole, square = factor @ whole, factor @ square @ factor
+    found = whole @ unit
     return found if wide is matrix else found.T
 
 

@@ -34,6 +34,17 @@ def test_singular_vectors_stay_and_singular_values_become_about_one(shape):
     assert (found < 1.25).all()
 
 
+def test_gradients_of_nearly_no_rank_make_no_trouble():
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(12, 40), full_matrices=False)
+    values = torch.logspace(0, -9, 12)
+    found = orthogonal(left @ values.diag() @ right)
+    assert torch.linalg.matrix_norm(found, 2) < 1.25
+    inside = (left.T @ found @ right.T).diagonal()
+    assert (inside[values > 1e-2] > 0.6).all()
+    assert inside[-1].abs() < 0.1
+
+
 def test_strong_directions_do_not_drown_weak_ones():
     first, second = torch.eye(8)[:2]
     found = orthogonal(100 * torch.outer(first, first) + 3 * torch.outer(second, first))
