@@ -292,7 +292,8 @@ def table(rows: Row) -> str:
 
 def _rank_lines(rows: Row) -> list[str]:
     lines = [
-        "Written by `python -m benchmarks.criteria`; what is done is said there.",
+        "Written by `python -m benchmarks.criteria`; what is done is said there. "
+        f"{rows.get('remark', '')}",
         "",
         *_summary(rows),
     ]

@@ -260,7 +260,8 @@ def table(rows: Row) -> str:
         "# Low rank",
         "",
         "Written by `python -m benchmarks.low_rank`. A layer's time is from the "
-        "runtime's own profile and includes what runs right after it.",
+        "runtime's own profile and includes what runs right after it. "
+        f"{rows.get('remark', '')}",
     ]
     for network in TIMED:
         lines += _layers_table(rows, network)

@@ -236,7 +236,7 @@ def table(rows: dict[str, Any]) -> str:
         f"Networks slower than their input (by more than {SLOWER - 1:.0%}): "
         f"{slower} of the peers', {ours} of edgeprune's. Test accuracy at equal time, "
         "at once, with the statistics of batch norms taken anew, and after "
-        f"{STEPS} steps of distillation.",
+        f"{STEPS} steps of distillation. {rows.get('remark', '')}",
         "",
         "| network, peer, ratio | time | edgeprune's | at once | edgeprune | new "
         f"statistics | edgeprune | {STEPS} steps | edgeprune | L1 kept | edgeprune |",
