@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgeprune.errors import ConfigError
-from edgeprune.records import Budget, Change, Costs
+from edgeprune.records import Budget, Change, Costs, Optimizer
 
 FILE = "edgeprune.toml"
 BUDGETS = ("budget_ms", "max_macs", "max_params", "max_size_mb", "max_memory_mb")
@@ -129,7 +129,7 @@ class Settings(BaseModel):
     gradual: bool = False
     penalty: Positive | None = None
     regulariser: Literal["channels", "weights"] = "channels"
-    optimizer: Literal["sgd", "adamw", "muon"] | None = None
+    optimizer: Optimizer | None = None
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     distil: Literal["logits", "features", "no"] = "features"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -306,10 +306,7 @@ def check_sparsity(settings: Settings) -> None:
     if settings.penalty is not None and masked:
         raise ConfigError(f"--method {settings.method} has no --penalty.")
     if settings.optimizer == "muon":
-        raise ConfigError(
-            "--optimizer muon goes with compress and fit only: its steps have no size "
-            "for each weight, which zeros are made with."
-        )
+        raise ConfigError("--optimizer muon goes with compress and fit only.")
     if settings.regulariser == "weights" and settings.method != "prox-sg":
         raise ConfigError("--regulariser goes with --method prox-sg only.")
 

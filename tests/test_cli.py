@@ -125,6 +125,13 @@ def test_wrong_usage_is_exit_2(monkeypatch, capsys, arguments):
     assert "Traceback" not in err
 
 
+def test_what_budgets_there_are_is_said(monkeypatch, capsys):
+    _, _, err = run(monkeypatch, capsys, *COMPRESS)
+    assert "--max-memory-mb" in err
+    _, _, err = run(monkeypatch, capsys, "fit", *COMPRESS[1:])
+    assert "milliseconds to grow into" in err
+
+
 def test_the_version_and_the_help_are_there(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "--version")[:2] == (0, "0.1.0\n")
     for command in ("compress", "profile", "compare"):

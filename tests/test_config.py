@@ -1,6 +1,11 @@
 import pytest
 
-from edgeprune.config import check_structure, load_settings, parse_share
+from edgeprune.config import (
+    check_sparsity,
+    check_structure,
+    load_settings,
+    parse_share,
+)
 from edgeprune.errors import ConfigError
 from edgeprune.records import Budget
 
@@ -15,6 +20,13 @@ def test_the_command_line_wins_over_the_file(tmp_path):
         3,
         60_000_000,
     )
+
+
+def test_growth_needs_milliseconds_and_zeros_no_muon(tmp_path):
+    with pytest.raises(ConfigError, match="give --budget-ms"):
+        check_structure(load_settings({"growth": "both", "max_macs": "1M"}, tmp_path))
+    with pytest.raises(ConfigError, match="muon goes with compress and fit only"):
+        check_sparsity(load_settings({"sparsity": 0.5, "optimizer": "muon"}, tmp_path))
 
 
 @pytest.mark.parametrize(

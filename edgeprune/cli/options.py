@@ -329,8 +329,8 @@ Materialise = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="sgd, adamw or, to fine-tune, muon. If missing muon where the network "
-        "learns from the original, sgd else.",
+        help="muon, sgd or adamw. If missing muon to fine-tune, and sgd for zeros, for "
+        "growth and from fresh weights.",
         rich_help_panel=HOW,
     ),
 ]

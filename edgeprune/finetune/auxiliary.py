@@ -19,10 +19,12 @@ from edgeprune.finetune.losses import masked_mean_square
 from edgeprune.graph.trace import evaluating
 
 HEAD_WIDTH = 64  # channels between the two layers of the second head
-FEW = 2  # samples, to find out what is there
+FEW, SEEN = 2, 32  # samples, to find out what maps there are, and what is on them
+ROWS = 16384  # positions on a map that a regressor is fitted to at first
 REGION = (0.25, 0.5)  # of each side, what is cut out
 RIDGE = 1e-3  # of the mean square of what is read
-LEAST = 1e-12  # of a variance: a map that is the same everywhere
+LEAST = 1e-12  # in its place where all that is read is zero
+CONSTANT = 1e-6  # of the mean square: a variance that is none
 
 
 class Auxiliary(ABC):
@@ -53,10 +55,8 @@ class Auxiliary(ABC):
 class Hints(Auxiliary):
     """The learner makes the teacher's feature maps on the way, not its outputs only.
 
-    Romero et al., "FitNets: Hints for Thin Deep Nets", 2015: what a narrower network
-    makes is brought to the teacher's channels by a linear map that learns along. It
-    begins as the one that least squares finds, so that a network that was fitted to
-    the teacher is asked for nothing else at first.
+    Romero et al., "FitNets: Hints for Thin Deep Nets", 2015. Maps that are the same
+    everywhere, as of a dead branch, are no hints.
 
     Args:
         x: a batch of inputs, shape (N, ...), to find the feature maps with.
@@ -69,11 +69,12 @@ class Hints(Auxiliary):
         with self.watching(learner, teacher), torch.no_grad():
             for model in (learner, teacher):
                 with evaluating(model):
-                    model(x)
-        self._reads = [
-            Reading(found.value, wanted.value) for found, wanted in self._pairs
+                    model(x[:SEEN])
+        self._pairs = [pair for pair in self._pairs if not _constant(pair[1].value)]
+        self._hints = [
+            Hint(found.taken(), wanted.taken()) for found, wanted in self._pairs
         ]
-        self.head = nn.ModuleList(self._reads)
+        self.head = nn.ModuleList(self._hints)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -93,16 +94,20 @@ class Hints(Auxiliary):
 
     def loss(self, x: Tensor) -> Tensor:
         """The share of the teacher's maps that is missed, mean over the maps."""
+        maps = [(found.taken(), wanted.taken()) for found, wanted in self._pairs]
         shares = [
-            read(found.value, wanted.value)
-            for read, (found, wanted) in zip(self._reads, self._pairs, strict=True)
-            if alike(found.value, wanted.value)  # code may do without some
+            hint(found, wanted)
+            for hint, (found, wanted) in zip(self._hints, maps, strict=True)
+            if alike(found, wanted)  # code may do without some
         ]
         return sum(shares, x.new_zeros(())) / max(len(shares), 1)
 
 
-class Reading(nn.Module):
+class Hint(nn.Module):
     """A learner's feature map beside the teacher's.
+
+    Where it has another number of channels a regressor brings it to the teacher's: a
+    linear map that learns along, at first the one that least squares finds.
 
     Args:
         found, wanted: both maps of some inputs, shapes (N, channels, ...), alike but
@@ -113,26 +118,33 @@ class Reading(nn.Module):
 
     def __init__(self, found: Tensor, wanted: Tensor) -> None:
         super().__init__()
-        self.register_buffer("variance", wanted.float().var().clamp_min(LEAST))
-        self.read: nn.Linear | None = None
+        self.register_buffer("variance", wanted.float().var())
+        self.regressor: nn.Linear | None = None
         if found.shape[1] != wanted.shape[1]:
-            self.read = nn.Linear(found.shape[1], wanted.shape[1])
+            self.regressor = nn.Linear(found.shape[1], wanted.shape[1])
             weight, bias = _least_squares(_rows(found), _rows(wanted))
             with torch.no_grad():
-                self.read.weight.copy_(weight)
-                self.read.bias.copy_(bias)
+                self.regressor.weight.copy_(weight)
+                self.regressor.bias.copy_(bias)
 
     def forward(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Mean square difference, as a share of the teacher's variance."""
         found = found.float()
-        if self.read is not None:
-            found = self.read(found.movedim(1, -1)).movedim(-1, 1)
+        if self.regressor is not None:
+            found = self.regressor(found.movedim(1, -1)).movedim(-1, 1)
         return (found - wanted.float()).square().mean() / self.variance
 
 
+def _constant(value: Tensor) -> bool:
+    """Whether a map says nothing of what is seen."""
+    value = value.float()
+    return not bool(value.var() > CONSTANT * value.square().mean())
+
+
 def _rows(value: Tensor) -> Tensor:
-    """All positions of all samples, shape (rows, channels)."""
-    return value.movedim(1, -1).flatten(0, -2).double()
+    """Positions of all samples, not too many, shape (rows, channels)."""
+    rows = value.movedim(1, -1).flatten(0, -2)
+    return rows[:: -(-len(rows) // ROWS)].double()
 
 
 def _least_squares(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from edgeprune.errors import WorkloadError
 from edgeprune.graph.trace import evaluating
 
 MAP_DIMS = 4
-SHORTEST = 3  # axes of what has places: (N, channels, length)
+SHORTEST = 3  # axes of what has places: (N, channels, length), or (N, tokens, width)
 
 
 @dataclass
@@ -29,6 +30,11 @@ class FeatureMap:
     module: str
     value: Tensor
 
+    def taken(self) -> Tensor:
+        """The value, which is held no longer."""
+        value, self.value = self.value, self.value.new_empty(0)
+        return value
+
     @contextmanager
     def watched(self, model: nn.Module) -> Iterator[None]:
         """Inside, runs of a model or of a copy of it are seen."""
@@ -36,7 +42,7 @@ class FeatureMap:
         def see(_: str, value: Tensor) -> None:
             self.value = value
 
-        self.value = self.value.new_empty(0)  # of this run or none
+        self.taken()  # what is seen is of this run
         with _seeing(model, [self.module], see):
             yield
 
@@ -90,7 +96,7 @@ def shared_feature_maps(
 
 
 def alike(found: Tensor, wanted: Tensor) -> bool:
-    """Whether both are maps of the same samples and places; channels do not count."""
+    """Whether both are maps of the same samples and places; axis 1 does not count."""
     places = [(value.shape[0], *value.shape[2:]) for value in (found, wanted)]
     return _is_map(found) and _is_map(wanted) and places[0] == places[1]
 
@@ -100,8 +106,9 @@ def _maps(model: nn.Module, x: Tensor, paths: list[str]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def see(path: str, value: Tensor) -> None:
-        found.pop(path, None)
-        found[path] = value
+        if len(value) == len(x):
+            found.pop(path, None)
+            found[path] = value
 
     with _seeing(model, paths, see), evaluating(model), torch.no_grad():
         model(x)
@@ -122,8 +129,10 @@ def _seeing(
         return called
 
     handles = [
-        model.get_submodule(path).register_forward_hook(hook(path)) for path in paths
-    ]
+        module.register_forward_hook(hook(path))
+        for path in paths
+        if not isinstance(module := model.get_submodule(path), ParametrizationList)
+    ]  # that makes weights
     try:
         yield
     finally:

@@ -58,8 +58,6 @@ class Learner:
             self._teacher = form.prepare(held).to(team.device)
         x = form.lay_out(first).to(team.device)
         self._besides = _auxiliaries(self._model, self._teacher, recipe, x)
-        for item in self._besides:
-            item.head.load_state_dict(team.agreed(item.head.state_dict()))
         if team.count > 1:
             share_norms_(self._model)
         heads = (item.head.to(team.device).parameters() for item in self._besides)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Splits
-from edgeprune.data.splits import Batch
+from edgeprune.data.splits import Batch, reorder
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.formats import PLAIN, Format, settled_format
 from edgeprune.finetune.learner import MIN_BATCH, Learner
@@ -99,7 +99,8 @@ class _Training:
     def go(self, splits: Splits) -> tuple[nn.Module, Training] | None:
         """All epochs; None if the loss stops being a number."""
         recipe, model = self.recipe, self.model
-        first = next(iter(splits.train))
+        reorder(splits.train, recipe.seed)
+        first = self.members.agreed(next(iter(splits.train)))
         whole = _steps_per_epoch(splits, len(first[1]))
         form = self._agreed(lambda: settled_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)

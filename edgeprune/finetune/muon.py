@@ -12,20 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-TURN = 0.2  # of the learning rate: a step's length beside the weights' own
+RELATIVE_STEP = 0.2  # of the learning rate: a step's length beside the weights' own
+SHORTEST = 0.02  # of the length of orthogonal filters: weights that are still zero
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of x, x^3, x^5: steepest at 0, stays near 1
 TINY = 1e-7
 
 
 class Muon(Optimizer):
-    """Kernels and matrices take orthogonal steps, all other parameters those of SGD.
+    """Matrices and dense kernels take orthogonal steps, all other parameters SGD's.
 
     The step of a layer's filters, seen as a matrix, is the orthogonal matrix nearest
     to what SGD with Nesterov momentum would take: a few strong directions do not drown
     the others. Its length is a share of the weights' own, which a batch norm behind
-    them makes the only length that matters: `TURN` times the learning rate. Where each
-    filter reads one channel, as in depthwise layers, there is nothing to share out.
+    them makes the only length that matters: `RELATIVE_STEP` times the learning rate.
+    A layer of one filter, or of filters that read one channel each, as a depthwise one,
+    has nothing to share out. Weight decay is decoupled for orthogonal steps.
     """
 
     def __init__(
@@ -44,31 +46,38 @@ class Muon(Optimizer):
         assert closure is None  # the loop has computed the loss
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move_(parameter, group)
+                if parameter.grad is None:
+                    continue
+                if not _shares(parameter):
+                    decayed = parameter.grad + group["weight_decay"] * parameter
+                    wanted = self._nesterov(parameter, decayed, group["momentum"])
+                    parameter.sub_(wanted, alpha=group["lr"])
+                elif parameter.grad.any():  # else old momentum would turn it for ever
+                    wanted = self._nesterov(
+                        parameter, parameter.grad, group["momentum"]
+                    )
+                    _turn_(parameter, wanted, group["lr"], group["weight_decay"])
 
-    def _move_(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        length = parameter.norm() if _shares(parameter) else torch.zeros(())
-        wanted = parameter.grad
-        assert wanted is not None  # by the caller
-        if not length:  # also weights that are still zero, which nothing scales
-            wanted = wanted.add(parameter, alpha=group["weight_decay"])
-        past = self.state[parameter].setdefault("momentum", torch.zeros_like(wanted))
-        past.mul_(group["momentum"]).add_(wanted)
-        wanted = wanted.add(past, alpha=group["momentum"])
-        rate = group["lr"]
-        if not length:
-            parameter.sub_(wanted, alpha=rate)
-            return
-        parameter.mul_(1 - rate * group["weight_decay"])
-        turned = orthogonal(wanted.flatten(1)).reshape(parameter.shape)
-        parameter.sub_(turned * (rate * TURN * length / turned.norm().clamp_min(TINY)))
+    def _nesterov(self, parameter: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(gradient)
+        past = state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(past, alpha=momentum)
+
+
+def _turn_(weights: Tensor, wanted: Tensor, rate: float, decay: float) -> None:
+    """A step whose length is a share of the weights'."""
+    step = orthogonal(wanted.flatten(1)).reshape(weights.shape)
+    length = weights.norm().clamp_min(SHORTEST * len(weights) ** 0.5)
+    weights.mul_(1 - rate * decay)
+    weights.sub_(step * (rate * RELATIVE_STEP * length / step.norm().clamp_min(TINY)))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest one with orthonormal rows or columns, by Newton-Schulz.
 
-    Singular values come out between 0.7 and 1.2, the smallest ones, of which a step
+    Singular values come out between 0.6 and 1.25, the smallest ones, of which a step
     should not be full, below: as good as 1 for a step, and found by products alone.
     These are of the shorter side's square: each iteration multiplies by a polynomial
     in it, and a kernel's longer side is many times as long.
@@ -89,5 +98,6 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _shares(parameter: Tensor) -> bool:
-    """Whether filters read several channels, and there are several."""
-    return parameter.ndim > 1 and min(parameter.shape[:2]) > 1
+    """Whether there are several filters, which read several channels."""
+    several = parameter.ndim > 1 and min(parameter.shape[:2]) > 1
+    return several and parameter.is_floating_point()

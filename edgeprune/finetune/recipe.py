@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
 from edgeprune.data.augment import Augmentation
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.progress import SILENT, Progress
+from edgeprune.records import Optimizer
 
-Optimizer = Literal["sgd", "adamw", "muon"]
 NO_CHANGES = Augmentation()
 
 

@@ -13,7 +13,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
-from edgeprune.finetune.recipe import Optimizer, Recipe
+from edgeprune.finetune.recipe import Recipe
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
@@ -24,6 +24,7 @@ from edgeprune.records import (
     Costs,
     LatencySummary,
     ModelFigures,
+    Optimizer,
     Parity,
     Plan,
     Reconstruction,

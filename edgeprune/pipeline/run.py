@@ -275,7 +275,8 @@ class Run:
             self.journal.note("no convolution is grouped: no proxy was trained")
             return None
         with self.journal.stage("score"):
-            recipe = self.rounds.recipe("proxy", 1.0)
+            # It is to find maps of its own.
+            recipe = replace(self.rounds.recipe("proxy", 1.0), hints=False)
             proxy, training = train(proxy, self.data, recipe)
             self.journal.training.append(training)
             graph = survey(proxy, self.bench.inputs)

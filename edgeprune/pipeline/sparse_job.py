@@ -9,11 +9,11 @@ from typing import Literal
 
 from edgeprune.config import MASKED, Method
 from edgeprune.errors import ConfigError
-from edgeprune.finetune.recipe import Optimizer
 from edgeprune.measure.bench import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
+    Optimizer,
     Parity,
     PenaltyFound,
     Plan,

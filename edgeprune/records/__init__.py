@@ -53,7 +53,13 @@ from edgeprune.records.sparsity import (
 )
 from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
-from edgeprune.records.training import Change, Epoch, SecondHead, Training
+from edgeprune.records.training import (
+    Change,
+    Epoch,
+    Optimizer,
+    SecondHead,
+    Training,
+)
 
 __all__ = [
     "REMOVED",
@@ -81,6 +87,7 @@ __all__ = [
     "MemoryTable",
     "ModelFigures",
     "OperatorTime",
+    "Optimizer",
     "Parity",
     "PenaltyFound",
     "Plan",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Change = Literal["crop", "rotate", "flip"]  # of an image in training
+Optimizer = Literal["sgd", "adamw", "muon"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Training:
     distilled: bool
     seed: int
     hints: tuple[str, ...] = ()
-    optimizer: str = "sgd"
+    optimizer: Optimizer = "sgd"
     augmented: tuple[Change, ...] = ()
     average: float = 0.0
     second_head: SecondHead | None = None

@@ -280,6 +280,8 @@ def test_a_weight_in_a_buffer_may_grow_too(tmp_path):
     )
     assert done.report.status == "met"
     assert any(step.name.startswith("growth") for step in done.report.steps)
+    (grown,) = {item.optimizer for item in done.report.training if item.epochs}
+    assert grown == "sgd"
 
 
 def test_growth_over_the_budget_is_undone(tmp_path, monkeypatch):

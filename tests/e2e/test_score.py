@@ -159,6 +159,7 @@ def test_a_new_shape_can_be_trained_from_scratch(tmp_path):
     )
     assert report.scores.criterion == "pca"
     assert report.steps[1].accuracy_before_training < 0.9
+    assert [item.optimizer for item in report.training] == ["sgd"]
 
 
 def test_signals_and_depthwise_networks_are_shrunk_by_variance_too(tmp_path):
@@ -173,6 +174,7 @@ def test_signals_and_depthwise_networks_are_shrunk_by_variance_too(tmp_path):
     )
     assert report.attempts[0].params < report.baseline.params
     assert [item.purpose for item in report.training] == ["proxy", "finetune 1"]
+    assert [bool(item.hints) for item in report.training] == [False, True]
 
 
 class Chain(nn.Module):

@@ -60,12 +60,16 @@ def normed(model, part):
 
 
 def data(kind):
-    """Colours in memory, or from a loader that cannot be divided."""
+    """Colours in memory, or from a loader that cannot be divided.
+
+    That is read by the main process alone: in others it may hold anything.
+    """
     whole = splits(batch=18)
     if kind != "loader":
         return whole
+    order = 1 if team().main else -1
     lists = {
-        name: list(getattr(whole, name))
+        name: list(getattr(whole, name))[::order]
         for name in ("train", "validation", "test", "calibration")
     }
     return replace(whole, **lists)

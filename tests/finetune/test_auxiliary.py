@@ -8,10 +8,11 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.auxiliary import REGION, Hints, Inpainting, Reading, regions
+from edgeprune.finetune.auxiliary import REGION, Hint, Hints, Inpainting, regions
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.losses import masked_mean_square
@@ -125,7 +126,7 @@ def test_the_last_map_of_each_size_that_both_make_is_shown():
 
 def test_equal_channels_are_compared_as_they_are():
     found, wanted = torch.randn(3, 5, 4, 4), torch.randn(3, 5, 4, 4)
-    item = Reading(found, wanted)
+    item = Hint(found, wanted)
     assert not list(item.parameters())
     expected = (found - wanted).pow(2).mean() / wanted.var()
     torch.testing.assert_close(item(found, wanted), expected)
@@ -136,7 +137,7 @@ def test_fewer_channels_are_read_by_least_squares_at_first(shape):
     torch.manual_seed(0)
     found, wanted = torch.randn(30, 5, *shape), torch.randn(30, 9, *shape)
     wanted[:, :5] += 2 * found + 1
-    item = Reading(found, wanted)
+    item = Hint(found, wanted)
     given, asked = (
         value.movedim(1, -1).flatten(0, -2).numpy() for value in (found, wanted)
     )
@@ -144,15 +145,54 @@ def test_fewer_channels_are_read_by_least_squares_at_first(shape):
     left = ((expected.predict(given) - asked) ** 2).mean() / asked.var()
     assert item(found, wanted).item() == pytest.approx(left, rel=1e-3)
     np.testing.assert_allclose(
-        item.read.weight.detach(), expected.coef_, atol=0.01 * abs(expected.coef_).max()
+        item.regressor.weight.detach(),
+        expected.coef_,
+        atol=0.01 * abs(expected.coef_).max(),
     )
 
 
-@pytest.mark.parametrize("dead", ["learner", "teacher"])
-def test_maps_that_are_zero_throughout_make_no_trouble(dead):
-    found, wanted = torch.randn(3, 5, 4, 4), torch.randn(3, 9, 4, 4)
-    (found if dead == "learner" else wanted).zero_()
-    assert Reading(found, wanted)(found, wanted).isfinite()
+def test_a_learner_whose_map_is_zero_is_read_as_the_mean():
+    found, wanted = torch.zeros(3, 5, 4, 4), torch.randn(3, 9, 4, 4)
+    wanted += torch.arange(9)[:, None, None]
+    item = Hint(found, wanted)
+    means = wanted.mean((0, 2, 3), keepdim=True)
+    expected = (wanted - means).pow(2).mean() / wanted.var()
+    torch.testing.assert_close(item(found, wanted), expected)
+
+
+class Half(nn.Module):
+    """A gate that is shut, and filters that are reckoned anew in every call."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.first = weight_norm(nn.Conv2d(3, width, 3))
+        self.second = weight_norm(nn.Conv2d(width, 8, 3, stride=2))
+        self.gate = nn.Sequential(nn.Conv2d(8, 8, 2), nn.ReLU())
+        nn.init.constant_(self.gate[0].bias, -1e3)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.second(self.first(x).relu())
+        return self.head(x.relu().mean((2, 3)) + self.gate(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("width", [8, 6])
+def test_neither_dead_branches_nor_reckoned_weights_are_hints(width):
+    teacher, learner = Half(), Half(width)
+    with torch.no_grad():
+        learner.gate[0].bias.zero_()  # alive in the learner
+    item, share = hints(learner, teacher, torch.randn(8, 3, 9, 9))
+    assert item.modules == ("first", "second")
+    assert share < 100
+    assert [len(list(one.parameters())) for one in item.head] == (
+        [0, 0] if width == 8 else [2, 0]
+    )
+
+
+def test_maps_are_not_held_when_the_loss_is_known():
+    learner, teacher, x = Bottom(8), Bottom(16), torch.randn(4, 3, 8, 8)
+    item, _ = hints(learner, teacher, x)
+    assert all(one.value.numel() == 0 for pair in item._pairs for one in pair)
 
 
 def test_a_narrow_network_learns_to_make_what_a_wide_one_does():

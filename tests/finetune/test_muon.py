@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from edgeprune.finetune import loop
+from edgeprune.finetune.formats import CANDIDATES
 from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.muon import TURN, Muon, orthogonal
+from edgeprune.finetune.muon import RELATIVE_STEP, Muon, orthogonal
 from edgeprune.finetune.recipe import Recipe
 from tests.finetune.test_loop import splits
 from tests.nets import Bottom
@@ -65,7 +66,9 @@ def slow(weights, gradients, rate, momentum, decay):
         length = np.linalg.norm(weight)
         weight = weight * (1 - rate * decay)
         turned = (left @ right).reshape(weight.shape)
-        weight = weight - rate * TURN * length * turned / np.linalg.norm(turned)
+        weight = weight - rate * RELATIVE_STEP * length * turned / np.linalg.norm(
+            turned
+        )
     return weight
 
 
@@ -93,7 +96,7 @@ def test_a_step_is_a_share_of_the_weights_whatever_the_gradients_size():
     torch.manual_seed(0)
     weights, gradient = torch.randn(8, 4, 3, 3), torch.randn(8, 4, 3, 3)
     step = stepped(weights, [gradient], lr=0.1) - weights
-    assert step.norm() / weights.norm() == pytest.approx(0.1 * TURN, rel=1e-3)
+    assert step.norm() / weights.norm() == pytest.approx(0.1 * RELATIVE_STEP, rel=1e-3)
     strong = stepped(weights, [1000 * gradient], lr=0.1) - weights
     torch.testing.assert_close(strong, step, rtol=1e-3, atol=1e-6)
     large = stepped(10 * weights, [gradient / 10], lr=0.1) - 10 * weights
@@ -114,11 +117,37 @@ def test_biases_norms_and_depthwise_kernels_take_the_steps_of_sgd(shape):
     torch.testing.assert_close(found, weight.detach())
 
 
-def test_weights_that_are_zero_come_to_life_and_dead_gradients_change_nothing():
-    assert stepped(torch.zeros(4, 3), [torch.ones(4, 3)], lr=0.1).abs().sum() > 0
-    weights = torch.randn(4, 3)
-    still = stepped(weights, [torch.zeros(4, 3)] * 2, lr=0.1)
-    assert torch.equal(still, weights)
+def test_weights_that_are_zero_come_to_life():
+    found = stepped(torch.zeros(4, 6), torch.ones(100, 4, 6), lr=0.02)
+    assert found.norm() > 0.01
+    assert (found < 0).all()
+
+
+def test_a_layer_that_dies_stops_though_its_momentum_goes_on():
+    torch.manual_seed(0)
+    weights, gradient = torch.randn(4, 3), torch.randn(1, 4, 3)
+    after = stepped(weights, gradient, lr=0.1)
+    dead = torch.cat([gradient, torch.zeros(50, 4, 3)])
+    assert torch.equal(stepped(weights, dead, lr=0.1), after)
+
+
+def test_complex_weights_take_the_steps_of_sgd():
+    weights = torch.randn(4, 3, dtype=torch.complex64)
+    found = stepped(weights, [torch.ones_like(weights)], lr=0.1, momentum=0.0)
+    torch.testing.assert_close(found, weights - 0.1)
+
+
+@pytest.mark.parametrize("form", CANDIDATES)
+def test_a_seed_repeats_a_training_on_the_same_data(monkeypatch, form):
+    """Twice from one object, whose order was changed by the first training."""
+    monkeypatch.setattr(loop, "settled_format", lambda *_: form)
+    data, model, teacher = splits(), Bottom(8), Bottom(12)
+    recipe = Recipe("x", 2, optimizer="muon", teacher=teacher, hints=True)
+    first, history = train(model, data, recipe)
+    again, _ = train(model, data, recipe)
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    for one, other in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_parameters_without_a_gradient_stay():

@@ -6,9 +6,15 @@ import pytest
 from rich.console import Console
 
 from edgeprune.errors import ReportError
+from edgeprune.records import Training
 from edgeprune.report.compare import compare_reports
 from edgeprune.report.files import read_report, write_report
-from edgeprune.report.page import accuracy_figure, layers_figure, render_page
+from edgeprune.report.page import (
+    accuracy_figure,
+    layers_figure,
+    manner,
+    render_page,
+)
 from edgeprune.report.summary import rows_of, timing_warnings
 from edgeprune.report.terminal import (
     PlainProgress,
@@ -53,6 +59,16 @@ def test_the_page_is_self_contained_and_escapes_names():
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r'(src|href)="', outside)
     assert "output of the network" in page
+
+
+def test_the_page_says_how_a_network_was_trained():
+    training = Training(
+        "finetune 1", 0.8, (), 0, "float32", "contiguous", distilled=True, seed=0
+    )
+    assert manner(training) == "distilled from the original; steps by sgd"
+    shown = manner(replace(training, hints=("layer1", "body.2"), optimizer="muon"))
+    assert "feature maps of layer1, body.2, too" in shown
+    assert "steps by muon" in shown
 
 
 def test_the_plots_show_every_step_and_layer():
