@@ -3,6 +3,7 @@
     pip install -e '.[test,benchmark]'
     python -m benchmarks.recovery run resnet56_cifar --speedup 2 --epochs 1 --epochs 5
     python -m benchmarks.recovery ablation  # half an hour: what in training helps
+    python -m benchmarks.recovery int8      # the quantised file at the same speed-up
     python -m benchmarks.recovery seconds   # how long reconstruction takes
     python -m benchmarks.recovery all       # hours: every network, speed-up and length
 
@@ -24,6 +25,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -52,6 +54,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.reconstruct.fitting import Fitting, reconstruct
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
+from edgeprune.report.files import read_report
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "recovery.json", HERE / "recovery.md"
@@ -278,6 +281,39 @@ def ablation(
 
 
 @app.command()
+def int8(name: str = "resnet56_cifar", speedup: float = 2.0) -> None:
+    """The quantised file at a speed-up over the original's, without training.
+
+    It is as many times faster than the file it is made of as that of the network
+    pruned to the whole speed-up: so much less is pruned.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _rows()
+        study = _study(name, folder, rows)
+        _, row = _pruned(study, "edgeprune", speedup, rows)
+        gain = read_report(_kept(row["run"])).quantisation.speedup or 1.0
+        done = edgeprune.compress(
+            study.held.model,
+            study.data,
+            budget=f"{100 * min(1.0, gain / speedup):.2f}%",
+            accuracy_floor=0.0,
+            input=study.data.sample_shape,
+            train=False,
+            out=Path(folder) / "run",
+        )
+        found, baseline = done.report.int8, done.report.baseline
+        if found is None:
+            sys.exit(f"skipped: {done.report.quantisation.reason}")
+        rows.setdefault("int8", {})[f"{name} {speedup:g}"] = {
+            "speedup": baseline.latency_ms / found.latency_ms,
+            "pruned": baseline.latency_ms / done.report.result.latency_ms,
+            "accuracy": found.test_accuracy,
+        }
+        print(rows["int8"])
+        _write(rows)
+
+
+@app.command()
 def seconds(name: str = "resnet18", samples: int = 256) -> None:
     """How long reconstruction takes at 224x224, half of each group gone."""
     model, inputs = torchvision_network(name)
@@ -378,6 +414,13 @@ def _table(rows: Row) -> str:
                 lines.append(
                     f"| {name} | {row['speedup']:.2f} | {tool} | {' | '.join(cells)} |"
                 )
+    for name, row in rows.get("int8", {}).items():
+        lines += [
+            "",
+            f"The int8 file of {name.split()[0]}, pruned to {row['pruned']:.2f}x and "
+            f"not trained: {row['speedup']:.2f}x measured, {row['accuracy']:.2%} "
+            "(`python -m benchmarks.recovery int8`).",
+        ]
     for name, row in rows["seconds"].items():
         lines += [
             "",
