@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 RELATIVE_STEP = 0.2  # of the learning rate: a step's length beside the weights' own
 SHORTEST = 0.02  # of the length of orthogonal filters: weights that are still zero
+WIDEST = 256  # of the shorter side: products of more take longer than the gradient
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of x, x^3, x^5: steepest at 0, stays near 1
 TINY = 1e-7
@@ -27,7 +28,8 @@ class Muon(Optimizer):
     the others. Its length is a share of the weights' own, which a batch norm behind
     them makes the only length that matters: `RELATIVE_STEP` times the learning rate.
     A layer of one filter, or of filters that read one channel each, as a depthwise one,
-    has nothing to share out. Weight decay is decoupled for orthogonal steps.
+    has nothing to share out, and one that is wider than `WIDEST` would take too long:
+    these take SGD's steps, too. Weight decay is decoupled for orthogonal steps.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _shares(parameter: Tensor) -> bool:
-    """Whether there are several filters, which read several channels."""
-    several = parameter.ndim > 1 and min(parameter.shape[:2]) > 1
-    return several and parameter.is_floating_point()
+    """Whether there are several filters, not too many, which read several channels."""
+    if parameter.ndim < 2 or not parameter.is_floating_point():
+        return False
+    shorter = min(len(parameter), parameter[0].numel())
+    return min(parameter.shape[:2]) > 1 and shorter <= WIDEST
