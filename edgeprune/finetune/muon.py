@@ -101,7 +101,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 def _shares(parameter: Tensor) -> bool:
     """Whether there are several filters, not too many, which read several channels."""
-    if parameter.ndim < 2 or not parameter.is_floating_point():
+    several = parameter.ndim > 1 and min(parameter.shape[:2]) > 1
+    if not several or not parameter.is_floating_point():
         return False
-    shorter = min(len(parameter), parameter[0].numel())
-    return min(parameter.shape[:2]) > 1 and shorter <= WIDEST
+    return min(len(parameter), parameter[0].numel()) <= WIDEST

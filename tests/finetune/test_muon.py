@@ -103,7 +103,7 @@ def test_a_step_is_a_share_of_the_weights_whatever_the_gradients_size():
     torch.testing.assert_close(large, 10 * step, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(), (7,), (6, 1, 3, 3), (1, 5), (257, 258)])
+@pytest.mark.parametrize("shape", [(), (7,), (0, 3), (6, 1, 3, 3), (1, 5), (257, 258)])
 def test_biases_norms_depthwise_and_wide_layers_take_the_steps_of_sgd(shape):
     torch.manual_seed(0)
     weights, gradients = torch.randn(shape), torch.randn(4, *shape)
