@@ -48,17 +48,18 @@ class Muon(Optimizer):
         assert closure is None  # the loop has computed the loss
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if not _shares(parameter):
-                    decayed = parameter.grad + group["weight_decay"] * parameter
-                    wanted = self._nesterov(parameter, decayed, group["momentum"])
-                    parameter.sub_(wanted, alpha=group["lr"])
-                elif parameter.grad.any():  # else old momentum would turn it for ever
-                    wanted = self._nesterov(
-                        parameter, parameter.grad, group["momentum"]
-                    )
-                    _turn_(parameter, wanted, group["lr"], group["weight_decay"])
+                if parameter.grad is not None:
+                    self._move_(parameter, parameter.grad, group)
+
+    def _move_(self, weights: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        rate, momentum, decay = (
+            group[key] for key in ("lr", "momentum", "weight_decay")
+        )
+        if not _shares(weights):
+            wanted = self._nesterov(weights, gradient + decay * weights, momentum)
+            weights.sub_(wanted, alpha=rate)
+        elif gradient.any():  # else old momentum would turn it for ever
+            _turn_(weights, self._nesterov(weights, gradient, momentum), rate, decay)
 
     def _nesterov(self, parameter: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[parameter]

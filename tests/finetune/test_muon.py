@@ -15,11 +15,8 @@ from edgeprune.finetune.loop import train
 from edgeprune.finetune.muon import RELATIVE_STEP, Muon, orthogonal
 from edgeprune.finetune.recipe import Recipe
 from tests.finetune.test_loop import splits
+from tests.finetune.test_state import KilledError
 from tests.nets import Bottom
-
-
-class KilledError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (4, 30), (30, 4), (1, 5)])
