@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from edgeprune.errors import TraceError
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.measure.bench import parameter_shapes
 from edgeprune.pipeline.ground import Candidate, Found, Ground, outcome
 from edgeprune.pipeline.job import State
+from edgeprune.pipeline.refitting import Refitting
 from edgeprune.pipeline.smallest import Smallest
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.prune import planner
@@ -88,7 +90,7 @@ class BySolver:
         loss = _loss(space, ranked, sensitivity)
         progress.start("prune", planner.ROUNDS)
         with journal.stage("prune"):
-            judge = Judge(context, JUDGED)
+            judge, refitting = Judge(context, JUDGED), self._refitting(start)
             problem = planner.Problem(
                 space.graph,
                 ranked,
@@ -96,11 +98,26 @@ class BySolver:
                 loss,
                 limits,
                 lambda plan: judge.error(space.judged(plan)),
+                refitting and (lambda plan: refitting.error(space.candidate(plan))),
+                progress,
             )
-            found = planner.search(problem, ground.measuring(space.candidate, limits))
+            known = refitting and refitting.model
+            measure = ground.measuring(space.candidate, limits, known)
+            found = planner.search(problem, measure)
         journal.note(*found.notes)
         progress.finish(outcome(found.attempt))
         return Found(space.candidate(found.plan), found.attempt, found.fits)
+
+    def _refitting(self, start: State) -> Refitting | None:
+        """How plans are judged that are to be reconstructed; None if none is."""
+        job = self.ground.job
+        if not job.reconstruct or job.from_scratch:
+            return None
+        try:
+            data = job.workload.data.calibration
+            return Refitting(start.exported.model, data, job.seed)
+        except TraceError:  # as reconstruction will say
+            return None
 
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """The network's own groups and blocks."""

@@ -63,9 +63,23 @@ class Ground:
         return self.trials.attempt(model, graph, candidate.plan, limits)
 
     def measuring(
-        self, candidate: Callable[[Plan], Candidate], limits: Budget
+        self,
+        candidate: Callable[[Plan], Candidate],
+        limits: Budget,
+        known: Callable[[Candidate], nn.Module] | None = None,
     ) -> planner.Measure:
-        """How the planner's plans are measured and kept."""
+        """How the planner's plans are measured and kept.
+
+        Args:
+            known: the network whose accuracy a candidate is known by; by default with
+                batch norms' statistics estimated anew.
+        """
+        data = self.job.workload.data
+
+        def by_statistics(found: Candidate) -> nn.Module:
+            return restated(found.applied()[0], data.calibration)
+
+        known = known or by_statistics
 
         def measure(
             plan: Plan, number: int, solution: Solution, predicted: Prediction
@@ -77,10 +91,7 @@ class Ground:
                 gap=solution.gap,
             )
             if attempt.within_budget:
-                applied, _ = candidate(plan).applied()
-                data = self.job.workload.data
-                known = restated(applied, data.calibration)
-                accuracy = evaluate(known, data.validation)
+                accuracy = evaluate(known(candidate(plan)), data.validation)
                 attempt = replace(attempt, accuracy=accuracy)
             return self.keep(attempt)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edgeprune.prune.blocks import freed
 from edgeprune.prune.cost_model import CostModel
@@ -37,24 +37,39 @@ class Step:
     error: float = 0.0
 
 
-def exchange(
-    model: CostModel, solution: Solution, budget: Budget, error: Errors
-) -> Solution:
-    """A solution of less error within the same limits, by prediction.
+@dataclass
+class Counted:
+    """An error that is taken of so many networks; of the same one it costs nothing.
 
-    Args:
+    Attributes:
         error: of a solution's network.
+        left: how many more are to be judged.
     """
+
+    error: Errors
+    left: int = JUDGED
+    _known: dict[object, float] = field(default_factory=dict)
+
+    def __call__(self, solution: Solution) -> float:
+        """Of a solution's network."""
+        key = frozenset(solution.widths.items()), frozenset(solution.bypassed)
+        if key not in self._known:
+            self.left -= 1
+            self._known[key] = self.error(solution)
+        return self._known[key]
+
+
+def exchange(
+    model: CostModel, solution: Solution, budget: Budget, error: Counted
+) -> Solution:
+    """A solution of less error within the same limits, by prediction."""
     best, least = solution, error(solution)
-    left = JUDGED
-    while left > 0:
-        steps = [
+    while error.left > 0:
+        judged = [
             replace(step, error=error(_after(model, best, [step])))
-            for step in _steps(model, best)
+            for step in steps_from(model, best)
         ]
-        left -= len(steps)
-        found = _better(model, (best, least), budget, error, steps)
-        left -= TRIED
+        found = _better(model, (best, least), budget, error, judged)
         if found is None:
             break
         best, least = found
@@ -95,7 +110,7 @@ def _better(
     return (best, least) if touched else None
 
 
-def _steps(model: CostModel, solution: Solution) -> list[Step]:
+def steps_from(model: CostModel, solution: Solution) -> list[Step]:
     """Every group one width up or down, every block out or back."""
     gone = freed(model.blocks, solution.bypassed)
     found = [Step(block.name, None) for block in model.blocks]

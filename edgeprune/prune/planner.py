@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.progress import SILENT, Progress
 from edgeprune.prune.cost_model import CostModel, Prediction
-from edgeprune.prune.exchange import exchange
+from edgeprune.prune.exchange import JUDGED, Counted, exchange, steps_from
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.solver import Solution, fastest, least_loss, params_left
 from edgeprune.records import Attempt, Budget, Plan, pressure_of
+from edgeprune.units import milliseconds
 
 AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
@@ -26,6 +28,8 @@ ROUNDS = len(AIM)
 HALVED = 8  # times at most, the range of the number of parameters that are left
 SETTLED = 0.01  # of the weights come from memory or not: of no more importance
 CORRECTED = 2  # solutions at most that take longer than predicted
+PATIENCE_S = 300.0  # for judging plans after reconstruction
+MOMENT_S = 1e-3
 NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
 Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
@@ -56,6 +60,8 @@ class Problem:
         scores: by group, shape (channels,): which channels of it stay.
         error: of a plan's network; what losses only estimate. None where it is not
             known before training, as of a wider one.
+        refitted: the same after reconstruction, where there is to be one.
+        progress: is in a step of its own when it is searched for.
     """
 
     graph: ChannelGraph
@@ -64,11 +70,12 @@ class Problem:
     loss: Loss
     budget: Budget
     error: Callable[[Plan], float] | None = None
+    refitted: Callable[[Plan], float] | None = None
+    progress: Progress = SILENT
 
-    def error_of(self, solution: Solution) -> float:
-        """Of the network that a solution makes."""
-        assert self.error is not None  # checked by the caller
-        return self.error(plan_of(self.graph, self.scores, solution))
+    def of(self, error: Callable[[Plan], float]) -> Callable[[Solution], float]:
+        """The error of a solution's network."""
+        return lambda solution: error(plan_of(self.graph, self.scores, solution))
 
 
 def search(problem: Problem, measure: Measure) -> Search:
@@ -77,36 +84,123 @@ def search(problem: Problem, measure: Measure) -> Search:
     Args:
         measure: applies a plan, exports it and measures the file.
     """
-    found: list[tuple[Plan, Attempt]] = []
-    notes: list[str] = []
-    correction, budget = 1.0, problem.budget
-    while len(found) < ROUNDS:
-        limits = aimed(budget, AIM[len(found)] / correction)
-        settled = solution = settle(problem.model, problem.loss, limits)
-        notes += [solution.note] if solution.note else []
-        if solution.feasible and problem.error is not None:
-            solution = exchange(problem.model, solution, limits, problem.error_of)
+    loop = _Loop(problem, measure)
+    loop.solve()
+    loop.refine()
+    plan, attempt = loop.best.plan, loop.best.attempt
+    return Search(
+        plan, attempt, attempt.within_budget, tuple(dict.fromkeys(loop.notes))
+    )
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A solution whose network was measured."""
+
+    solution: Solution
+    plan: Plan
+    attempt: Attempt
+
+
+class _Loop:
+    """What was tried so far, and by how much predictions were off."""
+
+    def __init__(self, problem: Problem, measure: Measure) -> None:
+        self.problem, self.measure = problem, measure
+        self.tried: list[_Tried] = []
+        self.notes: list[str] = []
+        self.correction = 1.0
+
+    def solve(self) -> None:
+        """Solutions of the least loss, made better by exchanges."""
+        problem = self.problem
+        for aim in AIM:
+            limits = self._limits(aim)
+            settled = solution = settle(problem.model, problem.loss, limits)
+            self.notes += [solution.note] if solution.note else []
+            if solution.feasible and problem.error is not None:
+                error = Counted(problem.of(problem.error))
+                solution = exchange(problem.model, solution, limits, error)
+            tried = self._try(solution)
+            if tried is None:
+                break
+            if self._close(tried):
+                if tried.attempt.accuracy is not None:
+                    self._try(settled)
+                break
+
+    def refine(self) -> None:
+        """The best one made better by exchanges that are judged after reconstruction.
+
+        What least squares mend of one change and not of another is not seen before.
+        """
+        problem, start = self.problem, self.best
+        if not start.attempt.within_budget or problem.refitted is None:
+            return
+        refitted, progress = problem.of(problem.refitted), problem.progress
+        began = time.perf_counter()
+        refitted(start.solution)
+        each = time.perf_counter() - began
+        steps = len(steps_from(problem.model, start.solution))
+        count = min(JUDGED, int(PATIENCE_S / max(each, MOMENT_S)))
+        if count < steps:
+            self.notes.append(
+                "the plan was not judged after reconstruction, as smaller networks "
+                f"are: {steps} exchanges would take {steps * each / 60:.0f} minutes"
+            )
+            return
+
+        def judged(solution: Solution) -> float:
+            progress.advance()
+            return refitted(solution)
+
+        progress.finish(milliseconds(start.attempt.latency_ms))
+        progress.start("judge plans after reconstruction", count)
+        error = Counted(judged, count)
+        for _ in range(ROUNDS):
+            limits = self._limits(AIM[-1])
+            solution = exchange(problem.model, self.best.solution, limits, error)
+            tried = self._try(solution)
+            if tried is None or self._close(tried):
+                break
+
+    @property
+    def best(self) -> _Tried:
+        """Of those that fit the most accurate one; the nearest where none fits.
+
+        Where accuracy is not known it is the one that uses the budget best.
+        """
+
+        def pressure(tried: _Tried) -> float:
+            return pressure_of(tried.attempt, self.problem.budget)
+
+        fitting = [tried for tried in self.tried if tried.attempt.within_budget]
+        if not fitting:
+            return min(self.tried, key=pressure)
+        return max(
+            fitting, key=lambda tried: (tried.attempt.accuracy or 0.0, pressure(tried))
+        )
+
+    def _limits(self, aim: float) -> Budget:
+        return aimed(self.problem.budget, aim / self.correction)
+
+    def _close(self, tried: _Tried) -> bool:
+        """Whether it fits, and leaves next to nothing of the budget."""
+        within = tried.attempt.within_budget
+        return within and pressure_of(tried.attempt, self.problem.budget) >= CLOSE
+
+    def _try(self, solution: Solution) -> _Tried | None:
+        """Measure a solution's network, and learn from it; None if it is known."""
+        problem = self.problem
         plan = plan_of(problem.graph, problem.scores, solution)
-        if any(plan == earlier for earlier, _ in found):
-            break
-        expected = _expected(problem, solution, correction)
-        attempt = measure(plan, len(found) + 1, solution, expected)
-        found.append((plan, attempt))
-        correction *= attempt.latency_ms / expected.latency_ms
-        if attempt.within_budget and pressure_of(attempt, budget) >= CLOSE:
-            other = plan_of(problem.graph, problem.scores, settled)
-            if attempt.accuracy is not None and other != plan:
-                expected = _expected(problem, settled, correction)
-                rival = measure(other, len(found) + 1, settled, expected)
-                found.append((other, rival))
-            break
-    plan, attempt = _best(found, budget)
-    return Search(plan, attempt, attempt.within_budget, tuple(dict.fromkeys(notes)))
-
-
-def _expected(problem: Problem, solution: Solution, correction: float) -> Prediction:
-    found = problem.model.predict(solution.widths, solution.bypassed)
-    return replace(found, latency_ms=found.latency_ms * correction)
+        if any(plan == earlier.plan for earlier in self.tried):
+            return None
+        found = problem.model.predict(solution.widths, solution.bypassed)
+        expected = replace(found, latency_ms=found.latency_ms * self.correction)
+        attempt = self.measure(plan, len(self.tried) + 1, solution, expected)
+        self.correction *= attempt.latency_ms / expected.latency_ms
+        self.tried.append(_Tried(solution, plan, attempt))
+        return self.tried[-1]
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
@@ -183,18 +277,3 @@ def aimed(budget: Budget, times: float) -> Budget:
     if budget.latency_ms is None:
         return budget
     return replace(budget, latency_ms=budget.latency_ms * times)
-
-
-def _best(found: list[tuple[Plan, Attempt]], budget: Budget) -> tuple[Plan, Attempt]:
-    """Of those that fit the most accurate one; the nearest where none fits.
-
-    Where accuracy is not known it is the one that uses the budget best.
-    """
-
-    def rank(pair: tuple[Plan, Attempt]) -> tuple[float, float]:
-        return pair[1].accuracy or 0.0, pressure_of(pair[1], budget)
-
-    fitting = [pair for pair in found if pair[1].within_budget]
-    if fitting:
-        return max(fitting, key=rank)
-    return min(found, key=lambda pair: pressure_of(pair[1], budget))

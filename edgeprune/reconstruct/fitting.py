@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -39,6 +39,8 @@ LARGEST = 8192  # numbers that a filter reads; equations of more take too long
 WORK = 5e11  # multiplications for the sums of all layers, about
 RIDGE = 1e-3
 TURNS = 3
+
+_End = tuple[str, fx.Node]  # a layer's name, and the operator whose result counts
 
 
 @dataclass(frozen=True)
@@ -89,21 +91,95 @@ def reconstruct(
     Raises:
         TraceError: one of them does not run on the data.
     """
-    fitted = copy.deepcopy(pruned)
-    first = next(_batches(data, BATCH))
-    with evaluating(original), evaluating(fitted):
-        old, new = (trace_batch(model, first) for model in (original, fitted))
+    return Reference(original, data, how).fitted(pruned, surgery)
+
+
+class Reference:
+    """A network that smaller ones are fitted to, one after another.
+
+    All are fitted on the same samples, as many as the first one has room for, and at
+    the same positions. What was read of the original is kept for the next.
+
+    Raises:
+        TraceError: it does not run on the data.
+    """
+
+    def __init__(
+        self, original: nn.Module, data: Batches, how: Fitting = Fitting()
+    ) -> None:
+        self._original, self._data, self._how = original, data, how
+        first = next(_batches(data, BATCH))
+        with evaluating(original):
+            self._traced = trace_batch(original, first)
+        self._layers = layers_of(self._traced)
+        self._read = [first]
+        self._count: int | None = None
+        self._made: dict[_End, list[_Made]] = {}
+
+    def fitted(self, pruned: nn.Module, surgery: Surgery) -> Reconstructed:
+        """A copy of a smaller network with its layers fitted.
+
+        Args:
+            surgery: from the original to the smaller one.
+
+        Raises:
+            TraceError: it does not run on the data.
+        """
+        fitted = copy.deepcopy(pruned)
+        with evaluating(self._original), evaluating(fitted):
+            new, state = trace_batch(fitted, self._read[0]), state_of(fitted)
+            pairs = _pairs(self._layers, new, state, surgery)
+            self._how.progress.start("reconstruct", len(pairs))
+            if self._count is None:
+                self._settle(new, state, pairs)
+            wanted = self._wanted(pairs, surgery)
+            _fit_(new, state, pairs, wanted, self._read, self._how)
+        samples = len(self._read) * len(self._read[0])
+        self._how.progress.finish(f"{len(pairs)} layers on {samples} samples")
+        return Reconstructed(fitted, len(pairs), samples)
+
+    def _settle(
+        self, new: Trace, state: Mapping[str, Tensor], pairs: list[_Pair]
+    ) -> None:
+        """How many samples, and at how many positions of each."""
+        size = len(self._read[0])
         room = MEMORY // max(peak_bytes(new), 1)
-        count = max(1, min(room, how.samples // len(first)))
-        batches = list(islice(_batches(data, len(first)), count))
-        pairs = _pairs(old, new, state_of(fitted), surgery)
-        how.progress.start("reconstruct", len(pairs))
-        how = replace(how, rows=how.rows or _rows(state_of(fitted), pairs))
-        wanted = _wanted(old, state_of(original), pairs, surgery, batches, how)
-        _fit_(new, state_of(fitted), pairs, wanted, batches, how)
-    samples = len(batches) * len(first)
-    how.progress.finish(f"{len(pairs)} layers on {samples} samples")
-    return Reconstructed(fitted, len(pairs), samples)
+        count = max(1, min(room, self._how.samples // size))
+        self._read = list(islice(_batches(self._data, size), count))
+        rows = self._how.rows or _rows(state, pairs)
+        self._count = -(-rows // (len(self._read) * size))
+
+    def _wanted(self, pairs: list[_Pair], surgery: Surgery) -> Iterator[list[_Made]]:
+        """What the original makes of each batch, in channels that are left: by pair."""
+        missing = [pair.before for pair in pairs if pair.key not in self._made]
+        if missing:
+            self._look_at(missing)
+        cuts = cuts_of(surgery)
+        for pair in pairs:
+            parts, kept = self._made[pair.key], cuts.get(pair.after.name, {}).get(0)
+            if kept is not None:
+                indices = torch.as_tensor(kept)
+                parts = [replace(part, rows=part.rows[:, indices]) for part in parts]
+            yield parts
+
+    def _look_at(self, layers: list[Layer]) -> None:
+        """Read what the original makes at the ends of some layers."""
+        assert self._count is not None  # settled by the caller
+        order = list(self._layers)
+        ends: dict[fx.Node, list[tuple[Layer, torch.Generator]]] = defaultdict(list)
+        for layer in layers:
+            seed = self._how.seed * len(order) + order.index(layer.name)
+            ends[layer.end].append((layer, torch.Generator().manual_seed(seed)))
+            self._made[layer.name, layer.end] = []
+        for x in self._read:
+            run = Stepper(self._traced, state_of(self._original), [x])
+            for node in [item for item in self._traced.nodes if item in ends]:
+                run.through(node)
+                for layer, generator in ends[node]:
+                    shape = result_shape(layer.node)
+                    at = drawn(shape, layer.channels, self._count, generator)
+                    rows = made(run.value(node, 0), layer.channels, at)
+                    self._made[layer.name, node].append(_Made(at, rows))
 
 
 def _batches(data: Batches, size: int) -> Iterator[Tensor]:
@@ -126,10 +202,15 @@ class _Pair:
     before: Layer
     after: Layer
 
+    @property
+    def key(self) -> _End:
+        """What of the original it is held against."""
+        return self.before.name, self.before.end
+
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What a layer is to make at some positions of a batch.
+class _Made:
+    """What a layer makes at some positions of a batch.
 
     Attributes:
         at: the positions, shape (rows, 2).
@@ -141,14 +222,16 @@ class _Wanted:
 
 
 def _pairs(
-    old: Trace, new: Trace, state: Mapping[str, Tensor], surgery: Surgery
+    before: Mapping[str, Layer],
+    new: Trace,
+    state: Mapping[str, Tensor],
+    surgery: Surgery,
 ) -> list[_Pair]:
     """Layers that both have, in the order of the smaller one, but the largest.
 
     A factored layer makes in its last part what it made before.
     """
     last = {f"{layer}.{LAST}.weight": f"{layer}.weight" for layer in surgery.factored}
-    before = layers_of(old)
     return [
         _Pair(before[path].alike(layer), layer.alike(before[path]))
         for name, layer in layers_of(new).items()
@@ -165,43 +248,11 @@ def _rows(state: Mapping[str, Tensor], pairs: list[_Pair]) -> int:
     return int(min(max(WORK / max(work, 1), fewest), most))
 
 
-def _wanted(
-    old: Trace,
-    state: Mapping[str, Tensor],
-    pairs: list[_Pair],
-    surgery: Surgery,
-    batches: list[Tensor],
-    how: Fitting,
-) -> list[list[_Wanted]]:
-    """What the original makes of each batch, in channels that are left: by pair."""
-    cuts = cuts_of(surgery)
-    samples = len(batches) * len(batches[0])
-    count = -(-(how.rows or 0) // samples)
-    generator = torch.Generator().manual_seed(how.seed)
-    ends: dict[fx.Node, list[int]] = defaultdict(list)
-    for number, pair in enumerate(pairs):
-        ends[pair.before.end].append(number)
-    found: list[list[_Wanted]] = [[] for _ in pairs]
-    for x in batches:
-        run = Stepper(old, state, [x])
-        for node in [item for item in old.nodes if item in ends]:
-            run.through(node)
-            for number in ends[node]:
-                layer = pairs[number].before
-                shape = result_shape(layer.node)
-                at = drawn(shape, layer.channels, count, generator)
-                rows = made(run.value(node, 0), layer.channels, at)
-                kept = cuts.get(pairs[number].after.name, {}).get(0)
-                rows = rows if kept is None else rows[:, torch.as_tensor(kept)]
-                found[number].append(_Wanted(at, rows))
-    return found
-
-
 def _fit_(
     new: Trace,
     state: Mapping[str, Tensor],
     pairs: list[_Pair],
-    wanted: list[list[_Wanted]],
+    wanted: Iterable[list[_Made]],
     batches: list[Tensor],
     how: Fitting,
 ) -> None:

@@ -115,8 +115,9 @@ class Attempt:
         gap: how far from the least possible loss the plan is at most, by the solver;
             None where it was not asked.
         variance: that the principal components were to explain, where they decided.
-        accuracy: on the validation split, with batch norms' statistics estimated anew
-            and nothing else; None where the plan does not fit.
+        accuracy: on the validation split, untrained: after a quick reconstruction, or
+            with batch norms' statistics estimated anew where there is to be none; None
+            where the plan does not fit.
     """
 
     round: int

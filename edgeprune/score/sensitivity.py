@@ -101,7 +101,7 @@ class Judge:
             for module in model.modules():
                 if isinstance(module, BATCH_NORMS) and len(self._x) > 1:
                     module.train()
-            return _outputs(model, self._x)
+            return outputs(model, self._x)
 
 
 def measure_sensitivity(
@@ -194,6 +194,8 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _outputs(model: nn.Module, x: Tensor) -> Tensor:
+def outputs(model: nn.Module, x: Tensor) -> Tensor:
+    """What a network makes of all samples, in float64, a step at a time."""
     parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
-    return torch.cat([model(part).double() for part in parts])
+    with torch.no_grad():
+        return torch.cat([model(part).double() for part in parts])

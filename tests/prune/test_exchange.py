@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from edgeprune.graph.groups import analyse
-from edgeprune.prune.exchange import exchange
+from edgeprune.prune.exchange import Counted, exchange
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget
 from tests.prune.test_solver import Residual, choices, named
@@ -38,7 +38,7 @@ def test_a_pair_that_gets_on_badly_is_taken_apart(costs):
         {"stem": 16, "first.narrow": 16, "second.narrow": 8}, (), True, 0.0, 0.0
     )
     assert fits(costs, start.widths, ())
-    found = exchange(costs, start, BUDGET, error)
+    found = exchange(costs, start, BUDGET, Counted(error))
     assert error(found) < error(start) / 2
     assert fits(costs, named(costs, found), found.bypassed)
     least = min(
@@ -55,7 +55,7 @@ def test_a_block_comes_back_for_another(costs):
 
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
-    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), error)
+    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), Counted(error))
     assert found.bypassed == ("second",)
     assert set(found.widths) == {"stem", "first.narrow"}
     assert found.widths["first.narrow"] == costs.sizes["first.narrow"]
@@ -63,4 +63,22 @@ def test_a_block_comes_back_for_another(costs):
 
 def test_what_is_best_already_stays(costs):
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
-    assert exchange(costs, start, BUDGET, lambda _: 1.0) == start
+    assert exchange(costs, start, BUDGET, Counted(lambda _: 1.0)) == start
+
+
+def test_a_network_is_judged_once(costs):
+    judged = []
+
+    def error(solution):
+        judged.append((tuple(solution.widths.items()), solution.bypassed))
+        return {(): 3.0, ("first",): 5.0, ("second",): 1.0}.get(solution.bypassed, 6.0)
+
+    start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
+    taken = costs.predict(named(costs, start), start.bypassed).latency_ms
+    counted = Counted(error, 100)
+    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), counted)
+    assert len(judged) == len({(frozenset(widths), outs) for widths, outs in judged})
+    assert counted.left == 100 - len(judged)
+    again = exchange(costs, found, Budget(latency_ms=1.01 * taken), counted)
+    assert again == found
+    assert counted.left == 100 - len(judged)

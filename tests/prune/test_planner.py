@@ -137,6 +137,49 @@ def test_of_two_plans_that_fit_the_more_accurate_one_is_taken(monkeypatch, bette
     assert (found.plan == plain) == (better == "settled")
 
 
+def refitted(plan):
+    """After reconstruction blocks of the first stage are missed, and nothing else."""
+    return 1.0 + sum(name.startswith("layer1") for name in plan.bypassed)
+
+
+def refined(device, budget, monkeypatch, patience=1000.0):
+    """What was found, and the accuracy before plans were judged anew."""
+    monkeypatch.setattr(planner, "PATIENCE_S", patience)
+    problem, measured = device.problem(budget), device.measure(budget)
+    easy = {name: name.startswith("layer1") for name in problem.loss.blocks}
+    blocks = {name: 0.01 if easy[name] else 3.0 for name in easy}
+    problem = replace(problem, loss=Loss(problem.loss.widths, blocks))
+    accuracies = []
+
+    def measure(plan, *rest):
+        attempt = measured(plan, *rest)
+        if attempt.within_budget:
+            accuracies.append(1 - refitted(plan) / 20)
+            attempt = replace(attempt, accuracy=accuracies[-1])
+        return attempt
+
+    before = planner.search(problem, measure)
+    found = planner.search(replace(problem, refitted=refitted), measure)
+    return found, before
+
+
+@pytest.mark.parametrize("slower", [0.8, 1.0, 1.25])
+def test_plans_that_reconstruction_mends_are_found(monkeypatch, slower):
+    device, budget = Device(CifarResNet(4), slower=slower), Budget(latency_ms=6.0)
+    found, before = refined(device, budget, monkeypatch)
+    assert found.fits
+    assert found.attempt.latency_ms <= 6.0
+    assert before.plan.bypassed
+    assert found.attempt.accuracy > before.attempt.accuracy
+
+
+def test_what_would_take_too_long_is_left_and_said(monkeypatch):
+    device, budget = Device(CifarResNet(4)), Budget(latency_ms=6.0)
+    found, before = refined(device, budget, monkeypatch, patience=0.0)
+    assert found.plan == before.plan
+    assert "not judged after reconstruction" in found.notes[0]
+
+
 def test_counts_are_met_at_once():
     device = Device(Bottom(64))
     budget = Budget(macs=device.count.macs // 2, params=device.count.params // 2)

@@ -12,7 +12,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import state_of
 from edgeprune.prune.growth import widened
 from edgeprune.prune.low_rank import factored
-from edgeprune.reconstruct.fitting import Fitting, reconstruct
+from edgeprune.reconstruct.fitting import Fitting, Reference, reconstruct
 from edgeprune.records import Plan, Surgery
 from tests.graph.test_user_networks import prepared
 from tests.graph.test_widening import difference, lively, some_copies
@@ -100,6 +100,26 @@ def test_what_copies_did_is_done_by_what_is_left(make):
     assert difference(wide, pruned, x) > 1e-2
     found = reconstruct(wide, pruned, surgery, batches(x), EXACTLY)
     assert difference(wide, found.model, x) < 1e-3
+
+
+def test_one_after_another_is_as_each_by_itself():
+    """Blocks that go change what a layer before them is held against."""
+    model, x = lively(CifarResNet(4)), torch.randn(32, 3, 32, 32)
+    graph, how = survey(model, (x[:2],)), Fitting(rows=2000)
+    plans = [
+        half(graph),
+        Plan({}, ("layer1.1", "layer2.1")),
+        Plan(half(graph, seed=1).kept),
+        Plan({"layer1.0.conv1": (0, 1)}, ("layer1.1",)),
+    ]
+    reference = Reference(model, batches(x), how)
+    for plan in plans:
+        pruned, surgery = apply(model, graph, plan), plan_surgery(model, graph, plan)
+        found = reference.fitted(pruned, surgery)
+        alone = reconstruct(model, pruned, surgery, batches(x), how)
+        assert found.layers == alone.layers
+        for name, value in alone.model.state_dict().items():
+            assert torch.equal(value, found.model.state_dict()[name])
 
 
 # What reads the channels is a product of two results, a transposed convolution, a
