@@ -157,6 +157,7 @@ class _Loop:
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
         error = Counted(judged, count)
+        self._correct(start)
         for _ in range(ROUNDS):
             limits = self._limits(AIM[-1])
             solution = exchange(problem.model, self.best.solution, limits, error)
@@ -198,9 +199,15 @@ class _Loop:
         found = problem.model.predict(solution.widths, solution.bypassed)
         expected = replace(found, latency_ms=found.latency_ms * self.correction)
         attempt = self.measure(plan, len(self.tried) + 1, solution, expected)
-        self.correction *= attempt.latency_ms / expected.latency_ms
         self.tried.append(_Tried(solution, plan, attempt))
+        self._correct(self.tried[-1])
         return self.tried[-1]
+
+    def _correct(self, tried: _Tried) -> None:
+        """Predict from now on as is right for one network, and those like it."""
+        solution = tried.solution
+        found = self.problem.model.predict(solution.widths, solution.bypassed)
+        self.correction = tried.attempt.latency_ms / found.latency_ms
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
