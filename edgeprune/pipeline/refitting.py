@@ -15,7 +15,7 @@ from edgeprune.pipeline.ground import Candidate
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.score.sensitivity import outputs, unexplained
 
-FITTED, JUDGED = 128, 256  # samples
+FITTED, JUDGED = 128, 1024  # samples; a choice by fewer would be one for them
 ROWS = 4096  # positions at which each layer is fitted
 
 

@@ -19,7 +19,7 @@ from edgeprune.records import Budget, pressure_of
 
 JUDGED = 300  # networks in all
 TRIED = 6  # pairs before the singles are taken as exhausted
-GAIN = 0.002  # of the error: less is noise
+NOISE = 0.002  # of the error
 
 Errors = Callable[[Solution], float]
 
@@ -44,10 +44,12 @@ class Counted:
     Attributes:
         error: of a solution's network.
         left: how many more are to be judged.
+        noise: a gain of less than this share of the error is none.
     """
 
     error: Errors
     left: int = JUDGED
+    noise: float = NOISE
     _known: dict[object, float] = field(default_factory=dict)
 
     def __call__(self, solution: Solution) -> float:
@@ -80,7 +82,7 @@ def _better(
     model: CostModel,
     start: tuple[Solution, float],
     budget: Budget,
-    error: Errors,
+    error: Counted,
     steps: Sequence[Step],
 ) -> tuple[Solution, float] | None:
     """The start with as many promising exchanges as really help; None if none does."""
@@ -89,7 +91,8 @@ def _better(
     promised = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
         for index, (one, other) in enumerate(itertools.combinations(steps, 2))
-        if one.name != other.name and one.error + other.error < (2 - GAIN) * least
+        if one.name != other.name
+        and one.error + other.error < (2 - error.noise) * least
     )
     failed, touched = 0, set[str]()
     for _, _, pair in promised:
@@ -102,7 +105,7 @@ def _better(
         if pressure_of(predicted, budget) > within:
             continue
         found = error(changed)
-        if found < least * (1 - GAIN):
+        if found < least * (1 - error.noise):
             best, least = changed, found
             touched |= {step.name for step in pair}
         else:

@@ -29,6 +29,7 @@ HALVED = 8  # times at most, the range of the number of parameters that are left
 SETTLED = 0.01  # of the weights come from memory or not: of no more importance
 CORRECTED = 2  # solutions at most that take longer than predicted
 PATIENCE_S = 300.0  # for judging plans after reconstruction
+REFITTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 MOMENT_S = 1e-3
 NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
@@ -156,7 +157,7 @@ class _Loop:
 
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
-        error = Counted(judged, count)
+        error = Counted(judged, count, REFITTED_NOISE)
         self._correct(start)
         for _ in range(ROUNDS):
             limits = self._limits(AIM[-1])
