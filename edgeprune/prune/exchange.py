@@ -87,6 +87,7 @@ def _better(
 ) -> tuple[Solution, float] | None:
     """The start with as many promising exchanges as really help; None if none does."""
     best, least = start
+    helps = 1 - error.noise
     within = max(1.0, pressure_of(model.predict(best.widths, best.bypassed), budget))
     promised = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
@@ -105,7 +106,7 @@ def _better(
         if pressure_of(predicted, budget) > within:
             continue
         found = error(changed)
-        if found < least * (1 - error.noise):
+        if found < least * helps:
             best, least = changed, found
             touched |= {step.name for step in pair}
         else:
