@@ -92,8 +92,7 @@ def _better(
     promised = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
         for index, (one, other) in enumerate(itertools.combinations(steps, 2))
-        if one.name != other.name
-        and one.error + other.error < (2 - error.noise) * least
+        if one.name != other.name and one.error + other.error < (1 + helps) * least
     )
     failed, touched = 0, set[str]()
     for _, _, pair in promised:
