@@ -109,15 +109,19 @@ class BySolver:
         return Found(space.candidate(found.plan), found.attempt, found.fits)
 
     def _refitting(self, start: State) -> Refitting | None:
-        """How plans are judged that are to be reconstructed; None if none is."""
+        """How plans are judged that are to be reconstructed; None if none is.
+
+        None, too, where layers are so wide that few positions say little of them.
+        """
         job = self.ground.job
         if not job.reconstruct or job.from_scratch:
             return None
+        data = job.workload.data.calibration
         try:
-            data = job.workload.data.calibration
-            return Refitting(start.exported.model, data, job.seed)
+            refitting = Refitting(start.exported.model, data, job.seed)
         except TraceError:  # as reconstruction will say
             return None
+        return refitting if refitting.determined else None
 
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """The network's own groups and blocks."""

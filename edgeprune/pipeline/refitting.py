@@ -16,6 +16,7 @@ from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.score.sensitivity import outputs, unexplained
 
 FITTED, JUDGED = 128, 1024  # samples; a choice by fewer would be one for them
+BYTES = 64 * 1024**2  # of samples, at most
 ROWS = 4096  # positions at which each layer is fitted
 
 
@@ -31,8 +32,13 @@ class Refitting:
         fitted = max(1, min(FITTED, len(x) // 2))
         how = Fitting(samples=fitted, turns=0, rows=ROWS, seed=seed)
         self._reference = Reference(model, [(x[:fitted], x[:fitted])], how)
-        self._x = x[fitted:] if len(x) > fitted else x
+        self._x = x[fitted:] if len(x) > fitted + 1 else x  # one has no spread
         self._original = self._outputs(model)
+
+    @property
+    def determined(self) -> bool:
+        """Whether there are positions enough for the layer that reads the most."""
+        return self._reference.widest <= ROWS // 2
 
     def model(self, candidate: Candidate) -> nn.Module:
         """The candidate's network with its layers fitted.
@@ -59,8 +65,10 @@ class Refitting:
 
 def _samples(data: Batches) -> Tensor:
     held: list[Tensor] = []
+    count = FITTED + JUDGED
     for x, _ in data:
         held.append(x)
-        if sum(map(len, held)) >= FITTED + JUDGED:
+        count = min(count, max(2, BYTES // (x[0].numel() * x.element_size())))
+        if sum(map(len, held)) >= count:
             break
-    return torch.cat(held)[: FITTED + JUDGED]
+    return torch.cat(held)[:count]

@@ -116,6 +116,14 @@ class Reference:
         self._count: int | None = None
         self._made: dict[_End, list[_Made]] = {}
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that one filter of a layer reads."""
+        state = state_of(self._original)
+        return max(
+            (math.prod(state[name].shape[1:]) for name in self._layers), default=0
+        )
+
     def fitted(self, pruned: nn.Module, surgery: Surgery) -> Reconstructed:
         """A copy of a smaller network with its layers fitted.
 
