@@ -1,18 +1,23 @@
 """How far a plan takes the outputs from the original's once its layers were fitted.
 
 What least squares mend of one change, they do not mend of another: plans that are to be
-reconstructed are judged as they will be, on few samples and at few positions.
+reconstructed are judged nearly as they will be, on few samples and at few positions.
 """
 
 from __future__ import annotations
+
+import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batches
+from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.trace import evaluating
 from edgeprune.pipeline.ground import Candidate
 from edgeprune.reconstruct.fitting import Fitting, Reference
+from edgeprune.reconstruct.statistics import restated
 from edgeprune.score.sensitivity import outputs, unexplained
 
 FITTED, JUDGED = 128, 1024  # samples; a choice by fewer would be one for them
@@ -23,40 +28,45 @@ ROWS = 4096  # positions at which each layer is fitted
 class Refitting:
     """Fits the networks of plans, one after another, to the one they start from.
 
+    Attributes:
+        determined: there are samples and positions enough for all layers.
+
     Raises:
         TraceError: the network does not run on the data.
     """
 
     def __init__(self, model: nn.Module, data: Batches, seed: int) -> None:
+        self._start, self._data = model, data
         x = _samples(data)
         fitted = max(1, min(FITTED, len(x) // 2))
         how = Fitting(samples=fitted, turns=0, rows=ROWS, seed=seed)
         self._reference = Reference(model, [(x[:fitted], x[:fitted])], how)
         self._x = x[fitted:] if len(x) > fitted + 1 else x  # one has no spread
-        self._original = self._outputs(model)
-
-    @property
-    def determined(self) -> bool:
-        """Whether there are positions enough for the layer that reads the most."""
-        return self._reference.widest <= ROWS // 2
+        self.determined = self._reference.determines(ROWS)
 
     def model(self, candidate: Candidate) -> nn.Module:
-        """The candidate's network with its layers fitted.
+        """The candidate's network with its layers fitted, or its statistics at least.
 
         Raises:
             PlanError: the plan does not fit.
-            TraceError: the network does not run on the data.
         """
-        return self._reference.fitted(*candidate.applied()).model
+        changed, surgery = candidate.applied()
+        try:
+            return self._reference.fitted(changed, surgery).model
+        except TraceError:  # as reconstruction will say
+            return restated(changed, self._data)
 
     def error(self, candidate: Candidate) -> float:
-        """`unexplained`, on samples that were not fitted.
+        """`unexplained`, on samples that were not fitted; infinite for no network."""
+        try:
+            found = self._outputs(self.model(candidate))
+        except PlanError:
+            return math.inf
+        return unexplained(self._original, found)
 
-        Raises:
-            PlanError: the plan does not fit.
-            TraceError: the network does not run on the data.
-        """
-        return unexplained(self._original, self._outputs(self.model(candidate)))
+    @cached_property
+    def _original(self) -> Tensor:
+        return self._outputs(self._start)
 
     def _outputs(self, model: nn.Module) -> Tensor:
         with evaluating(model):

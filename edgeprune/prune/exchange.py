@@ -64,18 +64,24 @@ class Counted:
 def exchange(
     model: CostModel, solution: Solution, budget: Budget, error: Counted
 ) -> Solution:
-    """A solution of less error within the same limits, by prediction."""
+    """A solution of less error within the same limits, by prediction.
+
+    All steps from the start are judged; those from what is better while as many are
+    left to be judged.
+    """
     best, least = solution, error(solution)
-    while error.left > 0:
+    steps = steps_from(model, best)
+    while True:
         judged = [
-            replace(step, error=error(_after(model, best, [step])))
-            for step in steps_from(model, best)
+            replace(step, error=error(_after(model, best, [step]))) for step in steps
         ]
         found = _better(model, (best, least), budget, error, judged)
         if found is None:
-            break
+            return best
         best, least = found
-    return best
+        steps = steps_from(model, best)
+        if error.left < len(steps):
+            return best
 
 
 def _better(
@@ -96,7 +102,7 @@ def _better(
     )
     failed, touched = 0, set[str]()
     for _, _, pair in promised:
-        if failed >= TRIED:
+        if failed >= TRIED or error.left <= 0:
             break
         if touched & {step.name for step in pair}:
             continue

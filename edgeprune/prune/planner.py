@@ -139,11 +139,9 @@ class _Loop:
         if not start.attempt.within_budget or problem.refitted is None:
             return
         refitted, progress = problem.of(problem.refitted), problem.progress
-        began = time.perf_counter()
-        refitted(start.solution)
-        each = time.perf_counter() - began
+        each = min(_seconds(refitted, start.solution) for _ in range(2))
         steps = len(steps_from(problem.model, start.solution))
-        count = min(JUDGED, int(PATIENCE_S / max(each, MOMENT_S)))
+        count = min(max(JUDGED, 2 * steps), int(PATIENCE_S / max(each, MOMENT_S)))
         if count < steps:
             self.notes.append(
                 "the plan was not judged after reconstruction, as smaller networks "
@@ -209,6 +207,13 @@ class _Loop:
         solution = tried.solution
         found = self.problem.model.predict(solution.widths, solution.bypassed)
         self.correction = tried.attempt.latency_ms / found.latency_ms
+
+
+def _seconds(error: Callable[[Solution], float], solution: Solution) -> float:
+    """That judging a network takes."""
+    began = time.perf_counter()
+    error(solution)
+    return time.perf_counter() - began
 
 
 def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.factored import LAST
+from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.stepping import Stepper, peak_bytes, trace_batch
 from edgeprune.graph.surgery import cuts_of
@@ -91,23 +92,33 @@ def reconstruct(
     Raises:
         TraceError: one of them does not run on the data.
     """
-    return Reference(original, data, how).fitted(pruned, surgery)
+    return Reference(original, data, how, keeps=False).fitted(pruned, surgery)
 
 
 class Reference:
     """A network that smaller ones are fitted to, one after another.
 
     All are fitted on the same samples, as many as the first one has room for, and at
-    the same positions. What was read of the original is kept for the next.
+    the same positions.
+
+    Args:
+        keeps: what was read of the original, for the next one; else no more of it is
+            in memory than one network asks for.
 
     Raises:
         TraceError: it does not run on the data.
     """
 
     def __init__(
-        self, original: nn.Module, data: Batches, how: Fitting = Fitting()
+        self,
+        original: nn.Module,
+        data: Batches,
+        how: Fitting = Fitting(),
+        *,
+        keeps: bool = True,
     ) -> None:
-        self._original, self._data, self._how = original, data, how
+        self._original, self._data = original, data
+        self._how, self._keeps = how, keeps
         first = next(_batches(data, BATCH))
         with evaluating(original):
             self._traced = trace_batch(original, first)
@@ -116,12 +127,17 @@ class Reference:
         self._count: int | None = None
         self._made: dict[_End, list[_Made]] = {}
 
-    @property
-    def widest(self) -> int:
-        """The most numbers that one filter of a layer reads."""
-        state = state_of(self._original)
-        return max(
-            (math.prod(state[name].shape[1:]) for name in self._layers), default=0
+    def determines(self, rows: int) -> bool:
+        """Whether each layer has twice as many positions as one filter reads.
+
+        Args:
+            rows: positions at which each layer is to be fitted.
+        """
+        state, samples = state_of(self._original), self._how.samples
+        return all(
+            2 * math.prod(state[name].shape[1:])
+            <= samples * min(-(-rows // samples), _places(layer))
+            for name, layer in self._layers.items()
         )
 
     def fitted(self, pruned: nn.Module, surgery: Surgery) -> Reconstructed:
@@ -159,35 +175,53 @@ class Reference:
 
     def _wanted(self, pairs: list[_Pair], surgery: Surgery) -> Iterator[list[_Made]]:
         """What the original makes of each batch, in channels that are left: by pair."""
-        missing = [pair.before for pair in pairs if pair.key not in self._made]
-        if missing:
-            self._look_at(missing)
         cuts = cuts_of(surgery)
+        kept = {pair.key: cuts.get(pair.after.name, {}).get(0) for pair in pairs}
+        if self._keeps:
+            missing = [pair.before for pair in pairs if pair.key not in self._made]
+            self._made |= self._looked_at(missing, {})
+        else:
+            self._made = self._looked_at([pair.before for pair in pairs], kept)
+            kept = {}
         for pair in pairs:
-            parts, kept = self._made[pair.key], cuts.get(pair.after.name, {}).get(0)
-            if kept is not None:
-                indices = torch.as_tensor(kept)
-                parts = [replace(part, rows=part.rows[:, indices]) for part in parts]
-            yield parts
+            channels = kept.get(pair.key)
+            yield [
+                replace(part, rows=_cut(part.rows, channels))
+                for part in self._made[pair.key]
+            ]
 
-    def _look_at(self, layers: list[Layer]) -> None:
-        """Read what the original makes at the ends of some layers."""
+    def _looked_at(
+        self, layers: list[Layer], kept: Mapping[_End, LabelArray | None]
+    ) -> dict[_End, list[_Made]]:
+        """What the original makes at the ends of some layers, in the channels kept."""
         assert self._count is not None  # settled by the caller
         order = list(self._layers)
         ends: dict[fx.Node, list[tuple[Layer, torch.Generator]]] = defaultdict(list)
         for layer in layers:
             seed = self._how.seed * len(order) + order.index(layer.name)
             ends[layer.end].append((layer, torch.Generator().manual_seed(seed)))
-            self._made[layer.name, layer.end] = []
-        for x in self._read:
+        found: dict[_End, list[_Made]] = defaultdict(list)
+        for x in self._read if ends else ():
             run = Stepper(self._traced, state_of(self._original), [x])
             for node in [item for item in self._traced.nodes if item in ends]:
                 run.through(node)
                 for layer, generator in ends[node]:
-                    shape = result_shape(layer.node)
+                    key, shape = (layer.name, node), result_shape(layer.node)
                     at = drawn(shape, layer.channels, self._count, generator)
                     rows = made(run.value(node, 0), layer.channels, at)
-                    self._made[layer.name, node].append(_Made(at, rows))
+                    found[key].append(_Made(at, _cut(rows, kept.get(key))))
+        return found
+
+
+def _cut(rows: Tensor, kept: LabelArray | None) -> Tensor:
+    """Some channels of rows; all where it is not said which."""
+    return rows if kept is None else rows[:, torch.as_tensor(kept)]
+
+
+def _places(layer: Layer) -> int:
+    """Positions in what a layer makes of one sample."""
+    shape = result_shape(layer.node)
+    return math.prod(shape) // (shape[0] * shape[layer.channels])
 
 
 def _batches(data: Batches, size: int) -> Iterator[Tensor]:

@@ -180,6 +180,22 @@ def test_what_would_take_too_long_is_left_and_said(monkeypatch):
     assert "not judged after reconstruction" in found.notes[0]
 
 
+def test_patience_is_kept(monkeypatch):
+    """However much there would be to find, no more networks are judged."""
+    device, budget = Device(CifarResNet(4)), Budget(latency_ms=6.0)
+    monkeypatch.setattr(planner, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(planner, "_seconds", lambda error, solution: 2.0)
+    judged = []
+
+    def error(plan):
+        judged.append(plan)
+        return 100.0 / len(judged)
+
+    problem = replace(device.problem(budget), refitted=error)
+    planner.search(problem, device.measure(budget))
+    assert 20 < len(judged) <= 30
+
+
 def test_counts_are_met_at_once():
     device = Device(Bottom(64))
     budget = Budget(macs=device.count.macs // 2, params=device.count.params // 2)
