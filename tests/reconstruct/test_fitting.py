@@ -104,7 +104,7 @@ def test_what_copies_did_is_done_by_what_is_left(make):
 
 def test_one_after_another_is_as_each_by_itself():
     """Blocks that go change what a layer before them is held against."""
-    model, x = lively(CifarResNet(4)), torch.randn(32, 3, 32, 32)
+    model, x = lively(CifarResNet(4)), torch.randn(32, 3, 32, 32).double()
     graph, how = survey(model, (x[:2],)), Fitting(rows=2000)
     plans = [
         half(graph),
