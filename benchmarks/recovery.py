@@ -399,7 +399,8 @@ def _table(rows: Row) -> str:
     lines = [
         "# What comes back after surgery",
         "",
-        "`python -m benchmarks.recovery all`; accuracies on the test images, in %.",
+        "`python -m benchmarks.recovery all`; accuracies on the test images, in %. "
+        f"{rows.get('remark', '')}",
         "",
         "| network | speed-up measured | tool | as it is | batch norms estimated anew "
         "| reconstructed | 1 epoch | 5 epochs | 20 epochs |",
