@@ -17,7 +17,7 @@ from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget, pressure_of
 
-JUDGED = 300  # networks in all
+JUDGED = 300  # networks in all, or twice as many as there are steps
 TRIED = 6  # pairs before the singles are taken as exhausted
 NOISE = 0.002  # of the error
 
@@ -48,7 +48,7 @@ class Counted:
     """
 
     error: Errors
-    left: int = JUDGED
+    left: int
     noise: float = NOISE
     _known: dict[object, float] = field(default_factory=dict)
 

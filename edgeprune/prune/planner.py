@@ -120,7 +120,8 @@ class _Loop:
             settled = solution = settle(problem.model, problem.loss, limits)
             self.notes += [solution.note] if solution.note else []
             if solution.feasible and problem.error is not None:
-                error = Counted(problem.of(problem.error))
+                count = max(JUDGED, 2 * len(steps_from(problem.model, solution)))
+                error = Counted(problem.of(problem.error), count)
                 solution = exchange(problem.model, solution, limits, error)
             tried = self._try(solution)
             if tried is None:

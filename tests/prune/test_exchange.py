@@ -38,7 +38,7 @@ def test_a_pair_that_gets_on_badly_is_taken_apart(costs):
         {"stem": 16, "first.narrow": 16, "second.narrow": 8}, (), True, 0.0, 0.0
     )
     assert fits(costs, start.widths, ())
-    found = exchange(costs, start, BUDGET, Counted(error))
+    found = exchange(costs, start, BUDGET, Counted(error, 300))
     assert error(found) < error(start) / 2
     assert fits(costs, named(costs, found), found.bypassed)
     least = min(
@@ -55,7 +55,7 @@ def test_a_block_comes_back_for_another(costs):
 
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
-    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), Counted(error))
+    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), Counted(error, 300))
     assert found.bypassed == ("second",)
     assert set(found.widths) == {"stem", "first.narrow"}
     assert found.widths["first.narrow"] == costs.sizes["first.narrow"]
@@ -63,7 +63,7 @@ def test_a_block_comes_back_for_another(costs):
 
 def test_what_is_best_already_stays(costs):
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
-    assert exchange(costs, start, BUDGET, Counted(lambda _: 1.0)) == start
+    assert exchange(costs, start, BUDGET, Counted(lambda _: 1.0, 300)) == start
 
 
 def test_a_network_is_judged_once(costs):
