@@ -97,7 +97,7 @@ class Judge:
         """
         model = copy.deepcopy(self._model)
         operate_(model, plan_surgery(self._model, self._graph, plan))
-        with evaluating(model), torch.no_grad():
+        with evaluating(model):
             for module in model.modules():
                 if isinstance(module, BATCH_NORMS) and len(self._x) > 1:
                     module.train()

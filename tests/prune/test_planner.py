@@ -143,20 +143,18 @@ def refitted(plan):
 
 
 def refined(device, budget, monkeypatch, patience=1000.0):
-    """What was found, and the accuracy before plans were judged anew."""
+    """What was found, and what is found where plans are not judged anew."""
     monkeypatch.setattr(planner, "PATIENCE_S", patience)
     problem, measured = device.problem(budget), device.measure(budget)
     easy = {name: name.startswith("layer1") for name in problem.loss.blocks}
     blocks = {name: 0.01 if easy[name] else 3.0 for name in easy}
     problem = replace(problem, loss=Loss(problem.loss.widths, blocks))
-    accuracies = []
 
     def measure(plan, *rest):
         attempt = measured(plan, *rest)
-        if attempt.within_budget:
-            accuracies.append(1 - refitted(plan) / 20)
-            attempt = replace(attempt, accuracy=accuracies[-1])
-        return attempt
+        if not attempt.within_budget:
+            return attempt
+        return replace(attempt, accuracy=1 - refitted(plan) / 20)
 
     before = planner.search(problem, measure)
     found = planner.search(replace(problem, refitted=refitted), measure)
