@@ -109,6 +109,7 @@ class Settings(BaseModel):
     mean: Numbers | None = None
     std: Numbers | None = None
     target: str = "host"
+    precision: Literal["fp32", "int8"] = "fp32"
     budget_ms: Positive | Percent | None = None
     max_macs: Count | Percent | None = None
     max_params: Count | Percent | None = None
@@ -130,7 +131,7 @@ class Settings(BaseModel):
     penalty: Positive | None = None
     regulariser: Literal["channels", "weights"] = "channels"
     optimizer: Optimizer | None = None
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] | None = None
     distil: Literal["logits", "features", "no"] = "features"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augment: Changes = None

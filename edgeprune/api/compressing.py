@@ -17,8 +17,9 @@ from edgeprune import targets
 from edgeprune.api.origin import facts_of, origin_of, parsed
 from edgeprune.config import BUDGETS, Settings, check_structure, option
 from edgeprune.data.augment import Augmentation
+from edgeprune.errors import TargetError
 from edgeprune.files import check_folder
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.recipe import AVERAGE, Recipe
 from edgeprune.finetune.team import leading, serve
 from edgeprune.launch import helping, launched
 from edgeprune.loading import load_workload, workload_of_objects
@@ -110,9 +111,21 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
     check_structure(settings)
     if settings.out is not None:
         check_folder(settings.out)
-    targets.load(settings.target)
+    _target(settings)
     load = partial(load_workload, settings, SILENT if helping() else progress)
     return _together(load, settings, progress)
+
+
+def _target(settings: Settings) -> targets.Target:
+    """The target, which is to run the file that counts."""
+    target = targets.load(settings.target)
+    if settings.precision not in target.runtime.precisions:
+        message = (
+            f"The target {settings.target} does not list {settings.precision}, which "
+            "--precision asks for."
+        )
+        raise TargetError(message)
+    return target
 
 
 def _together(
@@ -133,7 +146,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
     check_folder(folder)
-    target = targets.load(settings.target)
+    target = _target(settings)
     job = Job(
         workload=workload,
         runner=runner_for(target, seed=settings.seed, batch=len(workload.inputs[0])),
@@ -157,6 +170,7 @@ def _run(workload: Workload, settings: Settings, progress: Progress) -> Finished
         stop_at_floor=settings.stop_at_floor,
         dynamic_batch=settings.dynamic_batch,
         precisions=target.runtime.precisions,
+        precision=settings.precision,
         seed=settings.seed,
         state=unfinished(workload, settings),
         progress=progress,
@@ -176,7 +190,7 @@ def _recipe(settings: Settings, workload: Workload, progress: Progress) -> Recip
     inpaints = settings.self_supervised == "inpaint"
     return Recipe(
         learning_rate=settings.learning_rate,
-        average=settings.average,
+        average=AVERAGE if settings.average is None else settings.average,
         smoothing=settings.label_smoothing,
         inpaint=(settings.inpaint_weight or INPAINT_WEIGHT) if inpaints else 0.0,
         augment=Augmentation(changes),
@@ -248,9 +262,10 @@ def _asked(outcome: Outcome, settings: Settings) -> str:
 
 def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
-    before, after = outcome.baseline.figures, outcome.result.figures
+    before, after = outcome.baseline.figures, outcome.counted
+    where = " in int8" if after.precision == "int8" else ""
     reached = (
-        f"{milliseconds(after.latency_ms)} "
+        f"{milliseconds(after.latency_ms)}{where} "
         f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
         f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
         f"validation {after.validation_accuracy or 0:.2%} with the floor at "

@@ -38,7 +38,14 @@ from edgeprune.workload import Workload
 
 STRUCTURE = (  # settings of `compress` alone
     *BUDGETS,
-    *("criterion", "structure", "variance", "from_scratch", "ungrouped_proxy"),
+    *(
+        "precision",
+        "criterion",
+        "structure",
+        "variance",
+        "from_scratch",
+        "ungrouped_proxy",
+    ),
     *("growth", "low_rank", "reconstruct", "train", "minutes", "stop_at_floor"),
     *("distil", "label_smoothing", "augment", "self_supervised", "inpaint_weight"),
 )
@@ -119,7 +126,7 @@ def _sparsify(workload: Workload, settings: Settings, progress: Progress) -> Spa
         penalty=settings.penalty,
         regulariser=settings.regulariser,
         optimizer=settings.optimizer or "sgd",
-        average=settings.average,
+        average=settings.average or 0.0,
         materialise=settings.materialise,
         epochs=None if settings.epochs == "auto" else settings.epochs,
         learning_rate=settings.learning_rate,

@@ -334,11 +334,20 @@ Optimizer = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="The file that budgets and floor are about: fp32 (if missing) or int8, "
+        "which is often twice as fast, so that less has to be pruned.",
+        rich_help_panel=BUDGETS,
+    ),
+]
 Average = Annotated[
     float | None,
     typer.Option(
-        help="Decay of an exponential average of the weights, such as 0.999, which is "
-        "what is judged and kept.",
+        help="Share of all steps that an exponential average of the weights looks back "
+        "over, which is what is judged and kept; 0 for none. If missing 0.1, and none "
+        "for zeros.",
         rich_help_panel=HOW,
     ),
 ]

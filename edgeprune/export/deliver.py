@@ -8,10 +8,10 @@ from pathlib import Path
 from edgeprune.data import Splits
 from edgeprune.errors import ExportError
 from edgeprune.export.parity import compare_with_file, prove_parity
-from edgeprune.export.quantize import quantize
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.quantize import quantize
 from edgeprune.records import ModelFigures, Parity, Quantisation, Timing
 from edgeprune.workload import accuracy
 
@@ -60,7 +60,7 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
 
     A file below the accuracy floor is not kept either.
     """
-    path = item.path.with_name(f"{item.path.stem}.int8.onnx")
+    path = item.path.with_suffix(".int8.onnx")
     try:
         quantize(item.path, path, splits.calibration)
     except ExportError as error:
@@ -69,7 +69,7 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
     plain, fast = bench.compare([item, small])
     found = validation_accuracy(path, splits)
     speedup = 1 / fast.share_of(plain)
-    reason = f"{speedup:.2f}x the speed of fp32 in the same run"
+    reason = _faster(speedup)
     if speedup <= 1:
         reason = f"fp32 is faster here: int8 has {reason}"
     elif found < floor:
@@ -94,3 +94,35 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
     return Int8(
         verdict, figures, compare_with_file(item.model, path, splits.validation)
     )
+
+
+def keep_int8(
+    item: Exported, figures: ModelFigures, bench: Bench, splits: Splits
+) -> tuple[ModelFigures, Int8]:
+    """Of an int8 file that counts: the fp32 file that it was made of, and itself.
+
+    Args:
+        figures: of the int8 file, by which the run has judged it.
+    """
+    plain = item.in_fp32
+    slow, fast = bench.compare([plain, item])
+    in_fp32 = replace(
+        bench.figures(plain, slow),
+        validation_accuracy=validation_accuracy(plain.path, splits),
+    )
+    speedup = 1 / fast.share_of(slow)
+    verdict = Quantisation(
+        kept=True,
+        reason=_faster(speedup),
+        latency_ms=figures.latency_ms,
+        speedup=speedup,
+        validation_accuracy=figures.validation_accuracy,
+        size_bytes=figures.size_bytes,
+    )
+    tested = replace(figures, test_accuracy=tested_accuracy(item.path, splits))
+    parity = compare_with_file(item.model, item.path, splits.validation)
+    return in_fp32, Int8(verdict, tested, parity)
+
+
+def _faster(speedup: float) -> str:
+    return f"{speedup:.2f}x the speed of fp32 in the same run"

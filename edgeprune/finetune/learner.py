@@ -70,7 +70,7 @@ class Learner:
         self._held_by.begin(self._model, self._optimizer, steps)
         self._average: AveragedModel | None = None
         if recipe.average:
-            decayed = get_ema_multi_avg_fn(recipe.average)
+            decayed = get_ema_multi_avg_fn(decay_of(recipe.average, steps))
             self._average = AveragedModel(
                 self._model, multi_avg_fn=decayed, use_buffers=True
             )
@@ -236,6 +236,11 @@ def rate_at(step: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def decay_of(share: float, steps: int) -> float:
+    """Per step, of an exponential average over a share of all steps."""
+    return max(0.0, 1 - 1 / max(share * steps, 1.0))
 
 
 def _auxiliaries(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-RELATIVE_STEP = 0.2  # of the learning rate: a step's length beside the weights' own
+RELATIVE_STEP = 0.3  # of the learning rate: a step's length beside the weights' own
 SHORTEST = 0.02  # of the length of orthogonal filters: weights that are still zero
 WIDEST = 256  # of the shorter side: products of more take longer than the gradient
 ITERATIONS = 5

@@ -13,6 +13,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Optimizer
 
 NO_CHANGES = Augmentation()
+AVERAGE = 0.1  # of all steps: what an average of the weights looks back over best
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Recipe:
         purpose: for the report.
         seconds: that training may take; it decides the number of epochs if given.
         momentum: of sgd and muon.
-        average: decay per step of an exponential average of the weights, which is
-            what is judged and kept; 0 for none.
+        average: share of all steps, 0..1, that an exponential average of the weights
+            looks back over, which is what is judged and kept; 0 for none.
         teacher: distil from this model's outputs if given.
         hints: distil from its feature maps, too.
         inpaint: weight of a second head that fills in a region that is cut out; 0 for

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
+from edgeprune.data import Batches
 from edgeprune.files import sha256
 from edgeprune.graph.cost import Cost, count, with_latency
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
+from edgeprune.measure.quantize import FEW, SAMPLES, quantize
 from edgeprune.measure.runner import Runner
 from edgeprune.records import (
     LayerCost,
@@ -34,6 +36,7 @@ class Exported:
 
     Attributes:
         denormals: how many weights of the file were so small that they were set to 0.
+        made_of: the fp32 file that an int8 one was made of.
     """
 
     model: nn.Module
@@ -41,6 +44,19 @@ class Exported:
     cost: Cost
     precision: str = "fp32"
     denormals: int = 0
+    made_of: Path | None = None
+
+    @property
+    def in_fp32(self) -> Exported:
+        """The same module's fp32 file."""
+        if self.made_of is None:
+            return self
+        return replace(self, path=self.made_of, precision="fp32", made_of=None)
+
+    def discard(self) -> None:
+        """Its files are needed no longer."""
+        for path in {self.path, self.in_fp32.path}:
+            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -49,19 +65,32 @@ class Bench:
 
     Attributes:
         inputs: the example batch whose shape is exported.
+        calibration: to quantise every file with; None where fp32 is what counts.
     """
 
     runner: Runner
     inputs: Inputs
     folder: Path
     dynamic_batch: bool = False
+    calibration: Batches | None = None
 
-    def export(self, model: nn.Module, name: str) -> Exported:
-        """Write a module as `name`.onnx and count it."""
+    def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:
+        """Write a module as `name`.onnx, or its int8 version beside it; count it.
+
+        Args:
+            draft: only the file's speed matters: a few samples are enough for int8.
+
+        Raises:
+            ExportError: the exporter or the quantiser refuses the model.
+        """
         path = self.folder / f"{name}.onnx"
         flushed = write_onnx(model, self.inputs, path, dynamic_batch=self.dynamic_batch)
-        cost = count(trace(model, self.inputs))
-        return Exported(model, path, cost, denormals=flushed)
+        found = Exported(model, path, count(trace(model, self.inputs)), "fp32", flushed)
+        if self.calibration is None:
+            return found
+        small = path.with_suffix(".int8.onnx")
+        quantize(path, small, self.calibration, FEW if draft else SAMPLES)
+        return replace(found, path=small, precision="int8", made_of=path)
 
     def compare(
         self, files: Sequence[Exported], usual_ms: float | None = None

@@ -73,7 +73,7 @@ class BySolver:
     def _smallest(self) -> Smallest:
         ground = self.ground
         graph = ground.profile.graph
-        model = self._cost_model(ground.baseline, graph)
+        model = self._cost_model(ground.start, graph)
         return Smallest(ground.trials, graph, model, ground.limits)
 
     def find(self, start: State, graph: ChannelGraph, limits: Budget) -> Found:
@@ -161,7 +161,7 @@ class BySolver:
         return CostModel(
             graph,
             self.measured(),
-            original_ms=self.ground.trials.usual_ms,
+            original_ms=self.ground.trials.unpruned_ms,
             figures=start.figures,
             shapes=parameter_shapes(start.exported.model),
         )

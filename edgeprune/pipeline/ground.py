@@ -34,6 +34,8 @@ class Ground:
     """What a search stands on.
 
     Attributes:
+        bench: writes and times the files that count.
+        start: the unpruned network as its file that counts: the baseline in fp32.
         budget: what was asked for.
         limits: the same; the baseline's time where it says nothing of time.
     """
@@ -44,6 +46,7 @@ class Ground:
     trials: Trials
     profile: Profile
     baseline: State
+    start: State
     budget: Budget
     limits: Budget
 

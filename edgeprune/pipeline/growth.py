@@ -97,7 +97,7 @@ class Growth:
             steps=steps_up(graph, wide_graph, down=self._down),
             blocks=(),
         )
-        exported.path.unlink()
+        exported.discard()
         return Ceiling(able, costs)
 
 

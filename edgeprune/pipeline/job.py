@@ -43,6 +43,8 @@ Structure = Literal["solver", "pca"]
 LowRank = Literal["no", "planner", "bayes"]
 Grows = Literal["no", "wider", "both"]
 Distil = Literal["logits", "features", "no"]
+Counted = Literal["fp32", "int8"]
+UNPRUNED = ("baseline", "int8")  # steps before the first round
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Job:
         optimizer: None leaves the choice to the kind of training.
         until_floor: without a budget, prune as far as the floor lets.
         stop_at_floor: each training ends as soon as the floor is reached.
+        precisions: of files that the target runs.
+        precision: of the file that budget and floor are about.
     """
 
     workload: Workload
@@ -94,6 +98,7 @@ class Job:
     stop_at_floor: bool = False
     dynamic_batch: bool = False
     precisions: tuple[str, ...] = ("fp32", "int8")
+    precision: Counted = "fp32"
     seed: int = 0
     progress: Progress = SILENT
 
@@ -101,6 +106,8 @@ class Job:
 @dataclass(frozen=True)
 class State:
     """A network on its way: the baseline, or what a round has made of it.
+
+    All is said of the file that counts, which may be the int8 one.
 
     Attributes:
         beside: the baseline's timing from the measurement that timed this one.
@@ -129,6 +136,11 @@ class Journal:
     notes: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def number(self) -> int:
+        """Of the next round, from 1 on."""
+        return 1 + sum(step.name not in UNPRUNED for step in self.steps)
+
     def note(self, *notes: str) -> None:
         """What a reader should know, each sentence once."""
         self.notes += [note for note in notes if note not in self.notes]
@@ -152,6 +164,8 @@ class Outcome:
         met: all budgets are met at or above the floor.
         budget: the upper limits.
         reason: why it ended.
+        result: in fp32.
+        counted: figures of the file that budget and floor are about.
     """
 
     met: bool
@@ -162,6 +176,7 @@ class Outcome:
     baseline: State
     result: State
     int8: deliver.Int8
+    counted: ModelFigures
     parity: tuple[Parity, ...]
     journal: Journal
 

@@ -45,7 +45,7 @@ class ByLowRank(BySolver):
         ground, said = self.ground, super().refusal()
         if said is None:
             return None
-        costs = self.space(ground.baseline, ground.profile.graph).costs
+        costs = self.space(ground.start, ground.profile.graph).costs
         within = replace(ground.limits, latency_ms=None)
         least = fastest(costs, budget=within, params=0.0)
         predicted = costs.predict(least.widths, least.bypassed)
@@ -53,7 +53,7 @@ class ByLowRank(BySolver):
 
     def space(self, start: State, graph: ChannelGraph) -> Space:
         """Every layer factored that can be; ranks are ordered by what they carry."""
-        if start is not self.ground.baseline:
+        if start is not self.ground.start:
             return self._space(start, graph)
         if self._of_baseline is None:
             self._of_baseline = self._space(start, graph)
@@ -81,13 +81,13 @@ class ByLowRank(BySolver):
             layers=layers,
             plain=Plain(
                 self.measured(),
-                ground.trials.usual_ms,
+                ground.trials.unpruned_ms,
                 start.figures.layers,
                 parameter_shapes(plain.model),
             ),
             steps=self._steps(plain.model, whole_graph, layers),
         )
-        exported.path.unlink()
+        exported.discard()
 
         def candidate(plan: Plan) -> Candidate:
             left = tuple(name for name in layers if inside(name, plan.bypassed))

@@ -61,7 +61,7 @@ class Rounds:
             kind: of round, as its step will be called.
         """
         ground = self.ground
-        journal, job, number = ground.journal, ground.job, len(ground.journal.steps)
+        journal, job, number = ground.journal, ground.job, ground.journal.number
         kept = Unfinished(job.state)
         before, model = len(start.plans), start.exported.model
         done = kept.found(number, before, model, journal)
@@ -96,7 +96,7 @@ class Rounds:
         self, start: State, changed: Changed, goal: float
     ) -> tuple[State, stop.Standing]:
         """A round that is to save time: undone if it does not."""
-        number = len(self.ground.journal.steps)
+        number = self.ground.journal.number
         recipe = self.recipe(f"finetune {number}", goal)
         state, costs, before = self._trained(start, changed, recipe)
         trials = self.ground.trials
@@ -119,7 +119,7 @@ class Rounds:
         Trained by the labels alone: what is wider than the original would learn from
         it to be as good as that. None if it was undone.
         """
-        number, job = len(self.ground.journal.steps), self.ground.job
+        number, job = self.ground.journal.number, self.ground.job
         recipe = self.recipe(f"grow {number}", 1.0)
         if job.epochs is None:
             samples = job.workload.data.sizes[0]
@@ -151,7 +151,7 @@ class Rounds:
             epochs = whole if last else math.ceil(whole / PARTS)
         enough = self.floor if job.stop_at_floor else None
         if not last:
-            enough = min(enough or 1.0, _accuracy(self.ground.baseline))
+            enough = min(enough or 1.0, _accuracy(self.ground.start))
         return replace(
             job.recipe,
             purpose=purpose,
@@ -183,7 +183,7 @@ class Rounds:
         """The changed network after training, its costs, and its accuracy before."""
         ground = self.ground
         journal, data = ground.journal, ground.job.workload.data
-        number = len(journal.steps)
+        number = journal.number
         with journal.stage("finetune"):
             trained, training = self._finetuned(changed.model, recipe)
         journal.training.append(training)
@@ -264,9 +264,9 @@ class Rounds:
         return fitted.model if after >= before else changed
 
 
-def baseline_step(figures: ModelFigures) -> Step:
-    """The point that all curves start from."""
-    return _step("baseline", figures, figures.validation_accuracy or 0.0, valid=True)
+def unpruned_step(name: str, figures: ModelFigures) -> Step:
+    """A point that all curves start from."""
+    return _step(name, figures, figures.validation_accuracy or 0.0, valid=True)
 
 
 def _accuracy(state: State) -> float:

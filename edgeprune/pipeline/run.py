@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from edgeprune import stop
+from edgeprune.errors import ExportError
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import (
     flushing_denormals,
@@ -29,7 +30,7 @@ from edgeprune.pipeline.ground import Ground, Search
 from edgeprune.pipeline.growth import Growth
 from edgeprune.pipeline.job import Job, Journal, Outcome, State, check_job
 from edgeprune.pipeline.low_rank import ByLowRank
-from edgeprune.pipeline.rounds import Rounds, baseline_step
+from edgeprune.pipeline.rounds import Rounds, unpruned_step
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.prune import planner
@@ -65,7 +66,9 @@ class Run:
     def __init__(self, job: Job, folder: Path) -> None:
         self.job = job
         self.data = job.workload.data
-        self.bench = Bench(job.runner, job.workload.inputs, folder, job.dynamic_batch)
+        self.plain = Bench(job.runner, job.workload.inputs, folder, job.dynamic_batch)
+        in_int8 = self.data.calibration if job.precision == "int8" else None
+        self.bench = replace(self.plain, calibration=in_int8)
         self.journal = Journal()
 
     def go(self) -> Outcome:
@@ -81,6 +84,7 @@ class Run:
             self.trials = Trials(self.bench, self.baseline.exported, [base_ms])
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.budget = self.job.budget(self.baseline.figures)
+            self.start = self._start()
             self.limits = self._limits()
             self.ground = self._ground()
             self.rounds = Rounds(self.ground, self.floor)
@@ -96,10 +100,10 @@ class Run:
         with self.journal.stage("profile"):
             workload = self.job.workload
             self._check_outputs()
-            profile = profile_network(workload.model, self.bench, self.job.progress)
+            profile = profile_network(workload.model, self.plain, self.job.progress)
             found = deliver.validation_accuracy(profile.exported.path, self.data)
         figures = replace(profile.figures, validation_accuracy=found)
-        self.journal.steps.append(baseline_step(figures))
+        self.journal.steps.append(unpruned_step("baseline", figures))
         if found < CHANCE / self.data.classes:
             note = f"the baseline guesses (accuracy {found:.1%}): is --weights missing?"
             self.journal.notes.append(note)
@@ -113,6 +117,31 @@ class Run:
             note = f"validation has {count} samples only: each is {1 / count:.1%}"
             self.journal.notes.append(note)
         return profile, State(profile.exported, figures, figures.timing)
+
+    def _start(self) -> State:
+        """What rounds start from: the baseline, or the int8 file that it makes.
+
+        Raises:
+            ExportError: int8 is refused, or is no faster.
+        """
+        if self.job.precision == "fp32":
+            return self.baseline
+        with self.journal.stage("profile"):
+            exported = self.bench.export(self.baseline.exported.model, "original")
+            base, timing = self.trials.timed(exported)
+            found = deliver.validation_accuracy(exported.path, self.data)
+        self.trials.share = timing.share_of(base)
+        figures = replace(
+            self.bench.figures(exported, timing), validation_accuracy=found
+        )
+        if self.trials.share >= 1:
+            message = (
+                f"int8 is no faster here: {milliseconds(timing.median_ms)}, and "
+                f"{milliseconds(base.median_ms)} in fp32: leave --precision out."
+            )
+            raise ExportError(message)
+        self.journal.steps.append(unpruned_step("int8", figures))
+        return State(exported, figures, base)
 
     def _check_outputs(self) -> None:
         """The model returns class scores, enough of them for the labels."""
@@ -141,6 +170,7 @@ class Run:
             self.trials,
             self.profile,
             self.baseline,
+            self.start,
             self.budget,
             self.limits,
         )
@@ -160,16 +190,19 @@ class Run:
         if until_floor := self.budget == Budget():
             assert isinstance(self.search, BySolver)  # checked: all else has a budget
             self.ground.limits = self.limits = self.search.fastest()
-        pressure = pressure_of(self.baseline.figures, self.limits)
+        found = self.start.figures.validation_accuracy or 0.0
+        if self.start is not self.baseline and found < self.floor:
+            return stop.Decision("floor", "int8 alone loses too much"), self.start
+        pressure = pressure_of(self.start.figures, self.limits)
         refusal = self.search.refusal() if pressure > 1 else None
         if refusal is not None:
-            return stop.Decision("exhausted", refusal), self.baseline
-        begin = stop.Standing(self.journal.steps[0], pressure, reached=True)
+            return stop.Decision("exhausted", refusal), self.start
+        begin = stop.Standing(self.journal.steps[-1], pressure, reached=True)
         states: list[State] = []
         history: list[stop.Standing] = []
         while True:
             decision = stop.decide(history, begin, self.floor, until_floor=until_floor)
-            start = self.baseline if decision.resume < 0 else states[decision.resume]
+            start = self.start if decision.resume < 0 else states[decision.resume]
             if decision.goal is None:
                 return decision, start
             state, standing = self._round(start, decision.goal)
@@ -203,8 +236,10 @@ class Run:
         found = result.figures.validation_accuracy or 0.0
         if found >= self.floor:
             return decision
+        in_int8 = self.job.precision == "int8"
+        whose = "the unpruned network's int8" if in_int8 else "the baseline's own"
         reason = (
-            f"the baseline's own validation accuracy {found:.2%} is below the floor "
+            f"{whose} validation accuracy {found:.2%} is below the floor "
             f"{self.floor:.2%}, and no pruned model is above it"
         )
         return replace(decision, verdict="floor", reason=reason)
@@ -221,7 +256,7 @@ class Run:
         """One analysis, one training: no rounds."""
         graph = self.profile.graph
         changed = self.rounds.changed(
-            self.baseline, lambda: self.search.find(self.baseline, graph, self.limits)
+            self.start, lambda: self.search.find(self.start, graph, self.limits)
         )
         if not changed.fits:
             least = self.journal.attempts[-1]
@@ -232,21 +267,21 @@ class Run:
                 f"MACs, {least.params / 1e6:.3f} M parameters; --structure "
                 "solver goes further"
             )
-            return stop.Decision("exhausted", reason), self.baseline
-        state, standing = self.rounds.shrunk(self.baseline, changed, 1.0)
+            return stop.Decision("exhausted", reason), self.start
+        state, standing = self.rounds.shrunk(self.start, changed, 1.0)
         if standing.step.valid and standing.pressure <= 1:
             return stop.Decision("met", "the network fits", resume=0), state
         if standing.step.valid:
             reason = "after training it takes a little more than before"
             return stop.Decision("exhausted", reason, resume=0), state
         if standing.step.validation_accuracy >= self.floor:
-            return stop.Decision("exhausted", "it became no faster"), self.baseline
+            return stop.Decision("exhausted", "it became no faster"), self.start
         reason = (
             f"its validation accuracy {standing.step.validation_accuracy:.2%} is below "
             f"the floor {self.floor:.2%}; more training, a larger --variance or a "
             "larger --max-drop would help"
         )
-        return stop.Decision("floor", reason), self.baseline
+        return stop.Decision("floor", reason), self.start
 
     def _relaxed(self, goal: float) -> Budget:
         """Limits of a round that goes only part of the way; never slower than now."""
@@ -256,7 +291,7 @@ class Run:
 
         latency_ms = (self.limits.latency_ms or 0.0) * goal
         return Budget(
-            latency_ms=min(latency_ms, self.baseline.figures.latency_ms),
+            latency_ms=min(latency_ms, self.start.figures.latency_ms),
             macs=times(self.limits.macs),
             params=times(self.limits.params),
             size_bytes=times(self.limits.size_bytes),
@@ -264,7 +299,7 @@ class Run:
         )
 
     def _groups(self, start: State) -> ChannelGraph:
-        if start is self.baseline:
+        if start is self.start:
             return self.profile.graph
         return survey(start.exported.model, self.bench.inputs)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from edgeprune.errors import EdgepruneError
-from edgeprune.export.quantize import quantize
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
-from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.measure.quantize import FEW
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile
@@ -36,7 +34,6 @@ from edgeprune.units import milliseconds
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 SOLVE_S = 5.0  # for each point of the curve: it is an estimate anyway
 SIDES = (0.75, 0.5)  # of the input, to try where the budget is out of reach
-RANDOM_SAMPLES = 8  # to calibrate int8 with, where only its speed matters
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,10 @@ class Smallest:
             more = replace(bench, runner=bench.runner.with_threads(cores))
             if (ms := _time(pruned, more)) is not None:
                 yield _verdict(f"{milliseconds(ms)} with {cores} threads", ms, limit)
-        if (ms := _time_int8(pruned, bench)) is not None:
+        random = [(bench.inputs[0], torch.zeros(1))] * FEW
+        in_int8 = replace(bench, calibration=random)
+        already = bench.calibration is not None
+        if not already and (ms := _time(pruned, in_int8)) is not None:
             yield _verdict(f"{milliseconds(ms)} in int8", ms, limit)
 
 
@@ -149,20 +149,7 @@ def _verdict(text: str, found_ms: float, limit_ms: float) -> str:
 def _time(model: nn.Module, bench: Bench) -> float | None:
     """None where the module does not run like this."""
     try:
-        exported = bench.export(model, "circumstance")
+        exported = bench.export(model, "circumstance", draft=True)
         return bench.compare([exported])[0].median_ms
     except Exception:  # noqa: BLE001  the user's code may fail in any way
-        return None
-
-
-def _time_int8(model: nn.Module, bench: Bench) -> float | None:
-    path = bench.folder / "circumstance.int8.onnx"
-    try:
-        exported = bench.export(model, "circumstance")
-        batches = [(bench.inputs[0], torch.zeros(1))] * RANDOM_SAMPLES
-        quantize(exported.path, path, batches)
-        return bench.compare([Exported(model, Path(path), exported.cost, "int8")])[
-            0
-        ].median_ms
-    except EdgepruneError:
         return None

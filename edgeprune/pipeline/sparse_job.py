@@ -40,7 +40,8 @@ class SparseJob:
         gradual: masks grow during one training instead.
         penalty: its weight; found on the way if None.
         regulariser: what prox-sg drives to zero.
-        average: decay of the exponential average that is judged and kept; 0 for none.
+        average: share of all steps that the exponential average of the weights looks
+            back over, which is judged and kept; 0 for none.
         materialise: take out what is zero throughout, and train again.
         epochs: of each training; None lets the size of the data decide.
         state: a folder where trainings are kept until the run is finished.

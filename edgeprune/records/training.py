@@ -51,7 +51,8 @@ class Training:
         hints: modules whose feature maps in the teacher were targets, too.
         optimizer: what took the steps.
         augmented: how training images were changed.
-        average: decay of the average that was judged and kept; 0 for none.
+        average: share of all steps that the average of the weights that was judged and
+            kept looked back over; 0 for none.
         processes: that trained together.
     """
 

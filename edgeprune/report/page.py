@@ -37,7 +37,9 @@ def manner(training: Training) -> str:
     if training.augmented:
         said.append(f"images changed by {', '.join(training.augmented)}")
     if training.average:
-        said.append(f"weights averaged with a decay of {training.average:g}")
+        said.append(
+            f"weights averaged over the last {training.average:.0%} of the steps"
+        )
     head = training.second_head
     if head is not None and head.accuracy_without is not None:
         kept = "kept" if head.kept else "not kept"

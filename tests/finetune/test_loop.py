@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from edgeprune.finetune.formats import (
     fastest_format,
     settled_format,
 )
-from edgeprune.finetune.learner import rate_at
+from edgeprune.finetune.learner import decay_of, rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
 from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
 from edgeprune.finetune.recipe import Recipe
@@ -69,6 +70,14 @@ def test_a_seed_repeats_a_run(more):
         assert torch.equal(a, b)
     third, _ = train(model, splits(size=16), replace(recipe, seed=4))
     assert not torch.equal(first.first.weight, third.first.weight)
+
+
+def test_an_average_looks_back_over_its_share_of_the_steps():
+    """Steps further back have a weight of one part in e, however many there are."""
+    for steps in (100, 1000):
+        decay = decay_of(0.1, steps)
+        assert decay ** (0.1 * steps) == pytest.approx(1 / math.e, rel=0.06)
+    assert decay_of(0.1, 5) == 0.0  # too few to average: the last weights
 
 
 def test_the_best_validation_epoch_is_kept_and_the_start_competes():
