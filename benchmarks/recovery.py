@@ -11,7 +11,7 @@ Each network is pruned by `edgeprune compress --no-train` to its own measured ti
 the speed-up, and by Torch-Pruning (widths in steps of 4) as near to the same measured
 time as its ratio leads; with `--low-rank planner` layers may be factored as well, and
 with `--data noise` no image is looked at. With `--precision int8` the quantised files
-are what is timed and judged, of peers, too; speed-ups are over the original's fp32 file,
+are what is timed and judged, of peers, too; a speed-up is over the original's fp32 file
 always. The same loop then trains each for some epochs, every length being a training of
 its own. Accuracies are on the test images; the best epoch is chosen on 5000 images that
 are cut from the training images. ResNet's published checkpoint was trained on these,
