@@ -19,6 +19,7 @@ from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
+    UNPRUNED,
     Attempt,
     Budget,
     Costs,
@@ -44,7 +45,6 @@ LowRank = Literal["no", "planner", "bayes"]
 Grows = Literal["no", "wider", "both"]
 Distil = Literal["logits", "features", "no"]
 Counted = Literal["fp32", "int8"]
-UNPRUNED = ("baseline", "int8")  # steps before the first round
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from edgeprune.records.measurement import (
 from edgeprune.records.memory import Activation, MemoryTable
 from edgeprune.records.run import (
     REPORT_SCHEMA,
+    UNPRUNED,
     Attempt,
     DataFacts,
     GroupLoss,
@@ -66,6 +67,7 @@ __all__ = [
     "REPORT_SCHEMA",
     "SCORE_SCHEMA",
     "SPARSITY_SCHEMA",
+    "UNPRUNED",
     "Activation",
     "Attempt",
     "BlockScore",

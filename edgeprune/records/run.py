@@ -13,6 +13,7 @@ from edgeprune.records.spectrum import Spectra
 from edgeprune.records.training import Training
 
 REPORT_SCHEMA = 1
+UNPRUNED = ("baseline", "int8")  # steps before the first round
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,3 +336,9 @@ class RunReport:
     int8: ModelFigures | None = None
     spectra: Spectra | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> ModelFigures:
+        """Of the file that budget and floor were about."""
+        in_int8 = self.settings.get("precision") == "int8"
+        return self.int8 if in_int8 and self.int8 else self.result

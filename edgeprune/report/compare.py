@@ -30,9 +30,10 @@ def compare_reports(
     names: tuple[str, str], first: RunReport, second: RunReport
 ) -> Comparison:
     """The results of two runs, latest second."""
-    rows = rows_of([first.result, second.result])
-    slower = second.result.latency_ms / first.result.latency_ms - 1
-    accuracies = (first.result.test_accuracy, second.result.test_accuracy)
+    before, after = first.counted, second.counted
+    rows = rows_of([before, after])
+    slower = after.latency_ms / before.latency_ms - 1
+    accuracies = (before.test_accuracy, after.test_accuracy)
     worse = 0.0 if None in accuracies else (accuracies[0] or 0) - (accuracies[1] or 0)
     return Comparison(
         names=names,

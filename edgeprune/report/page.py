@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from edgeprune.records import RunReport, Training
+from edgeprune.records import UNPRUNED, RunReport, Training
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, LIMIT, plot, rendered
 from edgeprune.report.summary import (
+    compared,
     models_of,
     rows_of,
     timing_warnings,
@@ -20,6 +21,7 @@ def render_page(report: RunReport) -> str:
         "page.html.jinja",
         report=report,
         models=list(models),
+        compared=compared(models),
         rows=rows_of(list(models.values())),
         warnings=[*timing_warnings(report), *report.notes],
         trainings=[(item, manner(item)) for item in report.training if item.epochs],
@@ -63,7 +65,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         marker={"color": AFTER, "size": 10},
         name="after training",
     )
-    pruned = [step for step in steps if step.name != "baseline"]
+    pruned = [step for step in steps if step.name not in UNPRUNED]
     figure.add_scatter(
         x=[step.latency_ms for step in pruned],
         y=[step.accuracy_before_training * 100 for step in pruned],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgeprune.records import ModelFigures, RunReport
@@ -69,11 +69,21 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
 
 
 def models_of(report: RunReport) -> dict[str, ModelFigures]:
-    """The models of a run by what they are called in tables."""
-    models = {"baseline": report.baseline, "result": report.result}
+    """The models of a run by what they are called in tables.
+
+    The baseline first, then what it is compared with: the file that counts.
+    """
+    named = {"result": report.result}
     if report.int8 is not None:
-        models["result, int8"] = report.int8
-    return models
+        named["result, int8"] = report.int8
+    first = [name for name, model in named.items() if model is report.counted]
+    names = [*first, *(name for name in named if name not in first)]
+    return {"baseline": report.baseline, **{name: named[name] for name in names}}
+
+
+def compared(models: Mapping[str, ModelFigures]) -> str:
+    """What the column of changes is about."""
+    return " / ".join([*models][:2])
 
 
 def timing_warnings(report: RunReport) -> list[str]:

@@ -25,7 +25,7 @@ from edgeprune.records import (
     RunReport,
 )
 from edgeprune.report.compare import Comparison
-from edgeprune.report.summary import models_of, rows_of, timing_warnings
+from edgeprune.report.summary import compared, models_of, rows_of, timing_warnings
 from edgeprune.units import megabytes, millions, milliseconds
 
 REFUSED_SHOWN = 8
@@ -127,7 +127,7 @@ def show_report(console: Console, report: RunReport) -> None:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_column("baseline / result", justify="right")
+    table.add_column(compared(models), justify="right")
     for row in rows_of(list(models.values())):
         cells = [row.text(index) for index in range(len(models))]
         table.add_row(row.label, *cells, row.change())

@@ -98,6 +98,16 @@ def test_the_terminal_shows_the_table_and_the_sentence():
     assert "int8: not kept, fp32 is faster here" in text
 
 
+def test_where_the_int8_file_counts_it_is_what_is_compared():
+    small = figures(2.0, 0.87)
+    both = report(int8=small, settings={"precision": "int8"})
+    text = shown(show_report, both)
+    assert "baseline / result, int8" in text
+    assert "5.00x" in text
+    found = compare_reports(("fp32", "int8"), report(int8=small), both)
+    assert found.rows[0].values == (5.5, 2.0)
+
+
 def test_useless_timings_warn():
     found = timing_warnings(report(result=noisy(figures())))
     assert any("timing of result: spread" in warning for warning in found)
