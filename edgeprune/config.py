@@ -263,6 +263,11 @@ def check_structure(settings: Settings) -> None:
     check_training(settings)
     if lacking := lacking_budget(settings):
         raise ConfigError(lacking)
+    if settings.precision == "int8" and settings.max_memory_mb is not None:
+        raise ConfigError(
+            "--max-memory-mb does not go with --precision int8: what such a file keeps "
+            "alive cannot be counted."
+        )
     if settings.structure == "pca":
         if settings.low_rank != "no":
             raise ConfigError("--low-rank goes with --structure solver only.")

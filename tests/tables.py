@@ -60,13 +60,13 @@ def with_cache(table, cache_bytes, *, slower):
     return replace(table, operators=tuple(operators), cache_bytes=cache_bytes)
 
 
-def costs_of(model, inputs, graph, *, latency_ms=10.0, block=1, table=None):
+def costs_of(model, inputs, graph, *, latency_ms=10.0, block=1, table=None, **figures):
     """A cost model on such a device."""
     counted = count(trace(model, inputs))
     return CostModel(
         graph,
         table or table_of(graph, counted, block=block),
         original_ms=latency_ms,
-        figures=figures_of(counted, latency_ms),
+        figures=figures_of(counted, latency_ms, **figures),
         shapes=parameter_shapes(model),
     )

@@ -29,6 +29,12 @@ def test_growth_needs_milliseconds_and_zeros_no_muon(tmp_path):
         check_sparsity(load_settings({"sparsity": 0.5, "optimizer": "muon"}, tmp_path))
 
 
+def test_what_an_int8_file_keeps_alive_is_no_budget(tmp_path):
+    asked = {"precision": "int8", "max_memory_mb": 1.0}
+    with pytest.raises(ConfigError, match="max-memory-mb does not go with"):
+        check_structure(load_settings(asked, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [("60M", 60_000_000), ("1.5k", 1500), ("2G", 2 * 10**9), ("7", 7)],

@@ -119,7 +119,7 @@ class Smallest:
         in_int8 = replace(bench, calibration=random)
         already = bench.calibration is not None
         if not already and (ms := _time(pruned, in_int8)) is not None:
-            yield _verdict(f"{milliseconds(ms)} in int8", ms, limit)
+            yield _verdict(f"{milliseconds(ms)} with --precision int8", ms, limit)
 
 
 def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:

@@ -189,8 +189,18 @@ class CostModel:
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""
-        overhead = self._figures.size_bytes - FLOAT_BYTES * self._figures.params
-        return overhead + FLOAT_BYTES * params
+        return self._figures.size_bytes + self._each * (params - self._figures.params)
+
+    def params_of(self, size_bytes: float) -> float:
+        """Parameters of a file of so many bytes."""
+        return (
+            self._figures.params + (size_bytes - self._figures.size_bytes) / self._each
+        )
+
+    @property
+    def _each(self) -> int:
+        """Bytes of the file for one parameter."""
+        return 1 if self._figures.precision == "int8" else FLOAT_BYTES
 
     def missed(self, params: float) -> float:
         """The share of so many parameters that no cache holds."""

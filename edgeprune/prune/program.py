@@ -22,7 +22,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from edgeprune.prune.blocks import freed
-from edgeprune.prune.cost_model import FLOAT_BYTES, CostModel, Piece
+from edgeprune.prune.cost_model import CostModel, Piece
 from edgeprune.records import Budget
 from edgeprune.records.latency import Floats
 
@@ -238,8 +238,7 @@ class Program:
         if budget.params is not None:
             self.limit("params", budget.params)
         if budget.size_bytes is not None:
-            weights = budget.size_bytes - self.model.size_of(0.0)
-            self.limit("params", max(1.0, weights / FLOAT_BYTES))
+            self.limit("params", max(1.0, self.model.params_of(budget.size_bytes)))
         if budget.memory_bytes is not None:
             self.limit_memory(budget.memory_bytes)
 

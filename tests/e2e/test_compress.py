@@ -228,7 +228,11 @@ def test_a_budget_out_of_reach_says_what_was_measured_to_help(trained):
         trained, "compress", *MODEL, "--budget-ms", "0.0001", "--out", "help"
     )
     sentence = edgeprune.read_report(trained / "help").sentence
-    for circumstance in ("with --input 3x12x12", "with --input 3x8x8", "in int8"):
+    for circumstance in (
+        "with --input 3x12x12",
+        "with --input 3x8x8",
+        "with --precision int8",
+    ):
         assert re.search(rf"[\d.]+ ms {circumstance} \(not enough\)", sentence), (
             sentence
         )

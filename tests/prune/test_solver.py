@@ -113,6 +113,22 @@ BUDGETS = [
 ]
 
 
+@pytest.mark.parametrize(("precision", "each"), [("fp32", 4), ("int8", 1)])
+def test_a_file_has_room_for_as_many_weights_as_its_precision_says(precision, each):
+    model = Bottom(32).eval()
+    whole = sum(value.numel() for value in model.parameters())
+    size = 1000 + each * whole  # with what is written beside the weights
+    graph = analyse(model, X)
+    costs = costs_of(model, X, graph, size_bytes=size, precision=precision)
+    limit = Budget(size_bytes=1000 + each * whole // 2)
+    assert costs.params_of(limit.size_bytes) == pytest.approx(whole / 2, abs=1)
+    found = solver.least_loss(costs, losses(costs), limit)
+    predicted = costs.predict(found.widths, found.bypassed)
+    assert found.feasible
+    assert 0.8 * whole / 2 < predicted.params <= whole / 2 + 1
+    assert predicted.size_bytes == pytest.approx(1000 + each * predicted.params)
+
+
 @pytest.mark.parametrize("make", [lambda: Bottom(32), Residual, Concatenated])
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
 @pytest.mark.parametrize("block", [1, 16])
