@@ -151,7 +151,7 @@ def everything(*, again: Again = False) -> None:
     for length in LENGTHS:
         for name in TRAINED:
             for speedup in SPEEDUPS:
-                run(name, speedup, [length], again=again)
+                run(name, speedup, [length], again=again and length == LENGTHS[0])
 
 
 def _study(name: str, folder: str, rows: Row, precision: str = "fp32") -> Study:

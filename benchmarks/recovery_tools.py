@@ -105,7 +105,10 @@ class Edgeprune:
             train=False,
             out=folder,
         )
-        row: Row = {"run": name, "reconstructed": study.tested(done.model)}
+        found = study.tested(done.model)
+        if (file := done.report.int8) and study.precision == "int8":
+            found = deliver.tested_accuracy(folder / file.file, study.data)
+        row: Row = {"run": name, "reconstructed": found}
         if self.low_rank == "no" and len(done.report.plans) == 1:
             raw = apply(study.held.model, study.held.graph, done.report.plans[0])
             row |= study.untrained(raw)

@@ -131,7 +131,7 @@ class Settings(BaseModel):
     penalty: Positive | None = None
     regulariser: Literal["channels", "weights"] = "channels"
     optimizer: Optimizer | None = None
-    average: Annotated[float, Field(ge=0, lt=1)] | None = None
+    average: Annotated[float, Field(ge=0, le=0.5)] | None = None
     distil: Literal["logits", "features", "no"] = "features"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augment: Changes = None

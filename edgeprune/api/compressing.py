@@ -119,11 +119,8 @@ def compress_settings(settings: Settings, progress: Progress) -> Finished:
 def _target(settings: Settings) -> targets.Target:
     """The target, which is to run the file that counts."""
     target = targets.load(settings.target)
-    if settings.precision not in target.runtime.precisions:
-        message = (
-            f"The target {settings.target} does not list {settings.precision}, which "
-            "--precision asks for."
-        )
+    if settings.precision == "int8" and "int8" not in target.runtime.precisions:
+        message = f"--precision int8: the target {settings.target} does not list int8."
         raise TargetError(message)
     return target
 
@@ -280,7 +277,8 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         )
     untouched = not outcome.result.plans
     if outcome.met:
-        how = " by the original already, nothing was pruned" if untouched else ""
+        whose = "the original's int8 file" if where else "the original already"
+        how = f" by {whose}, nothing was pruned" if untouched else ""
         return f"Met{how}: {asked}; {reached}."
     best = "The original, unpruned" if untouched else "The best valid model"
     return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

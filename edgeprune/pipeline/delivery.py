@@ -43,11 +43,13 @@ def delivered(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
     met = decision.verdict == "met"
-    if not counts and int8.figures and not untouched:
-        _note_int8(ground, int8.figures, met=met)
+    if not counts and int8.figures:
+        note_int8(ground, int8.figures, met=met, pruned=not untouched)
+    if (gain := int8.verdict.speedup) and int8.verdict.kept and gain <= 1:
+        journal.note("the int8 file counts, but fp32 is as fast by now")
     if layers := result.surgery.factored:
         journal.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
-    _note_denormals(ground, result)
+    note_denormals(ground, result)
     return Outcome(
         met=met,
         budget=ground.budget,
@@ -63,22 +65,27 @@ def delivered(
     )
 
 
-def _note_int8(ground: Ground, figures: ModelFigures, *, met: bool) -> None:
+def note_int8(
+    ground: Ground, figures: ModelFigures, *, met: bool, pruned: bool
+) -> None:
     """That the int8 file could have been what counts."""
+    if ground.budget.memory_bytes is not None:  # which nobody can count in int8
+        return
     found = milliseconds(figures.latency_ms)
     if not met and pressure_of(figures, ground.budget) <= 1:
         ground.journal.note(f"the int8 file is within the budget: {found}")
-    if ground.budget.latency_ms is not None:
+    if pruned and ground.budget.latency_ms is not None:
         ground.journal.note(
             f"the int8 file takes {found}: with --precision int8 the budget is about "
             "that file, and less is pruned for it"
         )
 
 
-def _note_denormals(ground: Ground, result: State) -> None:
+def note_denormals(ground: Ground, result: State) -> None:
     """What was won by setting denormal weights to 0."""
-    if count := result.exported.denormals:
-        before, after = deliver.with_denormals(result.exported, ground.bench)
+    item = result.exported.in_fp32
+    if count := item.denormals:
+        before, after = deliver.with_denormals(item, ground.bench)
         ground.journal.note(
             f"{count} denormal weights were set to 0: "
             f"{milliseconds(before.median_ms)} -> {milliseconds(after.median_ms)}"

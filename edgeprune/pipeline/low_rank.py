@@ -38,7 +38,7 @@ class ByLowRank(BySolver):
 
     def __init__(self, ground: Ground) -> None:
         super().__init__(ground)
-        self._of_baseline: Space | None = None
+        self._of_start: Space | None = None
 
     def refusal(self) -> str | None:
         """Of pruning alone, unless factoring gets there by prediction."""
@@ -55,9 +55,9 @@ class ByLowRank(BySolver):
         """Every layer factored that can be; ranks are ordered by what they carry."""
         if start is not self.ground.start:
             return self._space(start, graph)
-        if self._of_baseline is None:
-            self._of_baseline = self._space(start, graph)
-        return self._of_baseline
+        if self._of_start is None:
+            self._of_start = self._space(start, graph)
+        return self._of_start
 
     def _space(self, start: State, graph: ChannelGraph) -> Space:
         ground, plain = self.ground, super().space(start, graph)
@@ -68,7 +68,7 @@ class ByLowRank(BySolver):
             layers = tuple(name for name in layers if name not in without)
             whole, whole_graph = _factored(plain.model, ground.bench.inputs, layers)
         ground.job.progress.finish(f"{len(layers)} of them")
-        exported = ground.bench.export(whole, "factored")
+        exported = ground.bench.export(whole, "factored", draft=True)
         base, timing = ground.trials.timed(exported)
         costs = LowRankCosts(
             whole_graph,

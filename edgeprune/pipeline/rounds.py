@@ -147,11 +147,13 @@ class Rounds:
         epochs = job.epochs if job.train else 0
         if epochs is None:
             steps = SCRATCH_STEPS if job.from_scratch else STEPS
-            whole = default_epochs(job.workload.data.sizes[0], steps=steps)
-            epochs = whole if last else math.ceil(whole / PARTS)
-        enough = self.floor if job.stop_at_floor else None
+            most = default_epochs(job.workload.data.sizes[0], steps=steps)
+            epochs = most if last else math.ceil(most / PARTS)
+        whole, start = _accuracy(self.ground.baseline), _accuracy(self.ground.start)
+        quantised = max(0.0, whole - start)  # what it costs; training is judged before
+        enough = self.floor + quantised if job.stop_at_floor else None
         if not last:
-            enough = min(enough or 1.0, _accuracy(self.ground.start))
+            enough = min(enough or 1.0, whole)
         return replace(
             job.recipe,
             purpose=purpose,

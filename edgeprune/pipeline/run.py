@@ -89,11 +89,8 @@ class Run:
             self.ground = self._ground()
             self.rounds = Rounds(self.ground, self.floor)
             self.search = self._search()
-            decision, result = self._loop()
-            if self.job.growth != "no":
-                decision, result = self._grown(decision, result)
-            final = self._final(decision, result)
-            return delivered(self.ground, final, result, self.floor)
+            decision, result = self._quantised_out() or self._pruned()
+            return delivered(self.ground, decision, result, self.floor)
 
     def _profile(self) -> tuple[Profile, State]:
         """Stage 1: what does the network cost, and how accurate is it?"""
@@ -183,6 +180,27 @@ class Run:
         proxy = self._ungrouped() if self.job.ungrouped else None
         return ByVariance(self.ground, proxy)
 
+    def _quantised_out(self) -> tuple[stop.Decision, State] | None:
+        """The end, before anything is scored, where int8 alone costs too much."""
+        whole, found = (
+            state.figures.validation_accuracy or 0.0
+            for state in (self.baseline, self.start)
+        )
+        if not found < self.floor <= whole:
+            return None
+        reason = (
+            f"int8 alone takes the validation accuracy from {whole:.2%} to "
+            f"{found:.2%}, below the floor {self.floor:.2%}: leave --precision out"
+        )
+        return stop.Decision("floor", reason), self.start
+
+    def _pruned(self) -> tuple[stop.Decision, State]:
+        """Stages 2 to 4, and growth into what is left of the budget."""
+        decision, result = self._loop()
+        if self.job.growth != "no":
+            decision, result = self._grown(decision, result)
+        return self._final(decision, result), result
+
     def _loop(self) -> tuple[stop.Decision, State]:
         """Stages 2 to 4, until the budget is met, the floor reached, or all is gone."""
         if self.job.structure == "pca":
@@ -190,9 +208,6 @@ class Run:
         if until_floor := self.budget == Budget():
             assert isinstance(self.search, BySolver)  # checked: all else has a budget
             self.ground.limits = self.limits = self.search.fastest()
-        found = self.start.figures.validation_accuracy or 0.0
-        if self.start is not self.baseline and found < self.floor:
-            return stop.Decision("floor", "int8 alone loses too much"), self.start
         pressure = pressure_of(self.start.figures, self.limits)
         refusal = self.search.refusal() if pressure > 1 else None
         if refusal is not None:

@@ -81,7 +81,7 @@ class Trials:
             macs=exported.cost.macs,
             params=exported.cost.params,
             size_bytes=exported.path.stat().st_size,
-            memory_bytes=activations(exported.path).peak_bytes,
+            memory_bytes=activations(exported.in_fp32.path).peak_bytes,
             within_budget=False,
         )
         return replace(found, within_budget=pressure_of(found, limits) <= 1)

@@ -113,6 +113,7 @@ class Attempt:
         latency_ms: measured beside the baseline: its time as a share of the
             baseline's, in milliseconds of the baseline's usual time. So a machine
             that is slower for a while does not count.
+        memory_bytes: of activations in fp32, also where the int8 file counts.
         gap: how far from the least possible loss the plan is at most, by the solver;
             None where it was not asked.
         variance: that the principal components were to explain, where they decided.
@@ -187,7 +188,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """What int8 gave: kept as a second file only where it is faster."""
+    """What int8 gave: kept as a second file where it is faster, or is what counts."""
 
     kept: bool
     reason: str

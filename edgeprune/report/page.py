@@ -55,6 +55,8 @@ def manner(training: Training) -> str:
 def accuracy_figure(report: RunReport) -> go.Figure:
     """Validation accuracy against ms over the steps, with floor and budget."""
     steps = report.steps
+    in_int8 = report.counted is report.int8
+    before, after = (", in fp32", ", in int8") if in_int8 else ("", "")
     figure = go.Figure()
     figure.add_scatter(
         x=[step.latency_ms for step in steps],
@@ -63,7 +65,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         mode="lines+markers+text",
         textposition="top center",
         marker={"color": AFTER, "size": 10},
-        name="after training",
+        name=f"after training{after}",
     )
     pruned = [step for step in steps if step.name not in UNPRUNED]
     figure.add_scatter(
@@ -71,7 +73,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         y=[step.accuracy_before_training * 100 for step in pruned],
         mode="markers",
         marker={"color": BEFORE, "size": 9, "symbol": "x"},
-        name="before training",
+        name=f"before training{before}",
     )
     times = {step.name: step.latency_ms for step in steps}
     if held := [item for item in report.reconstructions if item.purpose in times]:
@@ -80,7 +82,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
             y=[item.accuracy_before * 100 for item in held],
             mode="markers",
             marker={"color": BEFORE, "size": 9, "symbol": "circle-open"},
-            name="before reconstruction",
+            name=f"before reconstruction{before}",
         )
     figure.add_hline(
         y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"

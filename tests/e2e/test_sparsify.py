@@ -161,7 +161,7 @@ def test_single_weights_by_the_l1_norm_and_gradually(trained, tmp_path):
         sparsity=0.9,
         optimizer="adamw",
         learning_rate=2e-3,
-        average=0.9,
+        average=0.5,
         max_drop=60.0,
     )
     assert [step.name for step in done.report.steps] == ["baseline", "sparse"]

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgeprune.finetune.recipe import Recipe
+from edgeprune.pipeline.job import Journal
 from edgeprune.pipeline.rounds import Rounds
 from edgeprune.records import Budget
 
@@ -23,3 +25,34 @@ def test_only_where_time_is_asked_for_each_round_must_save_some(budget, slowest)
     limits = Budget(latency_ms=budget.latency_ms or BASELINE)
     ground = SimpleNamespace(budget=budget, limits=limits)
     assert Rounds(ground, floor=0.9)._slowest(BEFORE) == slowest
+
+
+@pytest.mark.parametrize(
+    ("int8", "goal", "enough"),
+    [
+        (None, 1.0, 0.9),
+        (0.93, 1.0, 0.92),  # what quantising costs is asked for on top
+        (0.96, 1.0, 0.9),
+        (0.93, 1.5, 0.92),
+        (0.85, 1.5, 0.95),  # on the way, no more than the original has
+    ],
+)
+def test_training_ends_where_the_file_that_counts_is_at_the_floor(int8, goal, enough):
+    def state(accuracy):
+        return SimpleNamespace(figures=SimpleNamespace(validation_accuracy=accuracy))
+
+    job = SimpleNamespace(
+        **dict.fromkeys(("train", "stop_at_floor"), True),
+        **dict.fromkeys(("minutes", "optimizer", "from_scratch"), None),
+        epochs=2,
+        growth="no",
+        distil="no",
+        recipe=Recipe(),
+        workload=SimpleNamespace(model=None),
+    )
+    start = state(0.95 if int8 is None else int8)
+    ground = SimpleNamespace(
+        job=job, baseline=state(0.95), start=start, journal=Journal()
+    )
+    found = Rounds(ground, floor=0.9).recipe("x", goal).enough
+    assert found == pytest.approx(enough)
