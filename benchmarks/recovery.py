@@ -3,7 +3,7 @@
     pip install -e '.[test,benchmark]'
     python -m benchmarks.recovery run resnet56_cifar --speedup 2 --epochs 1 --epochs 5
     python -m benchmarks.recovery ablation  # half an hour: what in training helps
-    python -m benchmarks.recovery run resnet56_cifar --speedup 3 --precision int8
+    python -m benchmarks.recovery run resnet56_cifar --precision int8 --epochs 0
     python -m benchmarks.recovery seconds   # how long reconstruction takes
     python -m benchmarks.recovery all       # hours: every network, speed-up and length
 
@@ -87,7 +87,7 @@ def run(
     *,
     again: Again = False,
 ) -> None:
-    """One network at one speed-up."""
+    """One network at one speed-up; with `--epochs 0` it is not trained."""
     with tempfile.TemporaryDirectory() as folder:
         rows = _rows()
         study = _study(name, folder, rows, precision)
@@ -98,7 +98,7 @@ def run(
             model, row = _pruned(study, chosen, speedup, rows)
             for length in LENGTHS if epochs is None else epochs:
                 purpose = f"epochs {length}"
-                if purpose not in row:
+                if length and purpose not in row:
                     row |= study.trained(model, purpose, length)
                     _keep(rows, key, row)
 
