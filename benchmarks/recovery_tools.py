@@ -105,9 +105,11 @@ class Edgeprune:
             train=False,
             out=folder,
         )
-        found = study.tested(done.model)
-        if (file := done.report.int8) and study.precision == "int8":
-            found = deliver.tested_accuracy(folder / file.file, study.data)
+        if study.precision == "int8":
+            file = folder / done.report.counted.file  # ranges are of the run's data
+            found = deliver.tested_accuracy(file, study.data)
+        else:
+            found = study.tested(done.model)
         row: Row = {"run": name, "reconstructed": found}
         if self.low_rank == "no" and len(done.report.plans) == 1:
             raw = apply(study.held.model, study.held.graph, done.report.plans[0])

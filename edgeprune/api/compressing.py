@@ -259,8 +259,9 @@ def _asked(outcome: Outcome, settings: Settings) -> str:
 
 def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
-    before, after = outcome.baseline.figures, outcome.counted
-    where = " in int8" if after.precision == "int8" else ""
+    in_int8 = outcome.int8.figures if settings.precision == "int8" else None
+    before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
+    where = " in int8" if in_int8 else ""
     reached = (
         f"{milliseconds(after.latency_ms)}{where} "
         f"(baseline {milliseconds(before.latency_ms)}), test accuracy "

@@ -38,14 +38,8 @@ from edgeprune.workload import Workload
 
 STRUCTURE = (  # settings of `compress` alone
     *BUDGETS,
-    *(
-        "precision",
-        "criterion",
-        "structure",
-        "variance",
-        "from_scratch",
-        "ungrouped_proxy",
-    ),
+    "precision",
+    *("criterion", "structure", "variance", "from_scratch", "ungrouped_proxy"),
     *("growth", "low_rank", "reconstruct", "train", "minutes", "stop_at_floor"),
     *("distil", "label_smoothing", "augment", "self_supervised", "inpaint_weight"),
 )

@@ -11,7 +11,6 @@ from edgeprune.export.parity import compare_with_file, prove_parity
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.quantize import quantize
 from edgeprune.records import ModelFigures, Parity, Quantisation, Timing
 from edgeprune.workload import accuracy
 
@@ -60,69 +59,58 @@ def try_int8(item: Exported, bench: Bench, splits: Splits, floor: float) -> Int8
 
     A file below the accuracy floor is not kept either.
     """
-    path = item.path.with_suffix(".int8.onnx")
     try:
-        quantize(item.path, path, splits.calibration)
+        small = item.in_int8(splits.calibration)
     except ExportError as error:
         return Int8(Quantisation(kept=False, reason=str(error)))
-    small = Exported(item.model, path, item.cost, precision="int8")
-    plain, fast = bench.compare([item, small])
-    found = validation_accuracy(path, splits)
-    speedup = 1 / fast.share_of(plain)
-    reason = _faster(speedup)
-    if speedup <= 1:
-        reason = f"fp32 is faster here: int8 has {reason}"
+    slow, fast = bench.compare([item, small])
+    found = validation_accuracy(small.path, splits)
+    verdict = _verdict(small, (slow, fast), found)
+    reason = ""
+    if fast.share_of(slow) >= 1:
+        reason = f"fp32 is faster here: int8 has {verdict.reason}"
     elif found < floor:
         reason = f"validation accuracy {found:.2%} is below the floor {floor:.2%}"
-    kept = speedup > 1 and found >= floor
-    verdict = Quantisation(
-        kept=kept,
-        reason=reason,
-        latency_ms=fast.median_ms,
-        speedup=speedup,
-        validation_accuracy=found,
-        size_bytes=path.stat().st_size,
-    )
-    if not kept:
-        path.unlink()
-        return Int8(verdict)
-    figures = replace(
-        bench.figures(small, fast),
-        validation_accuracy=found,
-        test_accuracy=tested_accuracy(path, splits),
-    )
-    return Int8(
-        verdict, figures, compare_with_file(item.model, path, splits.validation)
-    )
+    if reason:
+        small.path.unlink()
+        return Int8(replace(verdict, kept=False, reason=reason))
+    figures = replace(bench.figures(small, fast), validation_accuracy=found)
+    return _kept(small, figures, verdict, splits)
 
 
 def keep_int8(
     item: Exported, figures: ModelFigures, bench: Bench, splits: Splits
-) -> tuple[ModelFigures, Int8]:
-    """Of an int8 file that counts: the fp32 file that it was made of, and itself.
+) -> tuple[Timing, Int8]:
+    """An int8 file that counts, and the timing of the fp32 file that it is made of.
 
     Args:
         figures: of the int8 file, by which the run has judged it.
     """
-    plain = item.in_fp32
-    slow, fast = bench.compare([plain, item])
-    in_fp32 = replace(
-        bench.figures(plain, slow),
-        validation_accuracy=validation_accuracy(plain.path, splits),
-    )
+    slow, fast = bench.compare([item.in_fp32, item])
+    verdict = _verdict(item, (slow, fast), figures.validation_accuracy)
+    return slow, _kept(item, figures, verdict, splits)
+
+
+def _verdict(
+    small: Exported, timings: tuple[Timing, Timing], found: float | None
+) -> Quantisation:
+    """What an int8 file gave beside the fp32 one, in one measurement."""
+    slow, fast = timings
     speedup = 1 / fast.share_of(slow)
-    verdict = Quantisation(
+    return Quantisation(
         kept=True,
-        reason=_faster(speedup),
+        reason=f"{speedup:.2f}x the speed of fp32 in the same run",
         latency_ms=fast.median_ms,
         speedup=speedup,
-        validation_accuracy=figures.validation_accuracy,
-        size_bytes=figures.size_bytes,
+        validation_accuracy=found,
+        size_bytes=small.path.stat().st_size,
     )
-    tested = replace(figures, test_accuracy=tested_accuracy(item.path, splits))
-    parity = compare_with_file(item.model, item.path, splits.validation)
-    return in_fp32, Int8(verdict, tested, parity)
 
 
-def _faster(speedup: float) -> str:
-    return f"{speedup:.2f}x the speed of fp32 in the same run"
+def _kept(
+    small: Exported, figures: ModelFigures, verdict: Quantisation, splits: Splits
+) -> Int8:
+    """A file that is delivered: the test split read, and its outputs compared."""
+    tested = replace(figures, test_accuracy=tested_accuracy(small.path, splits))
+    parity = compare_with_file(small.model, small.path, splits.validation)
+    return Int8(verdict, tested, parity)

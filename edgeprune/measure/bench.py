@@ -53,6 +53,16 @@ class Exported:
             return self
         return replace(self, path=self.made_of, precision="fp32", made_of=None)
 
+    def in_int8(self, calibration: Batches, samples: int = SAMPLES) -> Exported:
+        """The int8 version of an fp32 file, written beside it.
+
+        Raises:
+            ExportError: the quantiser refuses the file.
+        """
+        path = self.path.with_suffix(".int8.onnx")
+        quantize(self.path, path, calibration, samples)
+        return replace(self, path=path, precision="int8", made_of=self.path)
+
     def discard(self) -> None:
         """Its files are needed no longer."""
         for path in {self.path, self.in_fp32.path}:
@@ -88,9 +98,7 @@ class Bench:
         found = Exported(model, path, count(trace(model, self.inputs)), "fp32", flushed)
         if self.calibration is None:
             return found
-        small = path.with_suffix(".int8.onnx")
-        quantize(path, small, self.calibration, FEW if draft else SAMPLES)
-        return replace(found, path=small, precision="int8", made_of=path)
+        return found.in_int8(self.calibration, FEW if draft else SAMPLES)
 
     def compare(
         self, files: Sequence[Exported], usual_ms: float | None = None

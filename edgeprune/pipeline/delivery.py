@@ -30,10 +30,10 @@ def delivered(
         untouched = result is ground.start
         plain, int8 = result, deliver.Int8(deliver.NOT_ASKED)
         if counts:
-            figures, int8 = deliver.keep_int8(
+            timing, int8 = deliver.keep_int8(
                 result.exported, result.figures, ground.bench, data
             )
-            plain = replace(result, exported=result.exported.in_fp32, figures=figures)
+            plain = baseline if untouched else _in_fp32(ground, result, timing)
         elif "int8" in job.precisions:
             int8 = deliver.try_int8(result.exported, ground.bench, data, floor)
         job.progress.advance("int8")
@@ -59,7 +59,6 @@ def delivered(
         baseline=baseline,
         result=final,
         int8=int8,
-        counted=(counts and int8.figures) or final.figures,
         parity=(parity, int8.parity) if int8.parity else (parity,),
         journal=journal,
     )
@@ -90,6 +89,14 @@ def note_denormals(ground: Ground, result: State) -> None:
             f"{count} denormal weights were set to 0: "
             f"{milliseconds(before.median_ms)} -> {milliseconds(after.median_ms)}"
         )
+
+
+def _in_fp32(ground: Ground, state: State, timing: Timing) -> State:
+    """The same network's fp32 file, where the int8 one counts."""
+    item = state.exported.in_fp32
+    found = deliver.validation_accuracy(item.path, ground.job.workload.data)
+    figures = replace(ground.bench.figures(item, timing), validation_accuracy=found)
+    return replace(state, exported=item, figures=figures)
 
 
 def _tested(ground: Ground, state: State) -> State:

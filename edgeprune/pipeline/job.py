@@ -165,7 +165,6 @@ class Outcome:
         budget: the upper limits.
         reason: why it ended.
         result: in fp32.
-        counted: figures of the file that budget and floor are about.
     """
 
     met: bool
@@ -176,7 +175,6 @@ class Outcome:
     baseline: State
     result: State
     int8: deliver.Int8
-    counted: ModelFigures
     parity: tuple[Parity, ...]
     journal: Journal
 

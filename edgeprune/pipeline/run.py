@@ -124,7 +124,7 @@ class Run:
         if self.job.precision == "fp32":
             return self.baseline
         with self.journal.stage("profile"):
-            exported = self.bench.export(self.baseline.exported.model, "original")
+            exported = self.baseline.exported.in_int8(self.data.calibration)
             base, timing = self.trials.timed(exported)
             found = deliver.validation_accuracy(exported.path, self.data)
         self.trials.share = timing.share_of(base)

@@ -120,7 +120,7 @@ class _Loop:
             settled = solution = settle(problem.model, problem.loss, limits)
             self.notes += [solution.note] if solution.note else []
             if solution.feasible and problem.error is not None:
-                count = max(JUDGED, 2 * len(steps_from(problem.model, solution)))
+                count = _most(len(steps_from(problem.model, solution)))
                 error = Counted(problem.of(problem.error), count)
                 solution = exchange(problem.model, solution, limits, error)
             tried = self._try(solution)
@@ -142,7 +142,7 @@ class _Loop:
         refitted, progress = problem.of(problem.refitted), problem.progress
         each = min(_seconds(refitted, start.solution) for _ in range(2))
         steps = len(steps_from(problem.model, start.solution))
-        count = min(max(JUDGED, 2 * steps), int(PATIENCE_S / max(each, MOMENT_S)))
+        count = min(_most(steps), int(PATIENCE_S / max(each, MOMENT_S)))
         if count < steps:
             self.notes.append(
                 "the plan was not judged after reconstruction, as smaller networks "
@@ -208,6 +208,11 @@ class _Loop:
         solution = tried.solution
         found = self.problem.model.predict(solution.widths, solution.bypassed)
         self.correction = tried.attempt.latency_ms / found.latency_ms
+
+
+def _most(steps: int) -> int:
+    """Networks that are judged by exchanges from one that has so many steps."""
+    return max(JUDGED, 2 * steps)
 
 
 def _seconds(error: Callable[[Solution], float], solution: Solution) -> float:

@@ -76,8 +76,7 @@ def models_of(report: RunReport) -> dict[str, ModelFigures]:
     named = {"result": report.result}
     if report.int8 is not None:
         named["result, int8"] = report.int8
-    first = [name for name, model in named.items() if model is report.counted]
-    names = [*first, *(name for name in named if name not in first)]
+    names = sorted(named, key=lambda name: named[name] is not report.counted)
     return {"baseline": report.baseline, **{name: named[name] for name in names}}
 
 

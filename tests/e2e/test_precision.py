@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
 
 import edgeprune
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.measure.bench import Bench
 from edgeprune.run_files import INT8_FILE, MODEL_FILE
-from tests.e2e.test_compress import QUICK, colours
+from tests.e2e.test_compress import QUICK
+from tests.e2e.test_recovery import data
 from tests.figures import timing_of
 
 GAIN = 2.0  # of int8, on this clock
@@ -44,12 +44,6 @@ def net():
         *(nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4)),
     )
-
-
-def data():
-    x, y = (torch.as_tensor(item) for item in colours())
-    parts = (slice(240), slice(240, 300), slice(300, 400))
-    return tuple(TensorDataset(x[part], y[part]) for part in parts)
 
 
 def run(tmp_path, share, **settings):
