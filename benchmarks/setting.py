@@ -9,19 +9,23 @@ from torch import nn
 
 from edgeprune import targets
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.bench import Bench, Exported, parameter_shapes
 from edgeprune.measure.runner import HostRunner
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.profile.network import profile_network
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import ModelFigures
 
 
 @dataclass
 class Setting:
-    """A network, profiled, on this machine."""
+    """A network, profiled, on this machine.
+
+    Attributes:
+        bench: writes all files but the baseline in the form that is fastest here.
+    """
 
     model: nn.Module
     graph: ChannelGraph
@@ -38,16 +42,15 @@ class Setting:
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
     """Profile a network and measure its latency table."""
-    bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
-    graph = survey(model, inputs)
-    exported = bench.export(model, "baseline")
-    figures = bench.figures(exported, bench.compare([exported])[0])
+    plain = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+    profile = profile_network(model, plain)
+    bench, graph, figures = profile.bench, profile.graph, profile.figures
     table = measure_latency_table(model, graph, bench)
-    trials = Trials(bench, exported, [figures.latency_ms])
+    trials = Trials(bench, profile.exported, [figures.latency_ms], profile.share)
     costs = CostModel(
         graph,
         table,
-        original_ms=figures.latency_ms,
+        original_ms=trials.unpruned_ms,
         figures=figures,
         shapes=parameter_shapes(model),
     )

@@ -94,7 +94,7 @@ def profile_settings(
     with tempfile.TemporaryDirectory() as held:
         bench = Bench(runner, inputs, Path(held), settings.dynamic_batch)
         profile = profile_network(model, bench, progress)
-        return profile, reach_of(profile, bench, progress) if reach else None
+        return profile, reach_of(profile, progress) if reach else None
 
 
 CURVE = tuple(eighth / 8 for eighth in range(7, 0, -1))  # of a group's channels

@@ -257,6 +257,13 @@ def _asked(outcome: Outcome, settings: Settings) -> str:
     return ", ".join(parts)
 
 
+def _whose(outcome: Outcome) -> str:
+    """What is delivered where nothing had to be pruned."""
+    if outcome.profile.bench.convolved:
+        return "the original with its shortcuts as convolutions"
+    return "the original already"
+
+
 def _sentence(outcome: Outcome, settings: Settings) -> str:
     """What was reached, for a person."""
     in_int8 = outcome.int8.figures if settings.precision == "int8" else None
@@ -278,7 +285,7 @@ def _sentence(outcome: Outcome, settings: Settings) -> str:
         )
     untouched = not outcome.result.plans
     if outcome.met:
-        whose = "the original's int8 file" if where else "the original already"
+        whose = "the original's int8 file" if where else _whose(outcome)
         how = f" by {whose}, nothing was pruned" if untouched else ""
         return f"Met{how}: {asked}; {reached}."
     best = "The original, unpruned" if untouched else "The best valid model"

@@ -10,7 +10,6 @@ from edgeprune.errors import ExportError
 from edgeprune.export.parity import compare_with_file, prove_parity
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.bench import Bench, Exported
-from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.records import ModelFigures, Parity, Quantisation, Timing
 from edgeprune.workload import accuracy
 
@@ -47,8 +46,9 @@ def tested_accuracy(path: Path, splits: Splits) -> float:
 
 def with_denormals(item: Exported, bench: Bench) -> tuple[Timing, Timing]:
     """The timing with denormal weights, beside that of the file without them."""
-    path = item.path.with_name(f"{item.path.stem}.denormals.onnx")
-    write_onnx(item.model, bench.inputs, path, flush=False)
+    name = f"{item.path.stem}.denormals"
+    bench.write(item.model, name, flush=False)
+    path = bench.path(name)
     before, after = bench.compare([replace(item, path=path), item])
     path.unlink()
     return before, after

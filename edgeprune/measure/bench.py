@@ -16,6 +16,7 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
 from edgeprune.measure.quantize import FEW, SAMPLES, quantize
 from edgeprune.measure.runner import Runner
+from edgeprune.measure.selections import convolve_selections
 from edgeprune.records import (
     LayerCost,
     Memory,
@@ -76,6 +77,7 @@ class Bench:
     Attributes:
         inputs: the example batch whose shape is exported.
         calibration: to quantise every file with; None where fp32 is what counts.
+        convolved: write shortcuts without parameters as convolutions.
     """
 
     runner: Runner
@@ -83,6 +85,31 @@ class Bench:
     folder: Path
     dynamic_batch: bool = False
     calibration: Batches | None = None
+    convolved: bool = False
+
+    def write(self, model: nn.Module, name: str, *, flush: bool = True) -> int:
+        """Write a module as `name`.onnx, in fp32.
+
+        Args:
+            flush: set denormal weights to 0.
+
+        Returns:
+            How many weights were.
+
+        Raises:
+            ExportError: the exporter refuses the model.
+        """
+        path = self.path(name)
+        flushed = write_onnx(
+            model, self.inputs, path, dynamic_batch=self.dynamic_batch, flush=flush
+        )
+        if self.convolved:
+            convolve_selections(path, path)
+        return flushed
+
+    def path(self, name: str) -> Path:
+        """Of the fp32 file of a name."""
+        return self.folder / f"{name}.onnx"
 
     def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:
         """Write a module as `name`.onnx, or its int8 version beside it; count it.
@@ -93,8 +120,7 @@ class Bench:
         Raises:
             ExportError: the exporter or the quantiser refuses the model.
         """
-        path = self.folder / f"{name}.onnx"
-        flushed = write_onnx(model, self.inputs, path, dynamic_batch=self.dynamic_batch)
+        flushed, path = self.write(model, name), self.path(name)
         found = Exported(model, path, count(trace(model, self.inputs)), "fp32", flushed)
         if self.calibration is None:
             return found

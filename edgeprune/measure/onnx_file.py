@@ -18,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
+from edgeprune.measure.selections import SELECTION
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -109,7 +110,11 @@ def weights_of_nodes(path: Path) -> dict[str, str]:
     weights = {item.name for item in graph.initializer}
     made_by: dict[str, str] = {}
     for node in graph.node:
-        own = [name for name in node.input if name in weights]
+        own = [
+            name
+            for name in node.input
+            if name in weights and not name.startswith(SELECTION)
+        ]
         if node.op_type in WEIGHTED and own:
             layer = own[0]
         else:

@@ -25,6 +25,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, state_of
 from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.selections import convolve_selections
 from edgeprune.records import Plan
 
 Cuts = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
@@ -44,16 +45,23 @@ class Variants:
 
     Args:
         folder: where files are written; it exists.
+        convolved: write shortcuts without parameters as convolutions.
 
     Attributes:
         reference: the file at full widths.
     """
 
     def __init__(
-        self, model: nn.Module, graph: ChannelGraph, inputs: Inputs, folder: Path
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        inputs: Inputs,
+        folder: Path,
+        *,
+        convolved: bool = False,
     ) -> None:
         self._model, self._graph, self._inputs = _told_apart(model), graph, inputs
-        self._folder = folder
+        self._folder, self._convolved = folder, convolved
         self.reference = folder / "reference.onnx"
         write_onnx(self._model, inputs, self.reference)
         proto = onnx.load(self.reference)
@@ -63,6 +71,7 @@ class Variants:
         del proto.graph.initializer[:]
         del proto.graph.value_info[:]
         self._skeleton = proto
+        self._finish_(self.reference)
 
     @cached_property
     def quick(self) -> bool:
@@ -81,7 +90,8 @@ class Variants:
             for node in self._skeleton.graph.node
         ]
         shapes = {name: value.shape for name, value in self._arrays.items()}
-        return repr((nodes, sorted(shapes.items())))
+        found = repr((nodes, sorted(shapes.items())))
+        return f"{found} convolved" if self._convolved else found
 
     def write(self, plan: Plan, name: str) -> Path:
         """The network under a plan as `name`.onnx."""
@@ -91,7 +101,12 @@ class Variants:
         else:
             pruned = apply(self._model, self._graph, plan)
             write_onnx(pruned, self._inputs, path)
+        self._finish_(path)
         return path
+
+    def _finish_(self, path: Path) -> None:
+        if self._convolved:
+            convolve_selections(path, path)
 
     def _can_cut(self, plan: Plan) -> bool:
         """Whether what is cut has the shapes of what is exported."""

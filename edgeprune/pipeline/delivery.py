@@ -27,24 +27,24 @@ def delivered(
         parity = deliver.prove(result.exported.in_fp32, data)
         job.progress.advance("parity")
         baseline = _tested(ground, _retimed(ground.baseline, result.beside))
-        untouched = result is ground.start
+        as_it_was = result.exported.in_fp32.path == ground.baseline.exported.path
         plain, int8 = result, deliver.Int8(deliver.NOT_ASKED)
         if counts:
             timing, int8 = deliver.keep_int8(
                 result.exported, result.figures, ground.bench, data
             )
-            plain = baseline if untouched else _in_fp32(ground, result, timing)
+            plain = baseline if as_it_was else _in_fp32(ground, result, timing)
         elif "int8" in job.precisions:
             int8 = deliver.try_int8(result.exported, ground.bench, data, floor)
         job.progress.advance("int8")
-        final = baseline if untouched else _tested(ground, plain)
+        final = baseline if as_it_was else _tested(ground, plain)
         job.progress.advance("test split")
     job.progress.finish(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
     met = decision.verdict == "met"
     if not counts and int8.figures:
-        note_int8(ground, int8.figures, met=met, pruned=not untouched)
+        note_int8(ground, int8.figures, met=met, pruned=bool(result.plans))
     if (gain := int8.verdict.speedup) and int8.verdict.kept and gain <= 1:
         journal.note("the int8 file counts, but fp32 is as fast by now")
     if layers := result.surgery.factored:

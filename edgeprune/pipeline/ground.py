@@ -35,7 +35,7 @@ class Ground:
 
     Attributes:
         bench: writes and times the files that count.
-        start: the unpruned network as its file that counts: the baseline in fp32.
+        start: the unpruned network as its file that counts.
         budget: what was asked for.
         limits: the same; the baseline's time where it says nothing of time.
     """

@@ -66,9 +66,7 @@ class Run:
     def __init__(self, job: Job, folder: Path) -> None:
         self.job = job
         self.data = job.workload.data
-        self.plain = Bench(job.runner, job.workload.inputs, folder, job.dynamic_batch)
-        in_int8 = self.data.calibration if job.precision == "int8" else None
-        self.bench = replace(self.plain, calibration=in_int8)
+        self.folder = folder
         self.journal = Journal()
 
     def go(self) -> Outcome:
@@ -80,8 +78,10 @@ class Run:
         check_job(self.job)
         with flushing_denormals():
             self.profile, self.baseline = self._profile()
+            self.bench = self._bench()
             base_ms = self.baseline.figures.latency_ms
-            self.trials = Trials(self.bench, self.baseline.exported, [base_ms])
+            baseline, share = self.baseline.exported, self.profile.share
+            self.trials = Trials(self.bench, baseline, [base_ms], share)
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.budget = self.job.budget(self.baseline.figures)
             self.start = self._start()
@@ -97,7 +97,10 @@ class Run:
         with self.journal.stage("profile"):
             workload = self.job.workload
             self._check_outputs()
-            profile = profile_network(workload.model, self.plain, self.job.progress)
+            plain = Bench(
+                self.job.runner, workload.inputs, self.folder, self.job.dynamic_batch
+            )
+            profile = profile_network(workload.model, plain, self.job.progress)
             found = deliver.validation_accuracy(profile.exported.path, self.data)
         figures = replace(profile.figures, validation_accuracy=found)
         self.journal.steps.append(unpruned_step("baseline", figures))
@@ -115,16 +118,44 @@ class Run:
             self.journal.notes.append(note)
         return profile, State(profile.exported, figures, figures.timing)
 
+    def _bench(self) -> Bench:
+        """Writes the files that count."""
+        bench = self.profile.bench
+        if bench.convolved:
+            base, timing = self.profile.timings
+            self.journal.note(
+                "shortcuts without parameters are written as convolutions: "
+                f"{milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}"
+            )
+        if self.job.precision == "fp32":
+            return bench
+        return replace(bench, calibration=self.data.calibration)
+
     def _start(self) -> State:
-        """What rounds start from: the baseline, or the int8 file that it makes.
+        """What rounds start from: the baseline, or a faster file of the same network.
 
         Raises:
             ExportError: int8 is refused, or is no faster.
         """
-        if self.job.precision == "fp32":
+        if self.job.precision == "int8":
+            return self._in_int8()
+        if not self.bench.convolved:
             return self.baseline
+        exported, (base, timing) = self.profile.start, self.profile.timings
+        known = self.baseline.figures.validation_accuracy  # of the same function
+        figures = self.bench.figures(exported, timing)
+        figures = replace(figures, validation_accuracy=known)
+        self.journal.steps.append(unpruned_step("convolved", figures))
+        return State(exported, figures, base)
+
+    def _in_int8(self) -> State:
+        """The unpruned network's int8 file.
+
+        Raises:
+            ExportError: int8 is refused, or is no faster.
+        """
         with self.journal.stage("profile"):
-            exported = self.baseline.exported.in_int8(self.data.calibration)
+            exported = self.profile.start.in_int8(self.data.calibration)
             base, timing = self.trials.timed(exported)
             found = deliver.validation_accuracy(exported.path, self.data)
         self.trials.share = timing.share_of(base)

@@ -121,7 +121,7 @@ class Smallest:
             yield _verdict(f"{milliseconds(ms)} with --precision int8", ms, limit)
 
 
-def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:
+def reach_of(profile: Profile, progress: Progress) -> Reach:
     """What pruning can reach of a profiled network, from its latency table.
 
     Raises:
@@ -129,15 +129,15 @@ def reach_of(profile: Profile, bench: Bench, progress: Progress) -> Reach:
     """
     exported, figures = profile.exported, profile.figures
     model, graph = exported.model, profile.graph
-    table = measure_latency_table(model, graph, bench, progress)
+    trials = Trials(profile.bench, exported, [figures.latency_ms], profile.share)
+    table = measure_latency_table(model, graph, profile.bench, progress)
     costs = CostModel(
         graph,
         table,
-        original_ms=figures.latency_ms,
+        original_ms=trials.unpruned_ms,
         figures=figures,
         shapes=parameter_shapes(model),
     )
-    trials = Trials(bench, exported, [figures.latency_ms])
     return Smallest(trials, graph, costs, Budget()).reach(progress)
 
 

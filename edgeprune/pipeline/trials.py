@@ -22,8 +22,8 @@ class Trials:
     Attributes:
         baseline: the fp32 file of the unpruned network.
         seen_ms: its median in every measurement so far.
-        share: of its time that the unpruned network's file takes which counts; below
-            1 in int8.
+        share: of its time that the unpruned network's file takes which counts: that
+            of the fastest form, or the int8 one.
     """
 
     bench: Bench

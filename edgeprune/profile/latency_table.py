@@ -55,7 +55,9 @@ def measure_latency_table(
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=bench.folder) as held:
-        variants = Variants(model, graph, bench.inputs, Path(held))
+        variants = Variants(
+            model, graph, bench.inputs, Path(held), convolved=bench.convolved
+        )
         key = _key(variants, bench)
         path = cache_folder() / "latency" / f"{key}.json"
         if (known := _read(path)) is not None:

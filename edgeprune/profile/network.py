@@ -10,9 +10,12 @@ from torch import nn
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
+from edgeprune.measure.selections import convolve_selections
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import LayerCost, ModelFigures, RefusedGroup
+from edgeprune.records import LayerCost, ModelFigures, RefusedGroup, Timing
 from edgeprune.units import milliseconds
+
+PAYS = 0.99  # of the time: less than that is no noise
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,25 @@ class Profile:
     """A network on a target.
 
     Attributes:
+        exported: as the exporter writes it.
         graph: its channel groups, and what it refuses to give up.
+        bench: writes files in the form that is fastest here.
+        start: the network in that form.
+        timings: of both files, from one measurement.
     """
 
     exported: Exported
     figures: ModelFigures
     graph: ChannelGraph
+    bench: Bench
+    start: Exported
+    timings: tuple[Timing, Timing]
+
+    @property
+    def share(self) -> float:
+        """Of the exporter's file's time that the fastest form takes."""
+        base, timing = self.timings
+        return timing.share_of(base)
 
 
 def profile_network(
@@ -50,7 +66,22 @@ def profile_network(
         f"{milliseconds(figures.summary.median_ms)}, {figures.macs / 1e6:.1f} M MACs, "
         f"{len(graph.groups)} channel groups"
     )
-    return Profile(exported, figures, graph)
+    timing = figures.timing
+    profile = Profile(exported, figures, graph, bench, exported, (timing, timing))
+    return _convolved(profile)
+
+
+def _convolved(profile: Profile) -> Profile:
+    """With shortcuts without parameters as convolutions, if that is faster."""
+    path = profile.bench.path("convolved")
+    if not convolve_selections(profile.exported.path, path):
+        return profile
+    start = replace(profile.exported, path=path)
+    base, timing = profile.bench.compare([profile.exported, start])
+    if timing.share_of(base) > PAYS:
+        return profile
+    bench = replace(profile.bench, convolved=True)
+    return replace(profile, bench=bench, start=start, timings=(base, timing))
 
 
 def priced(

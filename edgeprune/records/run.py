@@ -13,7 +13,7 @@ from edgeprune.records.spectrum import Spectra
 from edgeprune.records.training import Training
 
 REPORT_SCHEMA = 1
-UNPRUNED = ("baseline", "int8")  # steps before the first round
+UNPRUNED = ("baseline", "convolved", "int8")  # steps before the first round
 
 
 @dataclass(frozen=True, slots=True)

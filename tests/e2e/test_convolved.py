@@ -1,0 +1,129 @@
+"""Runs of networks whose shortcuts have no parameters, by a clock that is made up."""
+
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import edgeprune
+from edgeprune.export.session import OnnxModel
+from edgeprune.measure.bench import Bench
+from edgeprune.run_files import INT8_FILE, MODEL_FILE
+from tests.e2e.test_compress import QUICK
+from tests.e2e.test_recovery import data
+from tests.figures import timing_of
+
+SLICED_MS = 0.2  # that each slice takes on this clock
+HINT = "shortcuts without parameters are written as convolutions"
+
+
+class Shortcuts(nn.Module):
+    """A stem, a block that halves the image, and another one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.down = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.inner = nn.Conv2d(32, 64, 3, padding=1)
+        self.outer = nn.Conv2d(64, 32, 3, padding=1)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        short = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 8, 8))
+        x = (self.down(x) + short).relu()
+        x = (self.outer(self.inner(x).relu()) + x).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def slices(path):
+    return sum(node.op_type == "Slice" for node in onnx.load(path).graph.node)
+
+
+def clock(sliced_ms, seen):
+    """Files take as many ms as they have million MACs, and some for each slice."""
+
+    def compare(self, files, usual_ms=None):
+        seen.extend(item.path.name for item in files if not slices(item.path))
+        times = [
+            item.cost.macs / 1e6 / (2.0 if item.precision == "int8" else 1.0)
+            + sliced_ms * slices(item.path)
+            for item in files
+        ]
+        return [timing_of(ms, ms) for ms in times]
+
+    return compare
+
+
+def run(monkeypatch, tmp_path, share, sliced_ms=SLICED_MS, **settings):
+    """A run, and the names of the files without slices that it has timed."""
+    seen = []
+    monkeypatch.setattr(Bench, "compare", clock(sliced_ms, seen))
+    done = edgeprune.compress(
+        Shortcuts(),
+        data(),
+        budget=share,
+        max_drop=100.0,
+        target=QUICK,
+        train=False,
+        out=tmp_path / "run",
+        **settings,
+    )
+    return done, seen
+
+
+def agrees(done, folder):
+    """The file computes what the delivered module does."""
+    x = data()[2].tensors[0][:1]
+    with torch.no_grad():
+        expected = done.model(x)
+    found = OnnxModel(folder / MODEL_FILE)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_another_form_of_the_file_saves_is_not_pruned(
+    monkeypatch, tmp_path, precision
+):
+    share = {"fp32": "92%", "int8": "46%"}[precision]
+    done, _ = run(monkeypatch, tmp_path, share, precision=precision)
+    report = done.report
+    assert report.status == "met"
+    assert not report.plans
+    assert any(HINT in note for note in report.notes)
+    assert slices(tmp_path / "run" / MODEL_FILE) == 0
+    assert report.result.latency_ms < report.baseline.latency_ms
+    agrees(done, tmp_path / "run")
+
+
+def test_what_is_pruned_is_written_and_timed_in_that_form(monkeypatch, tmp_path):
+    done, seen = run(monkeypatch, tmp_path, "50%")
+    report = done.report
+    assert report.status == "met"
+    assert report.plans
+    assert slices(tmp_path / "run" / MODEL_FILE) == 0
+    assert {"attempt.onnx", "round1.onnx"} <= set(seen)
+    ms = report.result.macs / 1e6
+    assert report.result.latency_ms == pytest.approx(ms)
+    assert report.baseline.latency_ms == pytest.approx(
+        report.baseline.macs / 1e6 + 2 * SLICED_MS
+    )
+    agrees(done, tmp_path / "run")
+
+
+def test_a_form_that_is_no_faster_is_not_taken(monkeypatch, tmp_path):
+    done, seen = run(monkeypatch, tmp_path, "50%", sliced_ms=-0.01)
+    assert done.report.status == "met"
+    assert not any(HINT in note for note in done.report.notes)
+    assert slices(tmp_path / "run" / MODEL_FILE) == 2
+    assert seen == ["convolved.onnx"]
+
+
+def test_int8_is_made_of_that_form(monkeypatch, tmp_path):
+    done, _ = run(monkeypatch, tmp_path, "25%", precision="int8")
+    assert done.report.status == "met"
+    assert done.report.plans
+    assert slices(tmp_path / "run" / INT8_FILE) == 0
+    assert slices(tmp_path / "run" / MODEL_FILE) == 0
