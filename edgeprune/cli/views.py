@@ -64,11 +64,15 @@ def profile(
 
         found, reached = profile_settings(settings, progress, reach=reach)
         if as_json:
-            report = ProfileReport(found.figures, found.graph.refusals, reached)
+            report = ProfileReport(
+                found.figures, found.graph.refusals, reached, found.notes
+            )
             typer.echo(to_json(report))
             return
         name = settings.model or "the embedded meter reader"
-        view = ProfileView(name, settings.target, found.figures, found.graph, reached)
+        view = ProfileView(
+            name, settings.target, found.figures, found.graph, reached, found.notes
+        )
         show_profile(Console(), view)
 
 

@@ -113,6 +113,7 @@ class Run:
                 f"{zeros:.0%} of the weights were zero at first; they are trained again"
             )
             self.journal.notes.append(note)
+        self.journal.note(*profile.notes)
         if (count := self.data.sizes[1]) < FEW:
             note = f"validation has {count} samples only: each is {1 / count:.1%}"
             self.journal.notes.append(note)
@@ -121,12 +122,6 @@ class Run:
     def _bench(self) -> Bench:
         """Writes the files that count."""
         bench = self.profile.bench
-        if bench.convolved:
-            base, timing = self.profile.timings
-            self.journal.note(
-                "shortcuts without parameters are written as convolutions: "
-                f"{milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}"
-            )
         if self.job.precision == "fp32":
             return bench
         return replace(bench, calibration=self.data.calibration)

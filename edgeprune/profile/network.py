@@ -43,6 +43,15 @@ class Profile:
         base, timing = self.timings
         return timing.share_of(base)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """In which form files are written, if that is not the exporter's."""
+        if not self.bench.convolved:
+            return ()
+        before, after = (milliseconds(timing.median_ms) for timing in self.timings)
+        form = "shortcuts without parameters are written as convolutions"
+        return (f"{form}: {before} -> {after}",)
+
 
 def profile_network(
     model: nn.Module, bench: Bench, progress: Progress = SILENT

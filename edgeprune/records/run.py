@@ -299,6 +299,7 @@ class ProfileReport:
     figures: ModelFigures
     refused: tuple[RefusedGroup, ...]
     reach: Reach | None = None
+    notes: tuple[str, ...] = ()
 
 
 Status = Literal["met", "unmet"]

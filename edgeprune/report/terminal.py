@@ -150,6 +150,7 @@ class ProfileView:
     figures: ModelFigures
     graph: ChannelGraph
     reach: Reach | None = None
+    notes: tuple[str, ...] = ()
 
 
 def show_profile(console: Console, view: ProfileView) -> None:
@@ -181,8 +182,8 @@ def show_profile(console: Console, view: ProfileView) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for warning in summary.warnings:
-        console.print(f"note: {warning}", highlight=False)
+    for note in (*summary.warnings, *view.notes):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     show_groups(console, view.graph)
     if view.reach is not None:
         show_reach(console, view.reach)
