@@ -46,9 +46,8 @@ def tested_accuracy(path: Path, splits: Splits) -> float:
 
 def with_denormals(item: Exported, bench: Bench) -> tuple[Timing, Timing]:
     """The timing with denormal weights, beside that of the file without them."""
-    name = f"{item.path.stem}.denormals"
-    bench.write(item.model, name, flush=False)
-    path = bench.path(name)
+    path = item.path.with_name(f"{item.path.stem}.denormals.onnx")
+    bench.write(item.model, path, flush=False)
     before, after = bench.compare([replace(item, path=path), item])
     path.unlink()
     return before, after

@@ -87,8 +87,8 @@ class Bench:
     calibration: Batches | None = None
     convolved: bool = False
 
-    def write(self, model: nn.Module, name: str, *, flush: bool = True) -> int:
-        """Write a module as `name`.onnx, in fp32.
+    def write(self, model: nn.Module, path: Path, *, flush: bool = True) -> int:
+        """Write a module in fp32.
 
         Args:
             flush: set denormal weights to 0.
@@ -99,17 +99,12 @@ class Bench:
         Raises:
             ExportError: the exporter refuses the model.
         """
-        path = self.path(name)
         flushed = write_onnx(
             model, self.inputs, path, dynamic_batch=self.dynamic_batch, flush=flush
         )
         if self.convolved:
             convolve_selections(path, path)
         return flushed
-
-    def path(self, name: str) -> Path:
-        """Of the fp32 file of a name."""
-        return self.folder / f"{name}.onnx"
 
     def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:
         """Write a module as `name`.onnx, or its int8 version beside it; count it.
@@ -120,7 +115,8 @@ class Bench:
         Raises:
             ExportError: the exporter or the quantiser refuses the model.
         """
-        flushed, path = self.write(model, name), self.path(name)
+        path = self.folder / f"{name}.onnx"
+        flushed = self.write(model, path)
         found = Exported(model, path, count(trace(model, self.inputs)), "fp32", flushed)
         if self.calibration is None:
             return found

@@ -82,7 +82,7 @@ def profile_network(
 
 def _convolved(profile: Profile) -> Profile:
     """With shortcuts without parameters as convolutions, if that is faster."""
-    path = profile.bench.path("convolved")
+    path = profile.exported.path.with_name("convolved.onnx")
     if not convolve_selections(profile.exported.path, path):
         return profile
     start = replace(profile.exported, path=path)

@@ -82,9 +82,9 @@ def operators(path):
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-@pytest.mark.parametrize("side", [16, 15])
 @pytest.mark.parametrize("name", SHORTCUTS)
-def test_a_shortcut_without_parameters_becomes_a_convolution(tmp_path, name, side):
+def test_a_shortcut_without_parameters_becomes_a_convolution(tmp_path, name):
+    side = 15  # odd: the last position is taken, too
     plain, other, count = written(tmp_path, Stage(SHORTCUTS[name]), side)
     assert count == 1
     before, after = operators(plain), operators(other)

@@ -10,6 +10,7 @@ import torchvision
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.selections import convolve_selections
 from edgeprune.measure.variants import Variants
 from edgeprune.records import Plan
 from tests.nets import Bottom, CifarResNet, Signal
@@ -69,6 +70,21 @@ def test_a_cut_file_is_the_exported_one_but_for_the_values(case, tmp_path):
     (found,) = session.run(None, {"input": inputs[0].numpy()})
     assert np.isfinite(found).all()
     assert found.shape == tuple(model(*inputs).shape)
+
+
+def test_all_files_have_the_form_that_was_chosen(tmp_path):
+    make, inputs = CASES["padded shortcuts"]
+    model = make().eval()
+    graph = analyse(model, inputs)
+    plain = Variants(model, graph, inputs, tmp_path).structure()
+    variants = Variants(model, graph, inputs, tmp_path, convolved=True)
+    assert variants.structure() != plain
+    plan = halves(graph)
+    path, expected = variants.write(plan, "cut"), tmp_path / "exported.onnx"
+    write_onnx(apply(model, graph, plan), inputs, expected)
+    assert convolve_selections(expected, expected) == 2
+    assert outline(path) == outline(expected)
+    assert "Slice" not in {kind for kind, *_ in outline(variants.reference)}
 
 
 def test_a_plan_with_blocks_is_exported(tmp_path):
