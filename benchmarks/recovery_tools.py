@@ -64,7 +64,7 @@ class Study:
         recipe = Recipe(
             purpose,
             epochs,
-            optimizer="muon",
+            optimizer="soap",
             teacher=self.held.model,
             hints=True,
             augment=Augmentation(PHOTOS),

@@ -84,7 +84,7 @@ def trained(kind, **recipe):
 
 RECIPES = {
     "memory": {"average": 0.5},
-    "loader": {"hints": True, "optimizer": "muon"},
+    "loader": {"hints": True, "optimizer": "soap"},
     "two heads": {"inpaint": 0.1},
 }
 
