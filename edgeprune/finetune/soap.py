@@ -65,7 +65,7 @@ class Soap(Optimizer):
             wanted = gradient + decay * weights
             past.mul_(momentum).add_(wanted)
             weights.sub_(wanted.add(past, alpha=momentum), alpha=rate)
-        elif _tells(gradient):
+        elif gradient.any():  # else old momentum would move it for ever
             step = turned(state, gradient.flatten(1), momentum).reshape(weights.shape)
             length = weights.norm().clamp_min(SHORTEST * len(weights) ** 0.5)
             weights.mul_(1 - rate * decay)
@@ -119,8 +119,10 @@ def _remember_(state: dict[str, Tensor], gradient: Tensor) -> None:
         found = torch.linalg.qr(held @ basis[:, order])[0]
         turn = found.T @ basis
         if name == "rows":
-            state["mean"] = turn @ state["mean"]
-            state["square"] = state["square"][order]
+            state["mean"], state["square"] = (
+                turn @ state["mean"],
+                state["square"][order],
+            )
         else:
             state["mean"] = state["mean"] @ turn.T
             state["square"] = state["square"][:, order]
@@ -146,15 +148,6 @@ def _outside(state: dict[str, Tensor], matrix: Tensor) -> Tensor:
     if "rows" in state:
         matrix = state["rows basis"] @ matrix
     return matrix @ state["columns basis"].T if "columns" in state else matrix
-
-
-def _tells(gradient: Tensor) -> bool:
-    """Whether there is a direction in it.
-
-    Without one, old momentum would move the layer for ever; where it is no number, so
-    is the loss, which the loop sees.
-    """
-    return bool(gradient.any()) and bool(gradient.isfinite().all())
 
 
 def _shares(parameter: Tensor) -> bool:
