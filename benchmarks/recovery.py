@@ -59,7 +59,7 @@ Again = Annotated[bool, typer.Option("--again")]
 DEFAULT = "as `edgeprune compress` trains"
 ARMS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
-    "sgd in place of soap": {"optimizer": "sgd"},
+    "sgd in place of muon": {"optimizer": "sgd"},
     "outputs alone are distilled": {"hints": False},
     "labels alone": {"teacher": None},
     "no augmentation": {"augment": Augmentation()},

@@ -64,7 +64,7 @@ class Study:
         recipe = Recipe(
             purpose,
             epochs,
-            optimizer="soap",
+            optimizer="muon",
             teacher=self.held.model,
             hints=True,
             augment=Augmentation(PHOTOS),

@@ -311,8 +311,8 @@ def check_sparsity(settings: Settings) -> None:
         raise ConfigError("--rounds goes with masks only, and without --gradual.")
     if settings.penalty is not None and masked:
         raise ConfigError(f"--method {settings.method} has no --penalty.")
-    if settings.optimizer == "soap":
-        raise ConfigError("--optimizer soap goes with compress and fit only.")
+    if settings.optimizer == "muon":
+        raise ConfigError("--optimizer muon goes with compress and fit only.")
     if settings.regulariser == "weights" and settings.method != "prox-sg":
         raise ConfigError("--regulariser goes with --method prox-sg only.")
 

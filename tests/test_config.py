@@ -22,11 +22,11 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     )
 
 
-def test_growth_needs_milliseconds_and_zeros_no_soap(tmp_path):
+def test_growth_needs_milliseconds_and_zeros_no_muon(tmp_path):
     with pytest.raises(ConfigError, match="give --budget-ms"):
         check_structure(load_settings({"growth": "both", "max_macs": "1M"}, tmp_path))
-    with pytest.raises(ConfigError, match="soap goes with compress and fit only"):
-        check_sparsity(load_settings({"sparsity": 0.5, "optimizer": "soap"}, tmp_path))
+    with pytest.raises(ConfigError, match="muon goes with compress and fit only"):
+        check_sparsity(load_settings({"sparsity": 0.5, "optimizer": "muon"}, tmp_path))
 
 
 def test_what_an_int8_file_keeps_alive_is_no_budget(tmp_path):

@@ -329,7 +329,7 @@ Materialise = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="soap, sgd or adamw. If missing soap to fine-tune, and sgd for zeros, for "
+        help="muon, sgd or adamw. If missing muon to fine-tune, and sgd for zeros, for "
         "growth and from fresh weights.",
         rich_help_panel=HOW,
     ),

@@ -20,9 +20,9 @@ from edgeprune.finetune.auxiliary import Auxiliary, Hints, Inpainting
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.formats import Format
 from edgeprune.finetune.losses import loss_of
+from edgeprune.finetune.muon import Muon
 from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.shared_norms import share_norms_
-from edgeprune.finetune.soap import Soap
 from edgeprune.finetune.team import Team
 from edgeprune.graph.trace import evaluating
 from edgeprune.workload import check_outputs, count_right
@@ -258,8 +258,8 @@ def _optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    if recipe.optimizer == "soap":
-        return Soap(parameters, rate, recipe.momentum, decay)
+    if recipe.optimizer == "muon":
+        return Muon(parameters, rate, recipe.momentum, decay)
     return torch.optim.SGD(
         parameters,
         lr=rate,

@@ -23,7 +23,7 @@ class Recipe:
     Attributes:
         purpose: for the report.
         seconds: that training may take; it decides the number of epochs if given.
-        momentum: of sgd and soap.
+        momentum: of sgd and muon.
         average: share of all steps, 0..1, that an exponential average of the weights
             looks back over, which is what is judged and kept; 0 for none.
         teacher: distil from this model's outputs if given.

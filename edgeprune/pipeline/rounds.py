@@ -161,7 +161,7 @@ class Rounds:
             seconds=self._seconds(last=last),
             teacher=None if job.distil == "no" else job.workload.model,
             hints=job.distil == "features",
-            optimizer=job.optimizer or ("sgd" if job.from_scratch else "soap"),
+            optimizer=job.optimizer or ("sgd" if job.from_scratch else "muon"),
             enough=enough,
         )
 

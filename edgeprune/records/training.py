@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Change = Literal["crop", "rotate", "flip"]  # of an image in training
-Optimizer = Literal["sgd", "adamw", "soap"]
+Optimizer = Literal["sgd", "adamw", "muon"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def test_a_second_head_says_what_it_gained(network, tmp_path):
     )
     last = done.report.training[-1]
     head = last.second_head
-    assert (head.weight, last.augmented, last.optimizer) == (0.3, ("crop",), "soap")
+    assert (head.weight, last.augmented, last.optimizer) == (0.3, ("crop",), "muon")
     assert last.hints == ("norm", "second")
     assert all(epoch.second_head_loss > 0 for epoch in last.epochs)
     assert 0 < head.accuracy_without <= 1

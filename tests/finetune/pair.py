@@ -84,7 +84,7 @@ def trained(kind, **recipe):
 
 RECIPES = {
     "memory": {"average": 0.5},
-    "loader": {"hints": True, "optimizer": "soap"},
+    "loader": {"hints": True, "optimizer": "muon"},
     "two heads": {"inpaint": 0.1},
 }
 

@@ -201,7 +201,7 @@ def test_a_narrow_network_learns_to_make_what_a_wide_one_does():
     teacher, learner = Bottom(16), Bottom(8)
     x = torch.cat([x for x, _ in data.test])
     _, before = hints(learner, teacher, x)
-    recipe = Recipe("look", 6, teacher=teacher, hints=True, optimizer="soap")
+    recipe = Recipe("look", 6, teacher=teacher, hints=True, optimizer="muon")
     trained, history = train(learner, data, recipe)
     assert history.hints == ("norm", "second")
     assert hints(trained, teacher, x)[1] < 0.9 * before

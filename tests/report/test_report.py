@@ -66,9 +66,9 @@ def test_the_page_says_how_a_network_was_trained():
         "finetune 1", 0.8, (), 0, "float32", "contiguous", distilled=True, seed=0
     )
     assert manner(training) == "distilled from the original; steps by sgd"
-    shown = manner(replace(training, hints=("layer1", "body.2"), optimizer="soap"))
+    shown = manner(replace(training, hints=("layer1", "body.2"), optimizer="muon"))
     assert "feature maps of layer1, body.2, too" in shown
-    assert "steps by soap" in shown
+    assert "steps by muon" in shown
 
 
 def test_the_plots_show_every_step_and_layer():
