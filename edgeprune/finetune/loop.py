@@ -35,7 +35,7 @@ MOST_EPOCHS = 200  # however much time there is
 def train(
     model: nn.Module, splits: Splits, recipe: Recipe
 ) -> tuple[nn.Module, Training]:
-    """Train a copy; the weights of the best validation epoch, and the history.
+    """Train a copy; the weights of the epoch that `Best` keeps, and the history.
 
     The learning rate rises over the first tenth of the steps and falls to zero along a
     cosine. The state before the first epoch competes too, as epoch 0: training never
@@ -111,7 +111,12 @@ class _Training:
         start = copy.deepcopy(model)
         start.load_state_dict(learner.judged.state_dict())
         before = learner.accuracy(splits.validation)
-        best = Best(start, before if learner.settled else -1.0)
+        best = Best(
+            start,
+            before if learner.settled else -1.0,
+            splits.sizes[1],
+            recipe.floor,
+        )
         history = resume_(learner, recipe, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
         for number in range(len(history) + 1, epochs + 1):

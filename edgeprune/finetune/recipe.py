@@ -33,6 +33,7 @@ class Recipe:
         smoothing: of labels, where there is no teacher.
         augment: how training images are changed.
         enough: validation accuracy with which training ends early.
+        floor: validation accuracy that is kept once it was reached.
         held_by: what holds weights in shape meanwhile.
         state: a file that the training is written to after every epoch, and goes on
             from if it is there.
@@ -53,6 +54,7 @@ class Recipe:
     smoothing: float = 0.0
     augment: Augmentation = NO_CHANGES
     enough: float | None = None
+    floor: float = 0.0
     held_by: Constraint | None = None
     state: Path | None = None
     progress: Progress = SILENT

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from torch import nn
@@ -16,17 +16,36 @@ from edgeprune.records import Epoch
 HISTORY = TypeAdapter(list[Epoch])
 
 
-@dataclass
 class Best:
-    """The best state so far, by its validation accuracy."""
+    """The state that is kept: the latest that is as good as any, as far as is known.
 
-    model: nn.Module
-    accuracy: float
-    epoch: int = 0
+    Of two epochs the later one is better on the whole, as the learning rate is lower;
+    an earlier one is kept only where it is better by more than a standard error of its
+    accuracy (Breiman et al., "Classification and Regression Trees", 1984), which on a
+    small split, or on one that the original was trained on, is often chance. What is
+    worse than the start is never kept, nor what misses a floor that was reached.
+
+    Args:
+        model: the start, which is changed to what is kept.
+        accuracy: of the start, on the validation split.
+        samples: of that split.
+        floor: accuracy that is not to be missed.
+    """
+
+    def __init__(
+        self, model: nn.Module, accuracy: float, samples: int, floor: float = 0.0
+    ) -> None:
+        self.model, self.accuracy, self.epoch = model, accuracy, 0
+        self.top = self._start = accuracy
+        self._samples, self._floor = samples, floor
 
     def compete(self, model: nn.Module, accuracy: float, epoch: int) -> None:
-        """Take another state if it is as good."""
-        if accuracy >= self.accuracy:
+        """Take a later state if it is as good."""
+        self.top = max(self.top, accuracy)
+        chance = math.sqrt(max(self.top * (1 - self.top), 0.0) / self._samples)
+        reached = self._floor if self.top >= self._floor else 0.0
+        needed = max(self._start, reached, self.top - chance)
+        if accuracy >= needed:
             self.accuracy, self.epoch = accuracy, epoch
             self.model.load_state_dict(model.state_dict())
 
@@ -44,6 +63,7 @@ def keep(
         "history": HISTORY.dump_python(list(history)),
         "accuracy": best.accuracy,
         "epoch": best.epoch,
+        "top": best.top,
         "steps_done": done,
     }
     save_state(recipe.state, parts, facts)
@@ -62,6 +82,7 @@ def resume_(
     learner.restore_(parts, facts["steps_done"])
     best.model.load_state_dict(parts["best"])
     best.accuracy, best.epoch = facts["accuracy"], facts["epoch"]
+    best.top = facts["top"]
     history = HISTORY.validate_python(facts["history"])
     recipe.progress.advance(f"{len(history)} epochs were done before")
     return history
@@ -79,5 +100,6 @@ def _identity(recipe: Recipe, steps: int) -> dict[str, object]:
         "hints": recipe.hints,
         "inpaint": recipe.inpaint,
         "augment": list(recipe.augment.changes),
+        "floor": recipe.floor,
         "seed": recipe.seed,
     }

@@ -5,7 +5,7 @@ fill up with channels of zeros; He et al., "Deep Residual Learning for Image
 Recognition", 2016, option A. ONNX Runtime convolves in a blocked layout that Slice and
 Pad do not know: it reorders before and after them, and as it cannot fuse the addition
 behind them, before and after every addition of the stage. A 1x1 convolution of zeros
-and ones is the same map, exactly, and stays in the layout.
+and ones is the same map, of finite values exactly, and stays in the layout.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from edgeprune.files import write_whole
 
 SELECTION = "selection "  # what the weight of such a convolution is called first
 IMAGE_DIMS = 4
-CHANNELS = 1
+CHANNELS, HEIGHT, WIDTH = 1, 2, 3  # axes
 OPEN = -1  # length of an axis that the file leaves open
+SLICED_BY = 4  # inputs of a slice beside its data: starts, ends, axes, steps
 FILLING = {"Pad", "Concat"}
-BRANCHING = {"If", "Loop", "Scan"}  # which read values that no list of inputs names
+REFUSED = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 
 Constants = Mapping[str, NDArray[np.generic]]
 
@@ -39,17 +40,27 @@ def convolve_selections(source: Path, target: Path) -> int:
         How many there are; nothing is written without any.
     """
     proto = onnx.load(source)
-    kinds = {node.op_type for node in proto.graph.node}
-    if kinds.isdisjoint(FILLING) or not kinds.isdisjoint(BRANCHING):
+    nodes = proto.graph.node
+    if not any(node.op_type in FILLING for node in nodes) or _branches(proto.graph):
         return 0
-    found = list(_selections(proto))
-    for selection in found:
-        _convolve_(proto.graph, selection)
+    try:
+        found = list(_selections(proto))
+        for selection in found:
+            _convolve_(proto.graph, selection)
+        if found:
+            _sweep_(proto.graph)
+            onnx.checker.check_model(proto, full_check=True)
+    except REFUSED:  # by what nobody has to have
+        return 0
     if found:
-        _sweep_(proto.graph)
-        onnx.checker.check_model(proto, full_check=True)
         write_whole(target, proto.SerializeToString())
     return len(found)
+
+
+def _branches(graph: onnx.GraphProto) -> bool:
+    """Whether a graph stands in it, which reads values that no list of inputs names."""
+    kinds = {item.type for node in graph.node for item in node.attribute}
+    return not kinds.isdisjoint({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ def _filled_up(
     node: onnx.NodeProto, constants: Constants, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, int, int] | None:
     """What a node adds channels of zeros to, and how many before it and behind it."""
-    if len(shapes.get(node.output[0], ())) != IMAGE_DIMS:
+    if len(shapes.get(node.output[0], ())) != IMAGE_DIMS or node.domain:
         return None
     if node.op_type == "Pad":
         return _padded(node, constants)
@@ -141,23 +152,23 @@ def _strided(
     shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[int, int] | None:
     """The steps of a slice that takes every so many positions of an image, from 0."""
-    if node is None or node.op_type != "Slice" or len(node.input) != IMAGE_DIMS + 1:
+    if node is None or node.op_type != "Slice" or node.domain:
         return None
-    if any(name not in constants for name in node.input[1:]):
+    source, *where = node.input
+    if any(name not in constants for name in where) or len(where) != SLICED_BY:
         return None
-    before, after = (shapes.get(name, ()) for name in (node.input[0], node.output[0]))
+    before, after = shapes.get(source, ()), shapes.get(node.output[0], ())
     if len(before) != IMAGE_DIMS or len(after) != IMAGE_DIMS:
         return None
-    starts, _, axes, steps = (constants[name].tolist() for name in node.input[1:])
-    strides = [1] * IMAGE_DIMS
-    for axis, step in zip(axes, steps, strict=True):
-        strides[axis] = step
-    if any(starts) or strides[:2] != [1, 1] or min(*strides, *before[2:]) < 1:
+    starts, _, axes, steps = (constants[name].tolist() for name in where)
+    by_axis = {axis % IMAGE_DIMS: step for axis, step in zip(axes, steps, strict=True)}
+    if any(starts) or not by_axis.keys() <= {HEIGHT, WIDTH}:
         return None
-    ends = [math.ceil(size / step) for size, step in zip(before, strides, strict=True)]
-    if list(after) != ends:
-        return None
-    return strides[2], strides[3]
+    for axis, step in by_axis.items():
+        size = before[axis]
+        if min(size, step) < 1 or after[axis] != math.ceil(size / step):
+            return None
+    return by_axis.get(HEIGHT, 1), by_axis.get(WIDTH, 1)
 
 
 def _convolve_(graph: onnx.GraphProto, selection: _Selection) -> None:

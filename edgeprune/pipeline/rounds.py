@@ -151,7 +151,8 @@ class Rounds:
             epochs = most if last else math.ceil(most / PARTS)
         whole, start = _accuracy(self.ground.baseline), _accuracy(self.ground.start)
         quantised = max(0.0, whole - start)  # what it costs; training is judged before
-        enough = self.floor + quantised if job.stop_at_floor else None
+        floor = self.floor + quantised
+        enough = floor if job.stop_at_floor else None
         if not last:
             enough = min(enough or 1.0, whole)
         return replace(
@@ -163,6 +164,7 @@ class Rounds:
             hints=job.distil == "features",
             optimizer=job.optimizer or ("sgd" if job.from_scratch else "muon"),
             enough=enough,
+            floor=floor,
         )
 
     def _seconds(self, *, last: bool) -> float | None:

@@ -79,9 +79,7 @@ class Run:
         with flushing_denormals():
             self.profile, self.baseline = self._profile()
             self.bench = self._bench()
-            base_ms = self.baseline.figures.latency_ms
-            baseline, share = self.baseline.exported, self.profile.share
-            self.trials = Trials(self.bench, baseline, [base_ms], share)
+            self.trials = self._trials()
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.budget = self.job.budget(self.baseline.figures)
             self.start = self._start()
@@ -126,6 +124,14 @@ class Run:
             return bench
         return replace(bench, calibration=self.data.calibration)
 
+    def _trials(self) -> Trials:
+        """Measures networks beside the baseline, which was timed once or twice."""
+        baseline, profile = self.baseline, self.profile
+        seen_ms = [baseline.figures.latency_ms]
+        if profile.bench.convolved:
+            seen_ms.append(profile.timings[0].median_ms)
+        return Trials(self.bench, baseline.exported, seen_ms, profile.share)
+
     def _start(self) -> State:
         """What rounds start from: the baseline, or a faster file of the same network.
 
@@ -138,7 +144,8 @@ class Run:
             return self.baseline
         exported, (base, timing) = self.profile.start, self.profile.timings
         known = self.baseline.figures.validation_accuracy  # of the same function
-        figures = self.bench.figures(exported, timing)
+        with self.journal.stage("profile"):
+            figures = self.bench.figures(exported, timing)
         figures = replace(figures, validation_accuracy=known)
         self.journal.steps.append(unpruned_step("convolved", figures))
         return State(exported, figures, base)

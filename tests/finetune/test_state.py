@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
@@ -99,6 +100,34 @@ def _counting(method):
     return counted
 
 
+@pytest.mark.parametrize(
+    ("start", "found", "samples", "floor", "kept"),
+    [
+        (0.5, [0.90, 0.92, 0.915], 1000, 0.0, 3),  # a standard error is 0.0086
+        (0.5, [0.90, 0.92, 0.915], 100_000, 0.0, 2),  # and here a tenth of that
+        (0.5, [0.90, 0.92, 0.92], 100_000, 0.0, 3),
+        (0.95, [0.94, 0.949], 100, 0.0, 0),  # worse than the start
+        (0.95, [0.94, 0.951, 0.949], 100, 0.0, 2),
+        (0.5, [0.900, 0.895, 0.889, 0.884], 1000, 0.0, 2),  # little by little, too
+        (0.5, [0.90, 0.93, 0.92], 100, 0.93, 2),  # the floor was reached
+        (0.5, [0.90, 0.93, 0.92], 100, 0.95, 3),  # and here it was not
+        (0.5, [1.0, 0.99], 60, 0.0, 1),
+        (-1.0, [0.2, 0.19], 100, 0.0, 2),  # a start that does not count
+    ],
+)
+def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_than_by_chance(
+    start, found, samples, floor, kept
+):
+    best = Best(nn.Linear(1, 1), start, samples, floor)
+    states = [nn.Linear(1, 1) for _ in found]
+    for number, (state, accuracy) in enumerate(zip(states, found, strict=True), 1):
+        best.compete(state, accuracy, number)
+    assert best.epoch == kept
+    assert best.accuracy == [start, *found][kept]
+    if kept:
+        assert torch.equal(best.model.weight, states[kept - 1].weight)
+
+
 def test_momentum_and_learning_rate_go_on_too(tmp_path):
     torch.manual_seed(0)
     model, data = Bottom(8), splits()
@@ -107,7 +136,7 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     x, team = next(iter(data.train))[0], Team()
     first = Learner(model, recipe, loop.PLAIN, x, 45, team)
     first.epoch(data.train, 1)
-    best = Best(model, 0.5)
+    best = Best(model, 0.5, 100)
     keep(first, recipe, [], best)
     second = Learner(model, recipe, loop.PLAIN, x, 45, team)
     resume_(second, recipe, best, load_state(path))

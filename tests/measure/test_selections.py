@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
@@ -46,6 +47,9 @@ OTHERS = {
     ],
     "ones": lambda x: functional.pad(x[:, :, ::2, ::2], (*FILL, 4, 4), value=1.0),
     "no zeros": lambda x: torch.cat([x[:, :, ::2, ::2]] * 2, 1),
+    "joined to ones": lambda x: torch.cat([x, zeros(x, 8) + 1], 1)[:, :, ::2, ::2],
+    "fewer channels": lambda x: functional.pad(x[:, :, ::2, ::2], (*FILL, 9, -1)),
+    "doubles": lambda x: functional.pad(x.double()[..., ::2, ::2], (*FILL, 4, 4)),
     "reflected": lambda x: torch.cat(
         [functional.pad(x, (1, 1, 1, 1), mode="reflect")[:, :, 1:-1:2, 1:-1:2]] * 2, 1
     ),
@@ -103,18 +107,72 @@ def test_what_is_another_map_stays_as_it_is(tmp_path, name):
     assert not other.exists()
 
 
-def test_what_is_sliced_otherwise_is_only_filled_up(tmp_path):
-    def every_second(x):
-        x = functional.pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2]
-        return functional.pad(x, (*FILL, 4, 4))
+SLICED = {
+    "from the second on": lambda x: x[:, :, 1::2, 1::2],
+    "up to the middle": lambda x: x[:, :, :8, :8],
+    "channels, too": lambda x: torch.cat([x, x], 1)[:, ::2, ::2, ::2],
+    "channels from the second on": lambda x: torch.cat([x, x], 1)[:, 8:, ::2, ::2],
+}
 
-    plain, other, count = written(tmp_path, Stage(every_second), 16)
+
+@pytest.mark.parametrize("name", SLICED)
+def test_what_is_sliced_otherwise_is_only_filled_up(tmp_path, name):
+    def shortcut(x):
+        return functional.pad(SLICED[name](x), (*FILL, 4, 4))
+
+    plain, other, count = written(tmp_path, Stage(shortcut), 16)
     assert count == 1
-    assert operators(other)["Slice"] == operators(plain)["Slice"] == 2
+    assert operators(other)["Slice"] >= 1
     x = torch.randn(4, 3, 16, 16)
     torch.testing.assert_close(
         OnnxModel(other)(x), OnnxModel(plain)(x), rtol=1e-5, atol=1e-6
     )
+
+
+class Alone(nn.Module):
+    """A shortcut and nothing else."""
+
+    def __init__(self, shortcut):
+        super().__init__()
+        self.shortcut = shortcut
+
+    def forward(self, x):
+        return self.shortcut(x)
+
+
+@pytest.mark.parametrize("last", [3, -1])
+def test_samples_that_are_left_out_of_an_open_batch_stay_out(tmp_path, last):
+    def shortcut(x):
+        return functional.pad(x[:last, :, ::2, ::2], (*FILL, 4, 4))
+
+    plain, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
+    x = torch.randn(5, 8, 6, 6)
+    write_onnx(Alone(shortcut).eval(), (x,), plain, dynamic_batch=True)
+    convolve_selections(plain, other)
+    found = OnnxModel(other)(x)
+    torch.testing.assert_close(found, OnnxModel(plain)(x))
+    assert len(found) == len(x[:last])
+
+
+def test_a_file_with_branches_stays_as_it_is(tmp_path):
+    """They read values that no list of inputs names."""
+    shortcut = SHORTCUTS["a quarter on each side"]
+    plain, other, _ = written(tmp_path, Stage(shortcut), 16)
+    proto = onnx.load(plain)
+    sliced = next(node for node in proto.graph.node if node.op_type == "Slice")
+    read = helper.make_node("Identity", [sliced.output[0]], ["branch"])
+    made = helper.make_tensor_value_info("branch", onnx.TensorProto.FLOAT, None)
+    branch = helper.make_graph([read], "branch", [], [made])
+    choice = helper.make_node(
+        "If", ["wanted"], ["chosen"], then_branch=branch, else_branch=branch
+    )
+    wanted = numpy_helper.from_array(np.array(True), "wanted")
+    proto.graph.initializer.append(wanted)
+    proto.graph.node.append(choice)
+    onnx.save(proto, plain)
+    other.unlink()
+    assert convolve_selections(plain, other) == 0
+    assert not other.exists()
 
 
 def test_a_slice_that_others_read_stays(tmp_path):
@@ -158,13 +216,9 @@ def test_a_file_without_any_is_not_written(tmp_path):
 def test_channels_of_zeros_are_zeros(tmp_path):
     """The convolution's own output, not only what the network makes of it."""
     path, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
-
-    class Alone(nn.Module):
-        def forward(self, x):
-            return SHORTCUTS["a quarter on each side"](x)
-
+    shortcut = SHORTCUTS["a quarter on each side"]
     x = torch.randn(1, 8, 6, 6)
-    write_onnx(Alone().eval(), (x,), path)
+    write_onnx(Alone(shortcut).eval(), (x,), path)
     assert convolve_selections(path, other) == 1
     found = OnnxModel(other)(x).numpy()
     assert not found[:, :4].any()
