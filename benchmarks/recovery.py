@@ -11,12 +11,14 @@ Each network is pruned by `edgeprune compress --no-train` to its own measured ti
 the speed-up, and by Torch-Pruning (widths in steps of 4) as near to the same measured
 time as its ratio leads; with `--low-rank planner` layers may be factored as well, and
 with `--data noise` no image is looked at. With `--precision int8` the quantised files
-are what is timed and judged, of peers, too; a speed-up is over the original's fp32 file
-always. The same loop then trains each for some epochs, every length being a training of
-its own. Accuracies are on the test images; the best epoch is chosen on 5000 images that
-are cut from the training images. ResNet's published checkpoint was trained on these,
-too, which favours the start: it is kept where no epoch is better. What is there is not
-done again; `--again` does. Writes `recovery.json` and `recovery.md`.
+are what is timed and judged, of peers, too; a speed-up is over the original's file as
+it is exported, in fp32, always. All others, of peers, too, have their shortcuts without
+parameters as convolutions where that is faster. The same loop then trains each for some
+epochs, every length being a training of its own, with `--seeds 3` three times.
+Accuracies are on the test images; the epoch is chosen on 5000 images that are cut from
+the training images. ResNet's published checkpoint was trained on these, too, which
+favours the start: it is kept where no epoch is better. What is there is not done again;
+`--again` does. Writes `recovery.json` and `recovery.md`.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ def run(
     epochs: Annotated[list[int] | None, typer.Option()] = None,
     tool: Annotated[list[str] | None, typer.Option()] = None,
     precision: str = "fp32",
+    seeds: int = 1,
     *,
     again: Again = False,
 ) -> None:
@@ -96,10 +99,11 @@ def run(
             if again:
                 rows["rows"].pop(key, None)
             model, row = _pruned(study, chosen, speedup, rows)
-            for length in LENGTHS if epochs is None else epochs:
-                purpose = f"epochs {length}"
-                if length and purpose not in row:
-                    row |= study.trained(model, purpose, length)
+            lengths = [length for length in epochs or LENGTHS if length]
+            for length, seed in itertools.product(lengths, range(seeds)):
+                purpose = _training(length, seed)
+                if purpose not in row:
+                    row |= study.trained(model, purpose, length, seed=seed)
                     _keep(rows, key, row)
 
 
@@ -205,8 +209,19 @@ def _write(rows: Row) -> None:
     TABLE.write_text(_table(rows))
 
 
+def _training(length: int, seed: int) -> str:
+    """What the accuracy after it is kept as."""
+    return f"epochs {length}" + (f", seed {seed}" if seed else "")
+
+
+def _cell(row: Row, stage: str) -> str:
+    """An accuracy; after trainings with several seeds, all of them."""
+    found = [row[key] for key in row if key == stage or key.startswith(f"{stage},")]
+    return ", ".join(f"{value:.2%}" for value in found)
+
+
 def _table(rows: Row) -> str:
-    lengths = [f"epochs {length}" for length in LENGTHS]
+    lengths = [_training(length, 0) for length in LENGTHS]
     stages = ["raw", "restated", "reconstructed", *lengths]
     lines = [
         "# What comes back after surgery",
@@ -223,7 +238,7 @@ def _table(rows: Row) -> str:
         for key, row in rows["rows"].items():
             if key.startswith(f"{name} "):
                 tool = key.split(" ", 2)[2]
-                cells = [f"{row[one]:.2%}" if one in row else "" for one in stages]
+                cells = [_cell(row, one) for one in stages]
                 lines.append(
                     f"| {name} | {row['speedup']:.2f} | {tool} | {' | '.join(cells)} |"
                 )

@@ -127,7 +127,7 @@ def _filled_up(
 
 
 def _padded(node: onnx.NodeProto, constants: Constants) -> tuple[str, int, int] | None:
-    source, amounts, value, axes = (*node.input, "", "")[:4]
+    source, amounts, value, axes = (*node.input, "", "", "")[:4]
     if _attribute(node, "mode") not in {None, b"constant"} or amounts not in constants:
         return None
     if value and (value not in constants or constants[value].any()):
