@@ -80,7 +80,7 @@ TOOLS = {
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913  options of a command
     name: str,
     speedup: float = 2.0,
     epochs: Annotated[list[int] | None, typer.Option()] = None,
