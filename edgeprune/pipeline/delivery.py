@@ -43,6 +43,8 @@ def delivered(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
     met = decision.verdict == "met"
+    if met:
+        note_drift(ground, result)
     if not counts and int8.figures:
         note_int8(ground, int8.figures, met=met, pruned=bool(result.plans))
     if (gain := int8.verdict.speedup) and int8.verdict.kept and gain <= 1:
@@ -61,6 +63,23 @@ def delivered(
         int8=int8,
         parity=(parity, int8.parity) if int8.parity else (parity,),
         journal=journal,
+    )
+
+
+def note_drift(ground: Ground, result: State) -> None:
+    """Why a budget is met by a time above it: times are judged beside the original's.
+
+    A machine that is a little slower for a while makes both slower.
+    """
+    limit_ms, found_ms = ground.budget.latency_ms, result.figures.latency_ms
+    if limit_ms is None or found_ms <= limit_ms:
+        return
+    then_ms, usual_ms = result.beside.median_ms, ground.trials.usual_ms
+    ground.journal.note(
+        f"the machine was slower than usual: the original took {milliseconds(then_ms)} "
+        f"beside the result's {milliseconds(found_ms)}, and takes "
+        f"{milliseconds(usual_ms)} as a rule; with it the result takes "
+        f"{milliseconds(found_ms * usual_ms / then_ms)}"
     )
 
 

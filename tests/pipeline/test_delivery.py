@@ -11,7 +11,7 @@ from edgeprune.export import deliver
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
 from edgeprune.measure.bench import Exported
-from edgeprune.pipeline.delivery import note_denormals, note_int8
+from edgeprune.pipeline.delivery import note_denormals, note_drift, note_int8
 from edgeprune.pipeline.job import Journal
 from edgeprune.records import Budget
 from tests.figures import figures_of, timing_of
@@ -38,6 +38,24 @@ def test_a_run_in_fp32_says_that_int8_could_have_counted(budget, met, pruned, sa
     notes = ground.journal.notes
     assert len(notes) == len(said)
     assert all(piece in note for piece, note in zip(said, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "found_ms", "said"),
+    [(20.0, 20.1, ["19.90 ms"]), (20.0, 19.9, []), (None, 20.1, [])],
+)
+def test_a_budget_that_is_met_by_a_time_above_it_is_explained(limit_ms, found_ms, said):
+    trials = SimpleNamespace(usual_ms=24.75)
+    budget = Budget(latency_ms=limit_ms)
+    ground = SimpleNamespace(budget=budget, journal=Journal(), trials=trials)
+    cost = count(trace(nn.Conv2d(3, 4, 3).eval(), X))
+    result = SimpleNamespace(
+        figures=figures_of(cost, found_ms), beside=timing_of(25.0, 25.0)
+    )
+    note_drift(ground, result)
+    notes = ground.journal.notes
+    assert len(notes) == len(said)
+    assert all(note.endswith(piece) for piece, note in zip(said, notes, strict=True))
 
 
 def test_what_denormals_cost_is_measured_in_fp32(monkeypatch):
