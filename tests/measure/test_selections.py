@@ -175,6 +175,16 @@ def test_a_file_with_branches_stays_as_it_is(tmp_path):
     assert not other.exists()
 
 
+def test_doubles_beside_a_shortcut_stay_as_they_are(tmp_path):
+    def both(x):
+        doubles = functional.pad(x.double()[..., ::2, ::2], (*FILL, 4, 4))
+        return SHORTCUTS["behind"](x) + doubles.float()
+
+    _, other, count = written(tmp_path, Stage(both), 16)
+    assert count == 1
+    assert operators(other)["Pad"] == 1
+
+
 def test_a_slice_that_others_read_stays(tmp_path):
     shortcut = SHORTCUTS["a quarter on each side"]
     plain, other, count = written(tmp_path, Stage(shortcut, reads=True), 16)
