@@ -10,10 +10,10 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.bench import Bench, Exported, parameter_shapes
+from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.runner import HostRunner
+from edgeprune.pipeline.smallest import costs_of
 from edgeprune.pipeline.trials import Trials
-from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import profile_network
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import ModelFigures
@@ -44,17 +44,9 @@ def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
     """Profile a network and measure its latency table."""
     plain = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
     profile = profile_network(model, plain)
-    bench, graph, figures = profile.bench, profile.graph, profile.figures
-    table = measure_latency_table(model, graph, bench)
-    trials = Trials(bench, profile.exported, [figures.latency_ms], profile.share)
-    costs = CostModel(
-        graph,
-        table,
-        original_ms=trials.unpruned_ms,
-        figures=figures,
-        shapes=parameter_shapes(model),
-    )
-    return Setting(model, graph, bench, trials, figures, costs)
+    trials = Trials.of(profile, profile.bench)
+    costs = costs_of(profile, trials)
+    return Setting(model, profile.graph, profile.bench, trials, profile.figures, costs)
 
 
 def final_share(held: Setting, model: nn.Module) -> float:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 
 from edgeprune.errors import OutputError
+from edgeprune.records.json import from_json, to_json
+
+Choice = TypeVar("Choice")
 
 FINISHED = {
     "report.json": "a run",
@@ -44,6 +50,30 @@ def cache_folder() -> Path:
     return Path(
         os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune")
     )
+
+
+def settled(
+    kind: str, facts: str, choices: Sequence[Choice], find: Callable[[], Choice]
+) -> Choice:
+    """What was found when it was first looked for on this machine.
+
+    Two choices that are about as fast must not take turns: a run is to be repeatable.
+
+    Args:
+        kind: of choice, as its file in the cache is called.
+        facts: that it depends on.
+        choices: any other that the file holds is found anew.
+    """
+    key = hashlib.sha256(facts.encode()).hexdigest()[:16]
+    path = cache_folder() / f"{kind}-{key}.json"
+    with suppress(OSError, ValueError):
+        known = from_json(type(choices[0]), path.read_bytes())
+        if known in choices:
+            return known
+    found = find()
+    with suppress(OutputError):  # it is found anew next time
+        write_whole(path, to_json(found, indent=None))
+    return found
 
 
 def check_folder(folder: Path) -> None:

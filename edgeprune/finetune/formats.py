@@ -7,19 +7,17 @@ narrow one, on the same CPU: it cannot be known beforehand.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import platform
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.errors import OutputError
-from edgeprune.files import cache_folder, write_whole
+from edgeprune.files import settled
 
 TIMED_STEPS = 3
 IMAGE_DIMS = 4
@@ -66,27 +64,18 @@ CANDIDATES = (
 def settled_format(
     model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device = CPU
 ) -> Format:
-    """The format that was found fastest when such a model was first trained here.
-
-    Two that are about as fast must not take turns: a run is to be repeatable.
-    """
-    path = cache_folder() / f"format-{_key(model, batch, device)}.json"
-    with suppress(OSError, ValueError, TypeError):
-        known = Format(**json.loads(path.read_text()))
-        if known in CANDIDATES:
-            return known
-    found = fastest_format(model, batch, device)
-    with suppress(OutputError):  # it is found anew next time
-        write_whole(path, json.dumps(asdict(found)))
-    return found
+    """The format that was found fastest when such a model was first trained here."""
+    facts = _facts(model, batch, device)
+    return settled(
+        "format", facts, CANDIDATES, lambda: fastest_format(model, batch, device)
+    )
 
 
-def _key(model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device) -> str:
+def _facts(model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device) -> str:
     """What the time of a training step depends on."""
     shapes = [(name, tuple(held.shape)) for name, held in model.state_dict().items()]
     here = [platform.node(), device.type, torch.get_num_threads(), torch.__version__]
-    facts = json.dumps([shapes, tuple(batch[0].shape), here])
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return json.dumps([shapes, tuple(batch[0].shape), here])
 
 
 def fastest_format(

@@ -74,12 +74,13 @@ def note_drift(ground: Ground, result: State) -> None:
     limit_ms, found_ms = ground.budget.latency_ms, result.figures.latency_ms
     if limit_ms is None or found_ms <= limit_ms:
         return
-    then_ms, usual_ms = result.beside.median_ms, ground.trials.usual_ms
+    trials, base = ground.trials, result.beside
+    judged_ms = trials.as_usual(result.figures.timing, base)
     ground.journal.note(
-        f"the machine was slower than usual: the original took {milliseconds(then_ms)} "
-        f"beside the result's {milliseconds(found_ms)}, and takes "
-        f"{milliseconds(usual_ms)} as a rule; with it the result takes "
-        f"{milliseconds(found_ms * usual_ms / then_ms)}"
+        "the machine was slower than usual: the original took "
+        f"{milliseconds(base.median_ms)} beside the result's "
+        f"{milliseconds(found_ms)}, and takes {milliseconds(trials.usual_ms)} as a "
+        f"rule; with it the result takes {milliseconds(judged_ms)}"
     )
 
 

@@ -91,7 +91,7 @@ class Growth:
         costs = CostModel(
             wide_graph,
             table,
-            original_ms=timing.share_of(base) * ground.trials.usual_ms,
+            original_ms=ground.trials.as_usual(timing, base),
             figures=ground.bench.figures(exported, timing),
             shapes=parameter_shapes(wide),
             steps=steps_up(graph, wide_graph, down=self._down),

@@ -75,7 +75,7 @@ class ByLowRank(BySolver):
             measure_latency_table(
                 whole, whole_graph, ground.bench, ground.job.progress
             ),
-            original_ms=timing.share_of(base) * ground.trials.usual_ms,
+            original_ms=ground.trials.as_usual(timing, base),
             figures=ground.bench.figures(exported, timing),
             shapes=parameter_shapes(whole),
             layers=layers,

@@ -79,7 +79,7 @@ class Run:
         with flushing_denormals():
             self.profile, self.baseline = self._profile()
             self.bench = self._bench()
-            self.trials = self._trials()
+            self.trials = Trials.of(self.profile, self.bench)
             self.floor = self.job.floor(self.baseline.figures.validation_accuracy or 0)
             self.budget = self.job.budget(self.baseline.figures)
             self.start = self._start()
@@ -123,14 +123,6 @@ class Run:
         if self.job.precision == "fp32":
             return bench
         return replace(bench, calibration=self.data.calibration)
-
-    def _trials(self) -> Trials:
-        """Measures networks beside the baseline, which was timed once or twice."""
-        baseline, profile = self.baseline, self.profile
-        seen_ms = [baseline.figures.latency_ms]
-        if profile.bench.convolved:
-            seen_ms.append(profile.timings[0].median_ms)
-        return Trials(self.bench, baseline.exported, seen_ms, profile.share)
 
     def _start(self) -> State:
         """What rounds start from: the baseline, or a faster file of the same network.

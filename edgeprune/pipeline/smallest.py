@@ -16,7 +16,7 @@ from edgeprune.measure.quantize import FEW
 from edgeprune.pipeline.trials import Trials
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile
-from edgeprune.progress import Progress
+from edgeprune.progress import SILENT, Progress
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import fastest
@@ -127,18 +127,27 @@ def reach_of(profile: Profile, progress: Progress) -> Reach:
     Raises:
         EdgepruneError: the network cannot be exported or timed at other widths.
     """
-    exported, figures = profile.exported, profile.figures
-    model, graph = exported.model, profile.graph
-    trials = Trials(profile.bench, exported, [figures.latency_ms], profile.share)
-    table = measure_latency_table(model, graph, profile.bench, progress)
-    costs = CostModel(
+    trials = Trials.of(profile, profile.bench)
+    costs = costs_of(profile, trials, progress)
+    return Smallest(trials, profile.graph, costs, Budget()).reach(progress)
+
+
+def costs_of(
+    profile: Profile, trials: Trials, progress: Progress = SILENT
+) -> CostModel:
+    """Costs of a profiled network, by its latency table.
+
+    Raises:
+        EdgepruneError: the network cannot be exported or timed at other widths.
+    """
+    model, graph = profile.exported.model, profile.graph
+    return CostModel(
         graph,
-        table,
+        measure_latency_table(model, graph, profile.bench, progress),
         original_ms=trials.unpruned_ms,
-        figures=figures,
+        figures=profile.figures,
         shapes=parameter_shapes(model),
     )
-    return Smallest(trials, graph, costs, Budget()).reach(progress)
 
 
 def _verdict(text: str, found_ms: float, limit_ms: float) -> str:

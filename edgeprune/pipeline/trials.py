@@ -12,6 +12,7 @@ from edgeprune.graph.indices import copies_of
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.bench import Bench, Exported
 from edgeprune.measure.memory import activations
+from edgeprune.profile.network import Profile
 from edgeprune.records import Attempt, Budget, Plan, Timing, pressure_of
 
 
@@ -31,6 +32,14 @@ class Trials:
     seen_ms: list[float] = field(default_factory=list)
     share: float = 1.0
 
+    @classmethod
+    def of(cls, profile: Profile, bench: Bench) -> Trials:
+        """Beside the profiled network, which was timed once, or in two forms."""
+        seen_ms = [profile.figures.latency_ms]
+        if profile.bench.convolved:
+            seen_ms.append(profile.timings[0].median_ms)
+        return cls(bench, profile.exported, seen_ms, profile.share)
+
     @property
     def usual_ms(self) -> float:
         """What the baseline takes on this machine most of the time."""
@@ -40,6 +49,14 @@ class Trials:
     def unpruned_ms(self) -> float:
         """The same of the file that counts."""
         return self.share * self.usual_ms
+
+    def as_usual(self, timing: Timing, base: Timing) -> float:
+        """What a file takes, in ms, where the baseline takes its usual time.
+
+        Args:
+            base: the baseline's timing from the same measurement.
+        """
+        return timing.share_of(base) * self.usual_ms
 
     def attempt(
         self, model: nn.Module, graph: ChannelGraph, plan: Plan, limits: Budget
@@ -77,7 +94,7 @@ class Trials:
             bypassed=(),
             kept_share=1.0,
             predicted_ms=None,
-            latency_ms=timing.share_of(base) * self.usual_ms,
+            latency_ms=self.as_usual(timing, base),
             macs=exported.cost.macs,
             params=exported.cost.params,
             size_bytes=exported.path.stat().st_size,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-from edgeprune.errors import OutputError
-from edgeprune.files import cache_folder, write_whole
+from edgeprune.files import settled
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.bench import Bench, Exported
@@ -94,25 +90,12 @@ def _convolved(profile: Profile) -> Profile:
         return profile
     start = replace(profile.exported, path=path)
     base, timing = profile.bench.compare([profile.exported, start])
-    if not _settled(profile, pays=timing.share_of(base) <= PAYS):
+    facts = f"{profile.bench.runner.key()}\n{profile.exported.cost.layers!r}"
+    pays = timing.share_of(base) <= PAYS
+    if not settled("form", facts, (False, True), lambda: pays):
         return profile
     bench = replace(profile.bench, convolved=True)
     return replace(profile, bench=bench, start=start, timings=(base, timing))
-
-
-def _settled(profile: Profile, *, pays: bool) -> bool:
-    """Whether it paid when such a network was first profiled here.
-
-    Two forms that are about as fast must not take turns: a run is to be repeatable.
-    """
-    facts = f"{profile.bench.runner.key()}\n{profile.exported.cost.layers!r}"
-    key = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    path = cache_folder() / f"form-{key}.json"
-    with suppress(OSError, ValueError):
-        return bool(json.loads(path.read_text()))
-    with suppress(OutputError):  # it is found anew next time
-        write_whole(path, json.dumps(pays))
-    return pays
 
 
 def priced(

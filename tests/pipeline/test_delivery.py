@@ -13,6 +13,7 @@ from edgeprune.graph.trace import trace
 from edgeprune.measure.bench import Exported
 from edgeprune.pipeline.delivery import note_denormals, note_drift, note_int8
 from edgeprune.pipeline.job import Journal
+from edgeprune.pipeline.trials import Trials
 from edgeprune.records import Budget
 from tests.figures import figures_of, timing_of
 
@@ -45,7 +46,7 @@ def test_a_run_in_fp32_says_that_int8_could_have_counted(budget, met, pruned, sa
     [(20.0, 20.1, ["19.90 ms"]), (20.0, 19.9, []), (None, 20.1, [])],
 )
 def test_a_budget_that_is_met_by_a_time_above_it_is_explained(limit_ms, found_ms, said):
-    trials = SimpleNamespace(usual_ms=24.75)
+    trials = Trials(None, None, [24.75])
     budget = Budget(latency_ms=limit_ms)
     ground = SimpleNamespace(budget=budget, journal=Journal(), trials=trials)
     cost = count(trace(nn.Conv2d(3, 4, 3).eval(), X))
