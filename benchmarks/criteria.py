@@ -51,7 +51,7 @@ from benchmarks.setting import Setting, setting
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import array_splits
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
@@ -220,7 +220,7 @@ def _accuracies(
         sizes=(len(batches), *judged),
     )
     before = evaluate(pruned, some.test)
-    recipe = Recipe("finetune", 1, seed=seed, teacher=teacher)
+    recipe = TrainingConfig("finetune", 1, seed=seed, teacher=teacher)
     trained, _ = train(pruned, some, recipe)
     return {"before": before, "after": evaluate(trained, some.test)}
 

@@ -34,7 +34,7 @@ from edgeprune.graph.cost import count
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, trace
-from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.measure.benchmark import Bench, parameter_shapes
 from edgeprune.measure.runner import HostRunner, Runner
 from edgeprune.measure.variants import Variants
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table

@@ -40,12 +40,12 @@ from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.files import cache_folder
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.factored import Factored, factorable
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.bench import Bench
+from edgeprune.measure.benchmark import Bench
 from edgeprune.measure.runner import HostRunner
 from edgeprune.prune.low_rank import bayesian_ranks, factored
 from edgeprune.records import Plan
@@ -88,7 +88,7 @@ def _resnet18_cifar() -> tuple[tuple[nn.Module, Inputs], Splits]:
     if path.is_file():
         model.load_state_dict(load_file(path))
     else:
-        recipe = Recipe("baseline", 4, learning_rate=0.05, progress=LOUD)
+        recipe = TrainingConfig("baseline", 4, learning_rate=0.05, progress=LOUD)
         model, _ = train(model, splits, recipe)
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = model.state_dict().items()

@@ -23,7 +23,7 @@ from edgeprune.data import Splits
 from edgeprune.data.splits import Arrays
 from edgeprune.files import cache_folder
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.trace import Inputs
 from tests.nets import CifarResNet
 
@@ -208,7 +208,7 @@ def small_conv(splits: Splits, epochs: int) -> tuple[nn.Module, Inputs]:
     if path.is_file():
         model.load_state_dict(load_file(path))
     else:
-        recipe = Recipe("baseline", epochs, learning_rate=0.05)
+        recipe = TrainingConfig("baseline", epochs, learning_rate=0.05)
         model, _ = train(model, splits, recipe)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), path)

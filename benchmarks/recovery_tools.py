@@ -19,7 +19,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.files import cache_folder
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.finetune.recipe import AVERAGE, Recipe
+from edgeprune.finetune.config import AVERAGE, TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.reconstruct.statistics import restated
 
@@ -61,7 +61,7 @@ class Study:
         Args:
             change: of the recipe, which is that of `edgeprune compress`.
         """
-        recipe = Recipe(
+        recipe = TrainingConfig(
             purpose,
             epochs,
             optimizer="muon",

@@ -41,7 +41,7 @@ from benchmarks.networks import (
 from edgeprune.data import Reading, Splits
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.report.terminal import PlainProgress
 
 HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ def run_mnist() -> None:
         return
     arrays, start = mnist(), time.perf_counter()
     splits = array_splits(arrays, Reading(BATCH))
-    recipe = Recipe("baseline", 1, learning_rate=0.05, progress=LOUD)
+    recipe = TrainingConfig("baseline", 1, learning_rate=0.05, progress=LOUD)
     model, _ = train(mnist_vgg16(), splits, recipe)
     trained = time.perf_counter() - start
     done = _sparsified(
@@ -149,7 +149,7 @@ def growth() -> None:
             done = _compressed(half, arrays, budget, growth=way, epochs=epochs)
             _keep(f"growth/{way}", _run(done) | {"budget_ms": budget})
     if "growth/train on" not in _rows():
-        recipe = Recipe("train on", 16, learning_rate=0.02, progress=LOUD)
+        recipe = TrainingConfig("train on", 16, learning_rate=0.02, progress=LOUD)
         trained, _ = train(half, splits, recipe)
         row = {
             "start": evaluate(half, splits.test),
@@ -157,7 +157,7 @@ def growth() -> None:
         }
         _keep("growth/train on", row)
     if "growth/whole" not in _rows():
-        recipe = Recipe("whole", 16, learning_rate=0.02, progress=LOUD)
+        recipe = TrainingConfig("whole", 16, learning_rate=0.02, progress=LOUD)
         trained, _ = train(whole, splits, recipe)
         found = [evaluate(model, splits.test) for model in (whole, trained)]
         row = {"start": found[0], "end": found[1], "budget_ms": budget}
@@ -196,7 +196,7 @@ def _small(
     channels, *sides = splits.sample_shape
     torch.manual_seed(seed)
     model = SmallConv(channels, splits.classes, axes=len(sides), widths=widths)
-    recipe = Recipe("baseline", epochs, learning_rate=0.05, seed=seed, progress=LOUD)
+    recipe = TrainingConfig("baseline", epochs, learning_rate=0.05, seed=seed, progress=LOUD)
     return train(model, splits, recipe)[0].eval()
 
 
@@ -246,7 +246,7 @@ def _compressed(model: nn.Module, arrays: Arrays, ms: float, **settings: Any) ->
 def _ms(model: nn.Module, splits: Splits) -> float:
     """Of one sample."""
     from edgeprune import targets
-    from edgeprune.measure.bench import Bench
+    from edgeprune.measure.benchmark import Bench
     from edgeprune.measure.runner import HostRunner
 
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.bench import Bench, Exported
+from edgeprune.measure.benchmark import Bench, Exported
 from edgeprune.measure.runner import HostRunner
 from edgeprune.pipeline.smallest import costs_of
 from edgeprune.pipeline.trials import Trials

@@ -26,10 +26,10 @@ from edgeprune import targets
 from edgeprune.data import Splits
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.measure.bench import Bench
+from edgeprune.measure.benchmark import Bench
 from edgeprune.measure.runner import HostRunner
 from edgeprune.pipeline.trials import Trials
 from edgeprune.prune.by_variance import Depth, depth_by_growth, plan_by_variance
@@ -99,11 +99,11 @@ def main() -> None:
 
 
 def _kept(pruned: nn.Module, teacher: nn.Module, splits: Splits) -> nn.Module:
-    return train(pruned, splits, Recipe("kept", KEPT_EPOCHS, teacher=teacher))[0]
+    return train(pruned, splits, TrainingConfig("kept", KEPT_EPOCHS, teacher=teacher))[0]
 
 
 def _fresh(pruned: nn.Module, _: nn.Module, splits: Splits) -> nn.Module:
-    recipe = Recipe("from scratch", FRESH_EPOCHS, learning_rate=0.05)
+    recipe = TrainingConfig("from scratch", FRESH_EPOCHS, learning_rate=0.05)
     return train(fresh(pruned, 0), splits, recipe)[0]
 
 

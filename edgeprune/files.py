@@ -52,10 +52,10 @@ def cache_folder() -> Path:
     )
 
 
-def settled(
+def cached_choice(
     kind: str, facts: str, choices: Sequence[Choice], find: Callable[[], Choice]
 ) -> Choice:
-    """What was found when it was first looked for on this machine.
+    """Return what was found when it was first looked for on this machine.
 
     Two choices that are about as fast must not take turns: a run is to be repeatable.
 

@@ -38,7 +38,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RoundResult:
     """A step, and how much of the budget it uses.
 
     Attributes:
@@ -52,8 +52,8 @@ class Standing:
 
 
 def decide(
-    history: Sequence[Standing],
-    baseline: Standing,
+    history: Sequence[RoundResult],
+    baseline: RoundResult,
     floor: float,
     *,
     until_floor: bool = False,
@@ -67,8 +67,8 @@ def decide(
     Args:
         until_floor: there is no budget: the floor is where to get to.
     """
-    valid = [index for index, standing in enumerate(history) if standing.step.valid]
-    failed = [standing for standing in history if not standing.step.valid]
+    valid = [index for index, result in enumerate(history) if result.step.valid]
+    failed = [result for result in history if not result.step.valid]
     last = valid[-1] if valid else -1
     here = history[last].pressure if valid else baseline.pressure
 
@@ -99,7 +99,9 @@ def decide(
     return Decision("go on", "half as far, after the floor", goal, last)
 
 
-def _next_goal(taken: Sequence[Standing], floor: float, *, until_floor: bool) -> float:
+def _next_goal(
+    taken: Sequence[RoundResult], floor: float, *, until_floor: bool
+) -> float:
     """The budget itself, or a part of the way there.
 
     The first of several parts is one of equal ones. A later one is as long as the last,

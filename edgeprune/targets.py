@@ -42,8 +42,8 @@ class Runtime(_Table):
     precisions: tuple[Precision, ...] = ("fp32",)
 
 
-class Timing(_Table):
-    """The timing recipe: at least so many runs and so many seconds."""
+class TimingRecipe(_Table):
+    """How one model is timed: at least so many runs and so many seconds."""
 
     warmup: Annotated[int, Field(ge=0)] = 5
     warmup_s: Annotated[float, Field(ge=0)] = 0.3
@@ -52,7 +52,7 @@ class Timing(_Table):
     rounds: Annotated[int, Field(ge=1)] = 5
 
 
-class Probing(Timing):
+class ProbingRecipe(TimingRecipe):
     """How a latency table is measured: briefly, on many networks.
 
     Attributes:
@@ -89,16 +89,17 @@ class Target(_Table):
     """One device profile.
 
     Attributes:
-        runner: how to reach it; `none` is a device that is not connected, on which
-            nothing can be measured.
+        runner: how to reach it: `host` is this machine, `fake` a made-up device for
+            tests, and `none` one that is not connected, on which nothing can be
+            measured.
     """
 
     name: str
     description: str
-    runner: Literal["host", "none"]
+    runner: Literal["host", "fake", "none"]
     runtime: Runtime
-    timing: Timing = Timing()
-    probing: Probing = Probing()
+    timing: TimingRecipe = TimingRecipe()
+    probing: ProbingRecipe = ProbingRecipe()
     limits: Limits = Limits()
     published: tuple[Published, ...] = ()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
-from edgeprune.measure.bench import parameter_shapes
+from edgeprune.measure.benchmark import parameter_shapes
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import Activation, LatencyTable, MemoryTable, OperatorTime
 from tests.figures import figures_of

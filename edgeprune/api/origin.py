@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from edgeprune.config import Settings, parse_settings
+from edgeprune.api.run_folder import versions
 from edgeprune.data import Splits
-from edgeprune.errors import ConfigError
-from edgeprune.records import (
-    DataFacts,
-)
-from edgeprune.run_files import (
-    versions,
-)
+from edgeprune.records import DataFacts
+from edgeprune.settings import SettingsModel, settings_of_call
 from edgeprune.workload import Workload
 
+Model = TypeVar("Model", bound=SettingsModel)
 
-def parsed(
-    model: Any,
-    data: Any,
-    given: dict[str, Any],
-    origin: str,
-    foreign: Collection[str],
-) -> Settings:
-    """Settings of a Python caller.
 
-    Args:
-        foreign: those of other commands.
+def call_settings(
+    model: Any, data: Any, given: dict[str, Any], command: type[Model]
+) -> Model:
+    """Settings of a Python caller, who may describe the model and the data by text.
 
     Raises:
         ConfigError: which of them is wrong.
     """
-    given = {key: value for key, value in given.items() if value is not None}
-    if unknown := sorted(set(given) & set(foreign)):
-        raise ConfigError(f"{origin} has no {unknown[0]!r}.")
     given |= {"model": model} if isinstance(model, str) else {}
     given |= {"data": data} if isinstance(data, str) else {}
-    return parse_settings(given, set(given), Path(origin))
+    return settings_of_call(given, f"{command.COMMAND}()", command)
 
 
-def origin_of(workload: Workload, settings: Settings, seconds: float) -> dict[str, Any]:
+def origin_of(
+    workload: Workload, settings: SettingsModel, seconds: float
+) -> dict[str, Any]:
     """How a run came about."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

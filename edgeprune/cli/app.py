@@ -49,9 +49,6 @@ def root(
         raise typer.BadParameter(message)
 
 
-RENDERING = {"as_json", "quiet", "timed", "reach"}
-
-
 @contextmanager
 def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
     """A console on standard error for progress; bars only for a person."""

@@ -3,62 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from edgeprune.cli.app import NOT_MET, RENDERING, app, showing
-from edgeprune.cli.options import (
-    HOW,
-    AsJson,
-    Batch,
-    Criterion,
-    Data,
-    Input,
-    Mean,
-    Model,
-    NumClasses,
-    Out,
-    Quiet,
-    Seed,
-    Std,
-    Target,
-    Variance,
-    Weights,
+from edgeprune.cli.app import NOT_MET, app, showing
+from edgeprune.cli.options import AsJson, Quiet, Reach, Timed, with_options
+from edgeprune.settings import (
+    GroupsSettings,
+    ProfileSettings,
+    ScoreSettings,
+    load_settings,
+    parse_share,
 )
 
 
 @app.command()
+@with_options(ProfileSettings)
 def profile(
+    given: dict[str, Any],
     *,
-    model: Model = None,
-    weights: Weights = None,
-    num_classes: NumClasses = None,
-    input_shape: Input = None,
-    batch: Batch = None,
-    target: Target = None,
-    reach: Annotated[
-        bool,
-        typer.Option(
-            "--reach",
-            help="Measure the latency table and show how fast pruning can make it.",
-            rich_help_panel=HOW,
-        ),
-    ] = False,
-    seed: Seed = None,
+    reach: Reach = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what each layer costs on the target, and what can be pruned."""
-    given = {name: value for name, value in locals().items() if name not in RENDERING}
-    given["input"] = given.pop("input_shape")
-    from rich.console import Console
-
-    from edgeprune.config import load_settings
-
-    settings = load_settings(given, Path.cwd())
+    settings = load_settings(given, Path.cwd(), ProfileSettings)
     with showing(quiet=quiet) as (_, progress):
-        from edgeprune.inspection import profile_settings
+        from rich.console import Console
+
+        from edgeprune.api.inspect import profile_settings
         from edgeprune.records import ProfileReport, to_json
         from edgeprune.report.terminal import ProfileView, show_profile
 
@@ -77,36 +51,20 @@ def profile(
 
 
 @app.command()
+@with_options(GroupsSettings)
 def groups(
+    given: dict[str, Any],
     *,
-    model: Model = None,
-    weights: Weights = None,
-    num_classes: NumClasses = None,
-    input_shape: Input = None,
-    batch: Batch = None,
-    target: Target = None,
-    timed: Annotated[
-        bool,
-        typer.Option(
-            "--timed",
-            help="Measure on the target what each refusal costs in ms.",
-            rich_help_panel=HOW,
-        ),
-    ] = False,
-    seed: Seed = None,
+    timed: Timed = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Show which channels and blocks can go, which cannot, and why."""
-    given = {name: value for name, value in locals().items() if name not in RENDERING}
-    given["input"] = given.pop("input_shape")
-    from rich.console import Console
-
-    from edgeprune.config import load_settings
-
-    settings = load_settings(given, Path.cwd())
+    settings = load_settings(given, Path.cwd(), GroupsSettings)
     with showing(quiet=quiet) as (_, progress):
-        from edgeprune.inspection import groups_settings
+        from rich.console import Console
+
+        from edgeprune.api.inspect import groups_settings
         from edgeprune.records import to_json
         from edgeprune.report.terminal import show_groups_report
 
@@ -118,32 +76,16 @@ def groups(
 
 
 @app.command()
+@with_options(ScoreSettings)
 def score(
-    *,
-    model: Model = None,
-    weights: Weights = None,
-    num_classes: NumClasses = None,
-    data: Data = None,
-    input_shape: Input = None,
-    mean: Mean = None,
-    std: Std = None,
-    criterion: Criterion = None,
-    variance: Variance = None,
-    seed: Seed = None,
-    out: Out = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    given: dict[str, Any], *, as_json: AsJson = False, quiet: Quiet = False
 ) -> None:
     """Score channels and blocks; sensitivity and principal components as plots."""
-    given = {name: value for name, value in locals().items() if name not in RENDERING}
-    given["input"] = given.pop("input_shape")
-    from rich.console import Console
-
-    from edgeprune.config import load_settings
-
-    settings = load_settings(given, Path.cwd())
+    settings = load_settings(given, Path.cwd(), ScoreSettings)
     with showing(quiet=quiet) as (_, progress):
-        from edgeprune.inspection import score_settings
+        from rich.console import Console
+
+        from edgeprune.api.inspect import score_settings
         from edgeprune.records import to_json
         from edgeprune.report.score import show_scores
 
@@ -171,7 +113,6 @@ def compare(
     """Show two runs side by side, and point out what makes them unlike."""
     from rich.console import Console
 
-    from edgeprune.config import parse_share
     from edgeprune.report.compare import compare_reports
     from edgeprune.report.files import read_report
     from edgeprune.report.terminal import show_comparison

@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from edgeprune.records import Change
+from edgeprune.settings import Augmented
 
-CHANGES: tuple[Change, ...] = ("crop", "rotate", "flip")
-PHOTOS: tuple[Change, ...] = ("crop", "flip")
-CHARACTERS: tuple[Change, ...] = ("crop", "rotate")  # a mirrored one is another
-SHIFTED: tuple[Change, ...] = ("crop",)  # images of who knows what
+PHOTOS: tuple[Augmented, ...] = ("crop", "flip")
+CHARACTERS: tuple[Augmented, ...] = ("crop", "rotate")  # a mirrored one is another
+SHIFTED: tuple[Augmented, ...] = ("crop",)  # images of who knows what
 SHIFT = 1 / 8  # of a side, at most
 DEGREES = 10.0  # at most, to either side
 IMAGE_DIMS = 4
 COLOURS = (1, 3, 4)  # channels of images
-SMALLEST = 16  # side of an image that bears it
+SMALLEST = 16  # side of an image that safe_augmentations it
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,20 @@ class Augmentation:
             degrees, flip mirrors one half of the images from left to right.
     """
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[Augmented, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """A changed batch of images, shape (N, C, H, W); draws from torch's generator.
 
         Torchvision's v2 draws once for all that it is given: it is given one by one.
         """
-        if not self.changes or not bears(tuple(x.shape[1:])):
+        if not self.changes or not safe_augmentations(tuple(x.shape[1:])):
             return x
         steps = self._steps(x.shape[-2], x.shape[-1])
         return torch.stack([steps(image) for image in x])
 
     def _steps(self, height: int, width: int) -> v2.Compose:
-        made: dict[Change, v2.Transform] = {
+        made: dict[Augmented, v2.Transform] = {
             "rotate": v2.RandomRotation(
                 [-DEGREES, DEGREES], interpolation=v2.InterpolationMode.BILINEAR
             ),
@@ -60,14 +59,14 @@ class Augmentation:
         return v2.Compose([made[name] for name in made if name in self.changes])
 
 
-def bears(shape: tuple[int, ...]) -> bool:
+def safe_augmentations(shape: tuple[int, ...]) -> bool:
     """Whether samples of a shape are images large enough to be changed."""
     if len(shape) != IMAGE_DIMS - 1 or shape[0] not in COLOURS:
         return False
     return min(shape[1:]) >= SMALLEST
 
 
-def for_classes(names: Iterable[str]) -> tuple[Change, ...]:
+def for_classes(names: Iterable[str]) -> tuple[Augmented, ...]:
     """Changes that bear the classes of a folder: characters are not mirrored."""
     single = all(len(name) == 1 or name.isdigit() for name in names)
     return CHARACTERS if single else PHOTOS

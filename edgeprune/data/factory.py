@@ -115,7 +115,7 @@ def load_torchvision(source: str, reading: Reading) -> Splits:
             y_train,
             channels_first(x_test),
             y_test,
-            bears=CHARACTERS if name in OF_CHARACTERS else PHOTOS,
+            safe_augmentations=CHARACTERS if name in OF_CHARACTERS else PHOTOS,
         ),
         reading,
     )

@@ -71,7 +71,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             sample_shape=shape,
             sizes=(len(train), len(validation), len(test)),
             note=note if keep else f"{note}; too large to be kept in memory",
-            bears=for_classes(classes),
+            safe_augmentations=for_classes(classes),
         )
     )
 

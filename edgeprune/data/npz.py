@@ -44,7 +44,7 @@ def load(source: str, reading: Reading) -> Splits:
             y_test=images["y_test"],
             x_validation=images["x_val"] if given else None,
             y_validation=images["y_val"] if given else None,
-            bears=SHIFTED if arrays["x_train"].dtype == np.uint8 else (),
+            safe_augmentations=SHIFTED if arrays["x_train"].dtype == np.uint8 else (),
         ),
         reading,
     )

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from edgeprune.errors import DataError
-from edgeprune.records import Change
+from edgeprune.settings import Augmented
 
 Batch = tuple[Tensor, Tensor]
 
@@ -101,7 +101,7 @@ class Splits:
         classes: number of classes.
         sample_shape: of one input, without the batch axis.
         note: how the splits were made, where that was a choice.
-        bears: changes of training images that leave their classes as they are.
+        safe_augmentations: changes of training images that leave classes as they are.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Splits:
     sample_shape: tuple[int, ...]
     sizes: tuple[int, int, int]
     note: str = ""
-    bears: tuple[Change, ...] = ()
+    safe_augmentations: tuple[Augmented, ...] = ()
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Arrays:
     x_validation: NDArray[np.generic] | None = None
     y_validation: NDArray[np.generic] | None = None
     note: str = ""
-    bears: tuple[Change, ...] = ()
+    safe_augmentations: tuple[Augmented, ...] = ()
 
 
 def array_splits(arrays: Arrays, reading: Reading) -> Splits:
@@ -170,7 +170,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=arrays.note,
-            bears=arrays.bears,
+            safe_augmentations=arrays.safe_augmentations,
         )
     )
 

@@ -13,8 +13,8 @@ from torch import nn
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.errors import OutputError
 from edgeprune.files import cache_folder, write_whole
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.recipe import Recipe
 from edgeprune.progress import Progress
 
 EPOCHS = 6
@@ -27,16 +27,16 @@ def trained_example(
     """The example's model, trained on the example's data.
 
     The cache is keyed by everything that the weights depend on: the untrained weights,
-    the data and the recipe.
+    the data and the config.
     """
-    recipe = Recipe(
+    config = TrainingConfig(
         "train the example's baseline", EPOCHS, learning_rate=LEARNING_RATE, seed=seed
     )
-    path = cache_folder() / f"baseline-{_key(model, splits, recipe)}.safetensors"
+    path = cache_folder() / f"baseline-{_key(model, splits, config)}.safetensors"
     if path.is_file():
         model.load_state_dict(load_file(path))
         return model
-    trained, _ = train(model, splits, replace(recipe, progress=progress))
+    trained, _ = train(model, splits, replace(config, progress=progress))
     try:
         write_whole(path, save(_contiguous(trained)))
     except OutputError:
@@ -48,14 +48,14 @@ def _contiguous(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
-def _key(model: nn.Module, splits: Splits, recipe: Recipe) -> str:
+def _key(model: nn.Module, splits: Splits, config: TrainingConfig) -> str:
     digest = hashlib.sha256()
     for value in model.state_dict().values():
         digest.update(value.numpy().tobytes())
     assert isinstance(splits.train, TensorBatches)  # the example's data are in memory
     digest.update(splits.train.x.numpy().tobytes())
     digest.update(splits.train.y.numpy().tobytes())
-    facts = [recipe.epochs, recipe.learning_rate, recipe.weight_decay, recipe.momentum]
-    facts += [recipe.seed, splits.train.reading.batch_size, torch.__version__]
+    facts = [config.epochs, config.learning_rate, config.weight_decay, config.momentum]
+    facts += [config.seed, splits.train.reading.batch_size, torch.__version__]
     digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.files import settled
+from edgeprune.files import cached_choice
 
 TIMED_STEPS = 3
 IMAGE_DIMS = 4
@@ -66,7 +66,7 @@ def settled_format(
 ) -> Format:
     """The format that was found fastest when such a model was first trained here."""
     facts = _facts(model, batch, device)
-    return settled(
+    return cached_choice(
         "format", facts, CANDIDATES, lambda: fastest_format(model, batch, device)
     )
 

@@ -17,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from edgeprune.data import Batches
 from edgeprune.data.splits import reorder
 from edgeprune.finetune.auxiliary import Auxiliary, Hints, Inpainting
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.formats import Format
 from edgeprune.finetune.losses import loss_of
 from edgeprune.finetune.muon import Muon
-from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.finetune.team import Team
 from edgeprune.graph.trace import evaluating
@@ -44,33 +44,33 @@ class Learner:
     def __init__(
         self,
         model: nn.Module,
-        recipe: Recipe,
+        config: TrainingConfig,
         form: Format,
         first: Tensor,
         steps: int,
         team: Team,
     ) -> None:
-        self._recipe, self._form, self._steps, self._team = recipe, form, steps, team
+        self._config, self._form, self._steps, self._team = config, form, steps, team
         self._model = form.prepare(copy.deepcopy(model)).to(team.device)
-        self._teacher = recipe.teacher
+        self._teacher = config.teacher
         if self._teacher is not None:
             held = copy.deepcopy(self._teacher).eval()
             self._teacher = form.prepare(held).to(team.device)
         x = form.lay_out(first).to(team.device)
-        self._besides = _auxiliaries(self._model, self._teacher, recipe, x)
+        self._besides = _auxiliaries(self._model, self._teacher, config, x)
         if team.count > 1:
             share_norms_(self._model)
         heads = (item.head.to(team.device).parameters() for item in self._besides)
         self._trained = [*self._model.parameters(), *itertools.chain(*heads)]
-        self._optimizer = _optimizer(self._trained, recipe)
+        self._optimizer = _optimizer(self._trained, config)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: rate_at(step, steps)
         )
-        self._held_by = recipe.held_by or Constraint()
+        self._held_by = config.held_by or Constraint()
         self._held_by.begin(self._model, self._optimizer, steps)
         self._average: AveragedModel | None = None
-        if recipe.average:
-            decayed = get_ema_multi_avg_fn(decay_of(recipe.average, steps))
+        if config.average:
+            decayed = get_ema_multi_avg_fn(decay_of(config.average, steps))
             self._average = AveragedModel(
                 self._model, multi_avg_fn=decayed, use_buffers=True
             )
@@ -110,7 +110,7 @@ class Learner:
             Mean loss, and that of the second head where there is one.
         """
         self._model.train()
-        seed = self._recipe.seed + FAR * number
+        seed = self._config.seed + FAR * number
         reorder(batches, seed)
         parts = self._team.part(batches)
         torch.manual_seed(seed + self._team.rank)
@@ -122,12 +122,12 @@ class Learner:
             found = self.step(x, y, len(y) / whole)
             loss, second = self._team.sums(*(len(y) * value for value in found))
             seen, total, beside = seen + whole, total + loss, beside + second
-            self._recipe.progress.advance(f"loss {total / seen:.3f}")
+            self._config.progress.advance(f"loss {total / seen:.3f}")
             done = self._schedule.last_epoch >= self._steps
             if done or not math.isfinite(total):
                 break
         mean, second = total / max(seen, 1), beside / max(seen, 1)
-        return mean, second if self._recipe.inpaint else None
+        return mean, second if self._config.inpaint else None
 
     def accuracy(self, batches: Batches) -> float:
         """Of what is judged, 0..1: each process looks at its part of the samples."""
@@ -167,7 +167,7 @@ class Learner:
             item.head.load_state_dict(parts.get(name, {}))
         self._schedule.last_epoch = done
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate * rate_at(done, self._steps)
+            group["lr"] = self._config.learning_rate * rate_at(done, self._steps)
 
     def _named(self) -> list[tuple[str, Auxiliary]]:
         return [(f"head{at}", item) for at, item in enumerate(self._besides)]
@@ -182,7 +182,7 @@ class Learner:
             The loss, and the second head's, 0 where there is none.
         """
         device = self._team.device
-        x = self._form.lay_out(self._recipe.augment(x)).to(device)
+        x = self._form.lay_out(self._config.augment(x)).to(device)
         self._optimizer.zero_grad(set_to_none=True)
         self._held_by.before_forward()
         seen = x
@@ -196,14 +196,14 @@ class Learner:
             check_outputs(outputs, y)
             soft = self._soft_targets(x)
         y = y.to(device)
-        main = loss_of(outputs.float(), y, soft, self._recipe.smoothing)
+        main = loss_of(outputs.float(), y, soft, self._config.smoothing)
         losses = [item.weight * item.loss(x) for item in self._besides]
         loss = sum(losses, main)
         # Gradients are averaged over processes whose parts may differ in length.
         (loss * share * self._team.count).backward()
         self._held_by.after_backward()
         self._take()
-        inpaint = self._recipe.inpaint
+        inpaint = self._config.inpaint
         second = float(losses[-1].detach()) / inpaint if inpaint else 0.0
         return float(main.detach()), second
 
@@ -244,28 +244,28 @@ def decay_of(share: float, steps: int) -> float:
 
 
 def _auxiliaries(
-    learner: nn.Module, teacher: nn.Module | None, recipe: Recipe, x: Tensor
+    learner: nn.Module, teacher: nn.Module | None, config: TrainingConfig, x: Tensor
 ) -> list[Auxiliary]:
     found: list[Auxiliary] = []
-    if recipe.hints and teacher is not None:
+    if config.hints and teacher is not None:
         found.append(Hints(learner, teacher, x))
-    if recipe.inpaint:
-        found.append(Inpainting(learner, x[:MIN_BATCH], recipe.inpaint))
+    if config.inpaint:
+        found.append(Inpainting(learner, x[:MIN_BATCH], config.inpaint))
     return found
 
 
-def _optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "adamw":
+def _optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    if recipe.optimizer == "muon":
-        return Muon(parameters, rate, recipe.momentum, decay)
+    if config.optimizer == "muon":
+        return Muon(parameters, rate, config.momentum, decay)
     return torch.optim.SGD(
         parameters,
         lr=rate,
-        momentum=recipe.momentum,
+        momentum=config.momentum,
         weight_decay=decay,
-        nesterov=recipe.momentum > 0,
+        nesterov=config.momentum > 0,
     )
 
 

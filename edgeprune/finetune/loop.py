@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.data.splits import Batch, reorder
 from edgeprune.errors import WorkloadError
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.formats import PLAIN, Format, settled_format
 from edgeprune.finetune.learner import MIN_BATCH, Learner
-from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.resuming import Best, keep, resume_
 from edgeprune.finetune.state import Saved, load_state
 from edgeprune.finetune.team import Team, team
@@ -33,7 +33,7 @@ MOST_EPOCHS = 200  # however much time there is
 
 
 def train(
-    model: nn.Module, splits: Splits, recipe: Recipe
+    model: nn.Module, splits: Splits, config: TrainingConfig
 ) -> tuple[nn.Module, Training]:
     """Train a copy; the weights of the epoch that `Best` keeps, and the history.
 
@@ -46,15 +46,15 @@ def train(
         WorkloadError: nothing is trained, or the loss stays no number at a tenth of
             the learning rate too.
     """
-    if recipe.epochs and not any(item.requires_grad for item in model.parameters()):
+    if config.epochs and not any(item.requires_grad for item in model.parameters()):
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
-    held = recipe.held_by is not None
+    held = config.held_by is not None
     members = Team(torch.device("cpu")) if held else team()
-    saved = load_state(recipe.state) if recipe.state else None
-    for rate in (recipe.learning_rate, recipe.learning_rate / 10):
-        training = _Training(model, replace(recipe, learning_rate=rate), saved, members)
-        members.call(_Help(model, training.recipe, saved))
+    saved = load_state(config.state) if config.state else None
+    for rate in (config.learning_rate, config.learning_rate / 10):
+        training = _Training(model, replace(config, learning_rate=rate), saved, members)
+        members.call(_Help(model, training.config, saved))
         found = training.go(splits)
         if found is not None:
             return found
@@ -79,12 +79,14 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
 class _Help:
     """What another process does meanwhile: the same, silently, on its own data."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, saved: Saved | None) -> None:
-        silent = replace(recipe, progress=SILENT, state=None, held_by=None)
-        self._model, self._recipe, self._saved = model, silent, saved
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, saved: Saved | None
+    ) -> None:
+        silent = replace(config, progress=SILENT, state=None, held_by=None)
+        self._model, self._config, self._saved = model, silent, saved
 
     def __call__(self, splits: Splits) -> None:
-        _Training(self._model, self._recipe, self._saved, team()).go(splits)
+        _Training(self._model, self._config, self._saved, team()).go(splits)
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,20 @@ class _Training:
     """One training run."""
 
     model: nn.Module
-    recipe: Recipe
+    config: TrainingConfig
     saved: Saved | None
     members: Team
 
     def go(self, splits: Splits) -> tuple[nn.Module, Training] | None:
         """All epochs; None if the loss stops being a number."""
-        recipe, model = self.recipe, self.model
-        reorder(splits.train, recipe.seed)
+        config, model = self.config, self.model
+        reorder(splits.train, config.seed)
         first = self.members.agreed(next(iter(splits.train)))
         whole = _steps_per_epoch(splits, len(first[1]))
         form = self._agreed(lambda: settled_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)
-        recipe.progress.start(recipe.purpose, steps)
-        learner = self._learner(recipe, form, first, steps)
+        config.progress.start(config.purpose, steps)
+        learner = self._learner(config, form, first, steps)
         if not steps:
             learner.finish()
         start = copy.deepcopy(model)
@@ -115,35 +117,35 @@ class _Training:
             start,
             before if learner.settled else -1.0,
             splits.sizes[1],
-            recipe.floor,
+            config.floor,
         )
-        history = resume_(learner, recipe, best, self.saved)
+        history = resume_(learner, config, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
         for number in range(len(history) + 1, epochs + 1):
-            if recipe.enough is not None and best.accuracy >= recipe.enough:
+            if config.enough is not None and best.accuracy >= config.enough:
                 break
             history.append(_epoch(learner, splits, number, last=number == epochs))
             if not math.isfinite(history[-1].loss):
-                recipe.progress.finish("the loss is no number")
+                config.progress.finish("the loss is no number")
                 return None
             if learner.settled:
                 found = history[-1].validation_accuracy
                 best.compete(learner.judged, found, number)
             if self.members.main:
-                keep(learner, recipe, history, best)
-        recipe.progress.finish(f"validation accuracy {best.accuracy:.2%}")
+                keep(learner, config, history, best)
+        config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=learner.hints)
 
     def _learner(
-        self, recipe: Recipe, form: Format, first: Batch, steps: int
+        self, config: TrainingConfig, form: Format, first: Batch, steps: int
     ) -> Learner:
-        torch.manual_seed(recipe.seed)  # of a second head's weights
-        return Learner(self.model, recipe, form, first[0], steps, self.members)
+        torch.manual_seed(config.seed)  # of a second head's weights
+        return Learner(self.model, config, form, first[0], steps, self.members)
 
     def _agreed(self, find: Callable[[], Format]) -> Format:
         """The format that the main process finds fastest."""
-        if not self.recipe.epochs:
+        if not self.config.epochs:
             return PLAIN
         return self.members.agreed(find() if self.members.main else None)
 
@@ -153,12 +155,12 @@ class _Training:
         Some steps are timed, with all that belongs to them, and a look at some of the
         validation data. A training that goes on has as many as it had.
         """
-        recipe = self.recipe
-        if recipe.seconds is None or not recipe.epochs:
-            return whole * recipe.epochs
+        config = self.config
+        if config.seconds is None or not config.epochs:
+            return whole * config.epochs
         if self.saved is not None:
             return self.saved[1]["steps"]
-        trial = replace(recipe, held_by=None, progress=SILENT)
+        trial = replace(config, held_by=None, progress=SILENT)
         learner = self._learner(trial, form, first, TIMED_STEPS)
         times: list[float] = [time.perf_counter()]
         for x, y in islice(self.members.part(splits.train), TIMED_STEPS):
@@ -167,29 +169,29 @@ class _Training:
         step_s = (times[-1] - times[1]) / max(len(times) - 2, 1)
         learner.accuracy([first])
         look_s = (time.perf_counter() - times[-1]) * splits.sizes[1] / len(first[1])
-        steps = recipe.seconds / (step_s + look_s / whole)
+        steps = config.seconds / (step_s + look_s / whole)
         if steps < whole:
-            steps = (recipe.seconds - look_s) / step_s
+            steps = (config.seconds - look_s) / step_s
         most = whole * MOST_EPOCHS
         return self.members.agreed(int(min(max(steps, 1.0), most)))
 
     def _record(
         self, form: Format, before: float, best: Best, history: list[Epoch]
     ) -> Training:
-        recipe = self.recipe
+        config = self.config
         return Training(
-            purpose=recipe.purpose,
+            purpose=config.purpose,
             accuracy_before=before,
             epochs=tuple(history),
             best_epoch=best.epoch,
             number_format=form.number,
             memory_format=form.memory,
-            distilled=recipe.teacher is not None,
-            seed=recipe.seed,
-            optimizer=recipe.optimizer,
-            augmented=recipe.augment.changes,
-            average=recipe.average,
-            second_head=SecondHead(recipe.inpaint) if recipe.inpaint else None,
+            distilled=config.teacher is not None,
+            seed=config.seed,
+            optimizer=config.optimizer,
+            augmented=config.augment.changes,
+            average=config.average,
+            second_head=SecondHead(config.inpaint) if config.inpaint else None,
             processes=self.members.count,
         )
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 from torch import nn
 
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.learner import Learner
-from edgeprune.finetune.recipe import Recipe
 from edgeprune.finetune.state import Saved, save_state
 from edgeprune.records import Epoch
 
@@ -51,55 +51,55 @@ class Best:
 
 
 def keep(
-    learner: Learner, recipe: Recipe, history: Sequence[Epoch], best: Best
+    learner: Learner, config: TrainingConfig, history: Sequence[Epoch], best: Best
 ) -> None:
-    """Write all of it to the recipe's file, if it has one."""
-    if recipe.state is None:
+    """Write all of it to the config's file, if it has one."""
+    if config.state is None:
         return
     done, whole = learner.steps
     parts = {**learner.state(), "best": best.model.state_dict()}
     facts = {
-        **_identity(recipe, whole),
+        **_identity(config, whole),
         "history": HISTORY.dump_python(list(history)),
         "accuracy": best.accuracy,
         "epoch": best.epoch,
         "top": best.top,
         "steps_done": done,
     }
-    save_state(recipe.state, parts, facts)
+    save_state(config.state, parts, facts)
 
 
 def resume_(
-    learner: Learner, recipe: Recipe, best: Best, saved: Saved | None
+    learner: Learner, config: TrainingConfig, best: Best, saved: Saved | None
 ) -> list[Epoch]:
     """Come to where an earlier process ended; the epochs that it did."""
     if saved is None:
         return []
     parts, facts = saved
     _, whole = learner.steps
-    if any(facts.get(key) != value for key, value in _identity(recipe, whole).items()):
+    if any(facts.get(key) != value for key, value in _identity(config, whole).items()):
         return []  # of another training
     learner.restore_(parts, facts["steps_done"])
     best.model.load_state_dict(parts["best"])
     best.accuracy, best.epoch = facts["accuracy"], facts["epoch"]
     best.top = facts["top"]
     history = HISTORY.validate_python(facts["history"])
-    recipe.progress.advance(f"{len(history)} epochs were done before")
+    config.progress.advance(f"{len(history)} epochs were done before")
     return history
 
 
-def _identity(recipe: Recipe, steps: int) -> dict[str, object]:
+def _identity(config: TrainingConfig, steps: int) -> dict[str, object]:
     """What a training must have in common with one that it goes on from."""
     return {
-        "purpose": recipe.purpose,
-        "epochs": recipe.epochs,
+        "purpose": config.purpose,
+        "epochs": config.epochs,
         "steps": steps,
-        "learning_rate": recipe.learning_rate,
-        "optimizer": recipe.optimizer,
-        "average": recipe.average,
-        "hints": recipe.hints,
-        "inpaint": recipe.inpaint,
-        "augment": list(recipe.augment.changes),
-        "floor": recipe.floor,
-        "seed": recipe.seed,
+        "learning_rate": config.learning_rate,
+        "optimizer": config.optimizer,
+        "average": config.average,
+        "hints": config.hints,
+        "inpaint": config.inpaint,
+        "augment": list(config.augment.changes),
+        "floor": config.floor,
+        "seed": config.seed,
     }

@@ -57,6 +57,26 @@ def layer_numbers(layer: nn.Module, shape: Shape, groups: int) -> dict[str, int]
     return {}
 
 
+def weights_of(model: nn.Module, *kinds: type[nn.Module]) -> list[str]:
+    """The weights of all convolutions and linear layers, or of some kinds of them."""
+    kinds = kinds or (*CONVOLUTIONS, nn.Linear)
+    parameters = dict(model.named_parameters())
+    names = [
+        f"{path}.weight" if path else "weight"
+        for path, layer in model.named_modules()
+        if isinstance(layer, kinds)
+    ]
+    return [name for name in names if name in parameters]
+
+
+def zero_share(model: nn.Module) -> float:
+    """The share of zeros in the weights of all convolutions and linear layers, 0..1."""
+    tensors = dict(model.named_parameters())
+    weights = [tensors[name] for name in weights_of(model)]
+    left = sum(int(weight.count_nonzero()) for weight in weights)
+    return 1 - left / max(sum(weight.numel() for weight in weights), 1)
+
+
 def replace_(model: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module in the place of another, under every name that one has."""
     gone = model.get_submodule(path)

@@ -48,6 +48,17 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
         PlanError: the plan does not fit the graph, or the pruned network does not
             run, or a size written into `forward` makes it another function.
     """
+    return apply_with_surgery(model, graph, plan)[0]
+
+
+def apply_with_surgery(
+    model: nn.Module, graph: ChannelGraph, plan: Plan
+) -> tuple[nn.Module, Surgery]:
+    """Apply a plan and say what was changed; see `apply`.
+
+    Raises:
+        PlanError: as of `apply`.
+    """
     surgery = plan_surgery(model, graph, plan)
     try:
         pruned = copy.deepcopy(model)
@@ -64,7 +75,7 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
     except TraceError as error:
         raise PlanError(str(error)) from error
     verify(traced, left, cuts_of(surgery))
-    return pruned
+    return pruned, surgery
 
 
 def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:

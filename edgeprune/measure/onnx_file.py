@@ -6,6 +6,7 @@ attempt of the planner need one, long before the export stage.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from edgeprune.measure.selections import SELECTION
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+# What ONNX Runtime adds to the names of nodes that it fuses or lays out anew.
+FUSED_PREFIX, LAYOUT_SUFFIX = "fused ", "_nchwc"
 
 
 def write_onnx(
@@ -100,6 +104,18 @@ def _cause(error: BaseException) -> str:
     return first_line(error)
 
 
+def layer_of_node(name: str, layers: Mapping[str, str], before: str) -> str:
+    """The layer that an operator of the runtime belongs to.
+
+    Args:
+        name: of the operator in the runtime's profile.
+        layers: from values and nodes of the file to weights: see `weights_of_nodes`.
+        before: the layer of the operator before it, whose reorders have no own one.
+    """
+    plain = name.removeprefix(FUSED_PREFIX).removesuffix(LAYOUT_SUFFIX)
+    return layers.get(plain, before)
+
+
 def weights_of_nodes(path: Path) -> dict[str, str]:
     """For every value in an ONNX file, the weight of the layer that made it.
 
@@ -123,9 +139,6 @@ def weights_of_nodes(path: Path) -> dict[str, str]:
             if layer:
                 made_by[name] = layer
     return made_by
-
-
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 def _name_output_(proto: onnx.ModelProto) -> None:

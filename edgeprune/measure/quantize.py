@@ -6,7 +6,6 @@ the planner is timed in int8.
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +30,7 @@ from edgeprune.graph.trace import first_line, quiet
 
 SAMPLES = 128  # that ranges of activations are taken from
 FEW = 8  # where only the file's speed matters
+X86 = frozenset(["x86_64", "amd64", "i686"])
 
 
 class _Reader(CalibrationDataReader):
@@ -62,6 +62,8 @@ def quantize(
     target: Path,
     batches: Iterable[tuple[Tensor, Tensor]],
     samples: int = SAMPLES,
+    *,
+    architecture: str = "x86_64",
 ) -> None:
     """Write an int8 version of an ONNX file: weights per channel, static activations.
 
@@ -69,11 +71,12 @@ def quantize(
 
     Args:
         samples: of the batches, that the ranges of activations are taken from.
+        architecture: of the device's processor, as the device calls it.
 
     Raises:
         ExportError: ONNX Runtime refuses.
     """
-    x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
+    x86 = architecture.lower() in X86
     with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:

@@ -1,33 +1,30 @@
-"""One interface to every device: send these models with this recipe, get all samples.
+"""What a device is asked for, and its answers as records.
 
-The only runner so far is the host's: a child process, so that this process's threads
-and memory do not disturb what is measured.
+A runner knows a target and a transport that reaches its device; it is the same for all
+devices. All that it says of one, the device itself has answered.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import truediv
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from edgeprune.errors import MeasurementError, TargetError
-from edgeprune.measure.worker import SENTINEL, cpu_name
-from edgeprune.records import Machine, Timing
-from edgeprune.targets import Probing, Target
-from edgeprune.targets import Timing as Recipe
-
-WORKER = Path(__file__).parent / "worker.py"
-TIMEOUT_S = 900
+from edgeprune.measure.transports import (
+    TRANSPORTS,
+    Answer,
+    Job,
+    LocalTransport,
+    Mode,
+    Transport,
+)
+from edgeprune.records import Device, Machine, Timing
+from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,90 +66,35 @@ class PeakMemory:
     run_peak_bytes: int | None
 
 
-class Runner(Protocol):
-    """What a target must be able to do."""
+@dataclass(frozen=True)
+class Runner:
+    """Measures files on the device of a target.
 
-    def time(
-        self, models: Sequence[Path], recipe: Recipe | None = None
-    ) -> list[Timing]:
-        """Time models against each other: their rounds alternate on the device."""
-        ...
-
-    def profile(self, model: Path) -> list[NodeTime]:
-        """The runtime's own time per operator, in the order in which they ran."""
-        ...
-
-    def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
-        """Many models, briefly: each whole and by operator, beside a reference."""
-        ...
-
-    @property
-    def probing(self) -> Probing:
-        """How the target wants many models to be timed."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """How many the runtime may use."""
-        ...
-
-    def with_threads(self, threads: int) -> Runner:
-        """The same device with another number of threads."""
-        ...
-
-    def key(self) -> str:
-        """Device, runtime and settings: what must be equal for times to be."""
-        ...
-
-    def peak_memory(self, model: Path) -> PeakMemory:
-        """What loading and running the model needs, as the system sees it."""
-        ...
-
-
-def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
-    """The runner that reaches a target.
-
-    Raises:
-        TargetError: nothing reaches it.
-    """
-    if target.runner == "host":
-        return HostRunner(target, seed=seed, batch=batch)
-    message = (
-        f"Target {target.name!r} is not connected, so no latency can be measured on it "
-        "and none is invented: choose --target host, or a target file whose runner "
-        "reaches a device."
-    )
-    raise TargetError(message)
-
-
-class HostRunner:
-    """Measures in child processes of this machine.
-
-    Args:
+    Attributes:
         seed: of the inputs.
         batch: length of an axis that a file leaves open.
     """
 
-    def __init__(self, target: Target, *, seed: int = 0, batch: int = 1) -> None:
-        self.target = target
-        self.seed = seed
-        self.batch = batch
+    target: Target
+    transport: Transport
+    seed: int = 0
+    batch: int = 1
 
     def time(
-        self, models: Sequence[Path], recipe: Recipe | None = None
+        self, models: Sequence[Path], recipe: TimingRecipe | None = None
     ) -> list[Timing]:
-        """Time models in one child process, round by round in turn.
+        """Time models against each other: their rounds alternate on the device.
 
         Args:
             recipe: how long and how often; the target's own by default.
         """
-        answer = self._ask(models, "time", recipe)
+        answer = self._ask("time", models, recipe)
         return [
             Timing(
                 rounds_ms=tuple(tuple(samples) for samples in result["rounds_ms"]),
                 warmup_ms=tuple(result["warmup_ms"]),
                 load_ms=result["load_ms"],
-                threads=self.target.runtime.threads,
+                threads=self.threads,
                 provider=result["provider"],
                 runtime=answer["runtime"],
                 pinned_cpus=tuple(answer["pinned_cpus"]),
@@ -163,69 +105,99 @@ class HostRunner:
         ]
 
     def profile(self, model: Path) -> list[NodeTime]:
-        """Per-operator times from ONNX Runtime's profiler."""
-        return _nodes(self._ask([model], "profile")["results"][0]["nodes"])
+        """Time every operator by the runtime's own profiler, in the order they ran."""
+        return _nodes(self._ask("profile", [model])["results"][0]["nodes"])
 
     def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
-        """All models in one child process, one after the other."""
-        job = {"reference": str(reference.resolve())}
-        results = self._ask(models, "probe", self.probing, job)["results"]
+        """Time many models briefly, each whole and by operator, beside a reference."""
+        results = self._ask("probe", [reference, *models], self.probing)["results"]
         return [_probe(result) for result in results]
 
+    def peak_memory(self, model: Path) -> PeakMemory:
+        """Load and run just this model, and see what the system says of the process."""
+        return PeakMemory(**self._ask("memory", [model])["results"][0])
+
+    @cached_property
+    def device(self) -> Device:
+        """The device, as it describes itself."""
+        answer = self._ask("describe", [])
+        return Device(Machine(**answer["machine"]), answer["runtime"])
+
     @property
-    def probing(self) -> Probing:
-        """The target's own recipe."""
+    def probing(self) -> ProbingRecipe:
+        """How the target wants many models to be timed."""
         return self.target.probing
 
     @property
     def threads(self) -> int:
-        """The target's number of threads."""
+        """How many the runtime may use."""
         return self.target.runtime.threads
 
-    def with_threads(self, threads: int) -> HostRunner:
-        """This machine with another number of threads."""
+    def with_threads(self, threads: int) -> Runner:
+        """The same device with another number of threads."""
         runtime = self.target.runtime.model_copy(update={"threads": threads})
         target = self.target.model_copy(update={"runtime": runtime})
-        return HostRunner(target, seed=self.seed, batch=self.batch)
+        return replace(self, target=target)
 
     def key(self) -> str:
-        """This machine's processor, the runtime's version and the target's settings."""
-        runtime = self.target.runtime
+        """Device, runtime and settings: what must be equal for times to be."""
+        runtime, machine = self.target.runtime, self.device.machine
         return "|".join(
             [
-                cpu_name() or platform.machine(),
-                f"onnxruntime {version('onnxruntime')}",
+                machine.cpu or machine.architecture,
+                self.device.runtime,
                 f"{runtime.provider} x{runtime.threads} {runtime.optimization}",
             ]
         )
 
-    def peak_memory(self, model: Path) -> PeakMemory:
-        """Resident peaks of a child that loads and runs just this model."""
-        return PeakMemory(**self._ask([model], "memory")["results"][0])
-
     def _ask(
-        self,
-        models: Sequence[Path],
-        mode: str,
-        recipe: Recipe | None = None,
-        more: Mapping[str, str] = MappingProxyType({}),
-    ) -> dict[str, Any]:
-        job = {
-            **more,
-            **(recipe or self.target.timing).model_dump(),
-            "mode": mode,
-            "models": [str(path.resolve()) for path in models],
-            "threads": self.target.runtime.threads,
-            "provider": self.target.runtime.provider,
-            "optimization": self.target.runtime.optimization,
-            "seed": self.seed,
-            "batch": self.batch,
-        }
-        return _read_answer(_run_worker(json.dumps(job)), models)
+        self, mode: Mode, files: Sequence[Path], recipe: TimingRecipe | None = None
+    ) -> Answer:
+        job = Job(
+            mode,
+            self.target.runtime,
+            recipe or self.target.timing,
+            self.seed,
+            self.batch,
+        )
+        answer = self.transport.run(job, files)
+        if not answer["ok"]:
+            names = ", ".join(path.name for path in files) or "the device"
+            message = (
+                f"Measuring {names} failed while trying to {answer['stage']}: "
+                f"{answer['error'].splitlines()[0]}"
+            )
+            raise MeasurementError(message)
+        return answer
+
+
+@dataclass(frozen=True)
+class HostRunner(Runner):
+    """Measures on this machine."""
+
+    transport: Transport = field(default_factory=LocalTransport)
+
+
+def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
+    """The runner that reaches a target's device.
+
+    Raises:
+        TargetError: nothing reaches it.
+    """
+    if target.runner == "host":
+        return HostRunner(target, seed=seed, batch=batch)
+    if target.runner in TRANSPORTS:
+        return Runner(target, TRANSPORTS[target.runner](), seed, batch)
+    message = (
+        f"Target {target.name!r} is not connected, so no latency can be measured on it "
+        "and none is invented: choose --target host, or a target file whose runner "
+        "reaches a device."
+    )
+    raise TargetError(message)
 
 
 def _probe(result: Mapping[str, Any]) -> Probe:
-    """Medians over the rounds of what each was beside the reference.
+    """Medians over the rounds of what each took beside the reference.
 
     What disturbs a machine only ever slows it: of a round the quick samples count.
     """
@@ -262,39 +234,3 @@ def _nodes(nodes: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
         )
         for node in nodes
     ]
-
-
-def _run_worker(job: str) -> str:
-    """The worker's standard output."""
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-    try:
-        # -P keeps the worker's folder off the path: its files would shadow the stdlib.
-        done = subprocess.run(
-            [sys.executable, "-P", str(WORKER)],
-            input=job,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"The measurement did not end within {TIMEOUT_S} s."
-        raise MeasurementError(message) from error
-    if SENTINEL not in done.stdout:
-        tail = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        message = f"The measuring process ended with code {done.returncode}: {tail[0]}"
-        raise MeasurementError(message)
-    return done.stdout
-
-
-def _read_answer(output: str, models: Sequence[Path]) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(output.rpartition(SENTINEL)[2])
-    if not answer["ok"]:
-        names = ", ".join(path.name for path in models)
-        message = (
-            f"Measuring {names} failed while trying to {answer['stage']}: "
-            f"{answer['error'].splitlines()[0]}"
-        )
-        raise MeasurementError(message)
-    return answer

@@ -45,7 +45,7 @@ class Variants:
 
     Args:
         folder: where files are written; it exists.
-        convolved: write shortcuts without parameters as convolutions.
+        shortcuts_as_conv: write shortcuts without parameters as convolutions.
 
     Attributes:
         reference: the file at full widths.
@@ -58,10 +58,10 @@ class Variants:
         inputs: Inputs,
         folder: Path,
         *,
-        convolved: bool = False,
+        shortcuts_as_conv: bool = False,
     ) -> None:
         self._model, self._graph, self._inputs = _told_apart(model), graph, inputs
-        self._folder, self._convolved = folder, convolved
+        self._folder, self._shortcuts_as_conv = folder, shortcuts_as_conv
         self.reference = folder / "reference.onnx"
         write_onnx(self._model, inputs, self.reference)
         proto = onnx.load(self.reference)
@@ -91,7 +91,7 @@ class Variants:
         ]
         shapes = {name: value.shape for name, value in self._arrays.items()}
         found = repr((nodes, sorted(shapes.items())))
-        return f"{found} convolved" if self._convolved else found
+        return f"{found} convolved" if self._shortcuts_as_conv else found
 
     def write(self, plan: Plan, name: str) -> Path:
         """The network under a plan as `name`.onnx."""
@@ -105,7 +105,7 @@ class Variants:
         return path
 
     def _finish_(self, path: Path) -> None:
-        if self._convolved:
+        if self._shortcuts_as_conv:
             convolve_selections(path, path)
 
     def _can_cut(self, plan: Plan) -> bool:

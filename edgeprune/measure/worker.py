@@ -31,7 +31,13 @@ def main() -> None:
         import onnxruntime as ort
 
         pinned = pin(job["threads"])
-        runs = {"time": measure, "profile": profile, "probe": probe, "memory": memory}
+        runs = {
+            "describe": describe,
+            "time": measure,
+            "profile": profile,
+            "probe": probe,
+            "memory": memory,
+        }
         results = runs[job["mode"]](partial(load, ort, np, job), job)
         answer: dict[str, Any] = {
             "ok": True,
@@ -107,6 +113,12 @@ def repeat(loaded: dict[str, Any], least: int, seconds: float) -> list[float]:
     return samples
 
 
+def describe(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Nothing beside what every answer says of the device."""
+    del load, job
+    return []
+
+
 def measure(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     """Warm up, then rounds in which the models take turns."""
     loaded = [load(model) for model in job["models"]]
@@ -138,21 +150,22 @@ def profile(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def probe(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each model whole and by operator, in turn with a reference model.
+    """Time each model whole and by operator, in turn with the first one.
 
     All of them several times over: what disturbs a machine lasts for seconds. One
     model is held at a time, so that many fit on a small device.
     """
+    first, *models = job["models"]
     found: list[dict[str, Any]] = [
-        {"reference_ms": [], "samples_ms": [], "nodes": []} for _ in job["models"]
+        {"reference_ms": [], "samples_ms": [], "nodes": []} for _ in models
     ]
     warmup_s = job["warmup_s"]
     for _ in range(job["rounds"]):
-        # Anew in each round: where a session's memory lies makes percents, too.
-        reference = load(job["reference"])
+        # Loaded anew in each round: where its memory lies changes the time by percents.
+        reference = load(first)
         repeat(reference, job["warmup"], warmup_s)
         before, warmup_s = timed(reference, job), 0.0
-        for model, answer in zip(job["models"], found, strict=True):
+        for model, answer in zip(models, found, strict=True):
             plain, watched = load(model), load(model, True)
             answer["samples_ms"].append(timed(plain, job))
             timed(watched, job)

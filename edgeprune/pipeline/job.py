@@ -1,20 +1,21 @@
-"""What a run is asked for, the state that it passes on, and what it returns."""
+"""What a run is asked for, the snapshots that it passes on, and what it returns."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from torch import nn
+
+from edgeprune.data import Splits
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
-from edgeprune.finetune.recipe import Recipe
-from edgeprune.measure.bench import Exported
+from edgeprune.measure.benchmark import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
 from edgeprune.progress import SILENT, Progress
@@ -22,10 +23,10 @@ from edgeprune.records import (
     UNPRUNED,
     Attempt,
     Budget,
-    Costs,
     LatencySummary,
+    MeasuredCosts,
     ModelFigures,
-    Optimizer,
+    PairedTiming,
     Parity,
     Plan,
     Reconstruction,
@@ -34,17 +35,11 @@ from edgeprune.records import (
     Spectra,
     Step,
     Surgery,
-    Timing,
     Training,
 )
 from edgeprune.score.two_step import parse_criteria
+from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload, check_weights
-
-Structure = Literal["solver", "pca"]
-LowRank = Literal["no", "planner", "bayes"]
-Grows = Literal["no", "wider", "both"]
-Distil = Literal["logits", "features", "no"]
-Counted = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -52,77 +47,54 @@ class Job:
     """What a run is asked for.
 
     Attributes:
-        budget: from what the baseline costs to the upper limits.
-        floor: from the baseline's validation accuracy to the lowest that is accepted.
-        structure: who chooses widths and blocks.
-        variance: that principal components are to explain; None lets the budget decide.
-        from_scratch: train the pruned shape anew, from fresh weights.
-        ungrouped: look at the activations of a copy whose grouped convolutions are
-            dense, after training it.
-        growth: what follows when the budget is met: nothing, wider groups where there
-            is room, or wider and narrower ones until the shape settles.
-        low_rank: layers may be factored: not at all, with ranks that the planner
-            chooses, or with those of variational Bayes.
-        epochs: for each round; None lets the size of the data decide.
-        minutes: for all training together, in place of epochs.
-        state: a folder where rounds are kept until the run is finished.
-        recipe: how to train, but for what each round knows itself.
-        distil: what is learnt from the original.
-        optimizer: None leaves the choice to the kind of training.
-        until_floor: without a budget, prune as far as the floor lets.
-        stop_at_floor: each training ends as soon as the floor is reached.
-        precisions: of files that the target runs.
-        precision: of the file that budget and floor are about.
+        state: a folder where rounds are kept until the run is finished; None keeps
+            nothing.
     """
 
     workload: Workload
     runner: Runner
-    budget: Callable[[Costs], Budget]
-    floor: Callable[[float], float]
-    criterion: str = "l1"
-    structure: Structure = "solver"
-    variance: float | None = None
-    from_scratch: bool = False
-    ungrouped: bool = False
-    growth: Grows = "no"
-    low_rank: LowRank = "no"
-    reconstruct: bool = True
-    train: bool = True
-    epochs: int | None = None
-    minutes: float | None = None
-    recipe: Recipe = field(default_factory=Recipe)
+    settings: CompressSettings
     state: Path | None = None
-    distil: Distil = "features"
-    optimizer: Optimizer | None = None
-    until_floor: bool = False
-    stop_at_floor: bool = False
-    dynamic_batch: bool = False
-    precisions: tuple[str, ...] = ("fp32", "int8")
-    precision: Counted = "fp32"
-    seed: int = 0
     progress: Progress = SILENT
+
+    @property
+    def data(self) -> Splits:
+        """The data set."""
+        return self.workload.data
 
 
 @dataclass(frozen=True)
-class State:
+class ModelSnapshot:
     """A network on its way: the baseline, or what a round has made of it.
 
-    All is said of the file that counts, which may be the int8 one.
+    All is said of the deployed file, which may be the int8 one.
 
     Attributes:
-        beside: the baseline's timing from the measurement that timed this one.
+        paired: the timing of that file, in turn with the baseline's.
+        costs: what it takes of a budget.
         surgery: from the module that the run was given to this one.
     """
 
     exported: Exported
     figures: ModelFigures
-    beside: Timing
+    paired: PairedTiming
+    costs: MeasuredCosts
     plans: tuple[Plan, ...] = ()
     surgery: Surgery = field(default_factory=Surgery)
 
+    @property
+    def model(self) -> nn.Module:
+        """Its module."""
+        return self.exported.model
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation split, 0..1."""
+        return self.figures.validation_accuracy or 0.0
+
 
 @dataclass
-class Journal:
+class RunLog:
     """What a run has found so far, for the report."""
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -137,12 +109,12 @@ class Journal:
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def number(self) -> int:
-        """Of the next round, from 1 on."""
+    def round_number(self) -> int:
+        """The number of the next round, from 1 on."""
         return 1 + sum(step.name not in UNPRUNED for step in self.steps)
 
     def note(self, *notes: str) -> None:
-        """What a reader should know, each sentence once."""
+        """Add what a reader should know, each sentence once."""
         self.notes += [note for note in notes if note not in self.notes]
 
     @contextmanager
@@ -165,6 +137,7 @@ class Outcome:
         budget: the upper limits.
         reason: why it ended.
         result: in fp32.
+        judged: the costs of the deployed file, by which `met` was decided.
     """
 
     met: bool
@@ -172,11 +145,12 @@ class Outcome:
     reason: str
     floor: float
     profile: Profile
-    baseline: State
-    result: State
+    baseline: ModelSnapshot
+    result: ModelSnapshot
+    judged: MeasuredCosts
     int8: deliver.Int8
     parity: tuple[Parity, ...]
-    journal: Journal
+    log: RunLog
 
 
 def check_job(job: Job) -> None:
@@ -187,11 +161,12 @@ def check_job(job: Job) -> None:
         WorkloadError: weights that are not finite, or that cannot be drawn anew; a
             feature map is needed, and there is none.
     """
-    parse_criteria(job.criterion)
-    if job.from_scratch:
-        fresh(job.workload.model, job.seed)
-    check_weights(job.workload.model)
-    if job.train and job.recipe.inpaint:
+    settings, model = job.settings, job.workload.model
+    parse_criteria(settings.criterion)
+    if settings.from_scratch:
+        fresh(model, settings.seed)
+    check_weights(model)
+    if settings.train and settings.self_supervised == "inpaint":
         _check_feature_map(job.workload)
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
-from edgeprune.measure.runner import NodeTime, Probe
+from edgeprune.measure.onnx_file import layer_of_node
+from edgeprune.measure.runner import Probe
 from edgeprune.records.latency import Floats, OperatorTime, Place, missed, terms
 
 Key = tuple[str, str, int]  # the layer, the kind of operator, the how manyth of it
 BLOCKS = (1, 4, 8, 16, 32)
 CACHES = (np.inf, *(2.0 ** np.arange(20.0, 27.5, 0.5)), 0.0)  # bytes
-PREFIX, SUFFIX = "fused ", "_nchwc"  # what the runtime adds to the name of a node
 SPREAD = 1.5  # from the median absolute deviation to about a standard deviation
 OUTLIER = 3.0  # standard deviations
 LEAST_ERROR = 0.005  # of the whole; nothing nearer than that is an outlier
@@ -104,7 +104,7 @@ def _operators(
         counted: defaultdict[tuple[str, str], int] = defaultdict(int)
         layer = ""
         for node in sample.probe.nodes:
-            layer = layer_of(node, layers, layer)
+            layer = layer_of_node(node.name, layers, layer)
             key = (layer, node.operator, counted[layer, node.operator])
             counted[layer, node.operator] += 1
             empty = _Seen(np.zeros(count), [()] * count, [()] * count)
@@ -112,11 +112,6 @@ def _operators(
             rows.time[row] = node.latency_ms
             rows.read[row], rows.made[row] = node.read, node.made
     return seen
-
-
-def layer_of(node: NodeTime, layers: Mapping[str, str], before: str) -> str:
-    """The layer that an operator belongs to: its own, or that of the one before."""
-    return layers.get(node.name.removeprefix(PREFIX).removesuffix(SUFFIX), before)
 
 
 def _places(

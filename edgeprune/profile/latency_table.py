@@ -20,7 +20,7 @@ from torch import nn
 from edgeprune.files import cache_folder, write_whole
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import kept_indices
-from edgeprune.measure.bench import Bench, parameter_shapes
+from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
 from edgeprune.measure.variants import Variants
 from edgeprune.profile.fit import Fit, Sample, fit, predict
@@ -45,7 +45,10 @@ FEWEST = 0.1  # share of a group's channels
 
 
 def measure_latency_table(
-    model: nn.Module, graph: ChannelGraph, bench: Bench, progress: Progress = SILENT
+    model: nn.Module,
+    graph: ChannelGraph,
+    benchmark: Benchmark,
+    progress: Progress = SILENT,
 ) -> LatencyTable:
     """The table of a network on a target, from the disk or measured now.
 
@@ -54,21 +57,25 @@ def measure_latency_table(
         MeasurementError: it cannot be timed.
     """
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=bench.folder) as held:
+    with tempfile.TemporaryDirectory(dir=benchmark.folder) as held:
         variants = Variants(
-            model, graph, bench.inputs, Path(held), convolved=bench.convolved
+            model,
+            graph,
+            benchmark.inputs,
+            Path(held),
+            shortcuts_as_conv=benchmark.shortcuts_as_conv,
         )
-        key = _key(variants, bench)
+        key = _key(variants, benchmark)
         path = cache_folder() / "latency" / f"{key}.json"
         if (known := _read(path)) is not None:
             return known
-        recipe = bench.runner.probing
+        recipe = benchmark.runner.probing
         count, checks = recipe.networks, recipe.checks
         if not variants.quick:
             count = math.ceil(count / SLOW)
         plans = draw_plans(graph, count + checks, seed=0)
         progress.start("latency table", len(plans))
-        samples = probe(model, graph, variants, plans, bench, progress)
+        samples = probe(model, graph, variants, plans, benchmark, progress)
         layers = weights_of_nodes(variants.reference)
         memory = _memory(graph, variants, plans[:FEW])
     found = fit(samples[:count], layers)
@@ -95,7 +102,7 @@ def probe(
     graph: ChannelGraph,
     variants: Variants,
     plans: Sequence[Plan],
-    bench: Bench,
+    benchmark: Benchmark,
     progress: Progress = SILENT,
 ) -> list[Sample]:
     """Time a network under plans, a batch of files at a time."""
@@ -104,7 +111,7 @@ def probe(
     for start in range(0, len(plans), BATCH):
         batch = plans[start : start + BATCH]
         paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(batch)]
-        probes = bench.runner.probe(paths, variants.reference)
+        probes = benchmark.runner.probe(paths, variants.reference)
         for plan, found in zip(batch, probes, strict=True):
             widths = widths_under(graph, plan)
             size = 4 * sum(
@@ -159,8 +166,8 @@ def draw_plans(graph: ChannelGraph, count: int, *, seed: int) -> list[Plan]:
     return plans
 
 
-def _key(variants: Variants, bench: Bench) -> str:
-    runner = bench.runner
+def _key(variants: Variants, benchmark: Benchmark) -> str:
+    runner = benchmark.runner
     parts = (str(VERSION), variants.structure(), runner.key(), repr(runner.probing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from edgeprune.files import settled
+from edgeprune.files import cached_choice
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
-from edgeprune.measure.bench import Bench, Exported
+from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.selections import convolve_selections
 from edgeprune.progress import SILENT, Progress
-from edgeprune.records import LayerCost, ModelFigures, RefusedGroup, Timing
+from edgeprune.records import LayerCost, ModelFigures, PairedTiming, RefusedGroup
 from edgeprune.units import milliseconds
 
 PAYS = 0.99  # of the time is less
@@ -24,38 +24,33 @@ class Profile:
     """A network on a target.
 
     Attributes:
-        exported: as the exporter writes it.
+        exported: as the exporter writes it: the baseline of all measurements.
         graph: its channel groups, and what it refuses to give up.
-        bench: writes files in the form that is fastest here.
+        benchmark: writes files in the form that is fastest here.
         start: the network in that form.
-        timings: of both files, from one measurement.
+        paired: the timing of that file; the baseline's beside itself where it is one.
     """
 
     exported: Exported
     figures: ModelFigures
     graph: ChannelGraph
-    bench: Bench
+    benchmark: Benchmark
     start: Exported
-    timings: tuple[Timing, Timing]
-
-    @property
-    def share(self) -> float:
-        """Of the exporter's file's time that the fastest form takes."""
-        base, timing = self.timings
-        return timing.share_of(base)
+    paired: PairedTiming
 
     @property
     def notes(self) -> tuple[str, ...]:
         """In which form files are written, if that is not the exporter's."""
-        if not self.bench.convolved:
+        if not self.benchmark.shortcuts_as_conv:
             return ()
-        before, after = (milliseconds(timing.median_ms) for timing in self.timings)
+        timings = (self.paired.baseline, self.paired.timing)
+        before, after = (milliseconds(timing.median_ms) for timing in timings)
         form = "shortcuts without parameters are written as convolutions"
         return (f"{form}: {before} -> {after}",)
 
 
 def profile_network(
-    model: nn.Module, bench: Bench, progress: Progress = SILENT
+    model: nn.Module, benchmark: Benchmark, progress: Progress = SILENT
 ) -> Profile:
     """Trace, export, count and time a network.
 
@@ -65,16 +60,17 @@ def profile_network(
         MeasurementError: it cannot be timed.
     """
     progress.start("profile", 4)
-    graph = survey(model, bench.inputs)
+    graph = survey(model, benchmark.inputs)
     progress.advance("channel groups")
-    exported = bench.export(model, "baseline")
+    exported = benchmark.export(model, "baseline")
     progress.advance("ONNX file")
-    figures = bench.figures(exported, bench.compare([exported])[0])
+    timing = benchmark.compare([exported])[0]
+    paired = PairedTiming(timing, timing)
+    figures = benchmark.figures(exported, paired, timing.median_ms)
     graph = replace(graph, refusals=priced(graph.refusals, figures.layers))
     progress.advance("latency")
-    timing = figures.timing
-    profile = Profile(exported, figures, graph, bench, exported, (timing, timing))
-    profile = _convolved(profile)
+    profile = Profile(exported, figures, graph, benchmark, exported, paired)
+    profile = _in_fastest_form(profile)
     progress.advance("form of the file")
     progress.finish(
         f"{milliseconds(figures.summary.median_ms)}, {figures.macs / 1e6:.1f} M MACs, "
@@ -83,19 +79,20 @@ def profile_network(
     return profile
 
 
-def _convolved(profile: Profile) -> Profile:
-    """With shortcuts without parameters as convolutions, if that is faster."""
+def _in_fastest_form(profile: Profile) -> Profile:
+    """Write shortcuts without parameters as convolutions, if that is faster."""
     path = profile.exported.path.with_name("convolved.onnx")
     if not convolve_selections(profile.exported.path, path):
         return profile
     start = replace(profile.exported, path=path)
-    base, timing = profile.bench.compare([profile.exported, start])
-    facts = f"{profile.bench.runner.key()}\n{profile.exported.cost.layers!r}"
-    pays = timing.share_of(base) <= PAYS
-    if not settled("form", facts, (False, True), lambda: pays):
+    baseline, timing = profile.benchmark.compare([profile.exported, start])
+    paired = PairedTiming(timing, baseline)
+    facts = f"{profile.benchmark.runner.key()}\n{profile.exported.cost.layers!r}"
+    pays = paired.ratio <= PAYS
+    if not cached_choice("form", facts, (False, True), lambda: pays):
         return profile
-    bench = replace(profile.bench, convolved=True)
-    return replace(profile, bench=bench, start=start, timings=(base, timing))
+    benchmark = replace(profile.benchmark, shortcuts_as_conv=True)
+    return replace(profile, benchmark=benchmark, start=start, paired=paired)
 
 
 def priced(

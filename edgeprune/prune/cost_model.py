@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block, freed, removable_blocks
-from edgeprune.records import LatencyTable, ModelFigures, OperatorTime
+from edgeprune.records import Budget, LatencyTable, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place
 from edgeprune.records.surgery import inside
 
@@ -28,9 +28,10 @@ GRID = 2  # groups whose widths make a table; more are taken along a line
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted cost of one choice of widths and blocks."""
+    """Predicted cost of one choice of widths and blocks; see `Costs` for the units."""
 
     latency_ms: float
+    latency_ratio: float
     macs: float
     params: float
     size_bytes: float
@@ -97,6 +98,7 @@ class CostModel:
         graph: of the network that is pruned; it may have been pruned before.
         table: of the original network.
         original_ms: what the original network takes: the table's shares are of it.
+        reference_ms: what the baseline's file takes; the same if missing.
         figures: of the network that is pruned, with its layers.
         shapes: of its parameters, by path.
         steps: the rising widths to choose from, by group; the groups' own if missing.
@@ -113,6 +115,7 @@ class CostModel:
         original_ms: float,
         figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
+        reference_ms: float | None = None,
         steps: Steps | None = None,
         blocks: tuple[Block, ...] | None = None,
     ) -> None:
@@ -122,6 +125,7 @@ class CostModel:
         self.sizes = {group.name: group.size for group in graph.groups}
         self._figures, self._shapes = figures, shapes
         self._original_ms = original_ms
+        self._reference_ms = reference_ms or original_ms
         self._widths = _axis_widths(graph)
         self._operators = [
             item for item in table.operators if item.layer in shapes or not item.layer
@@ -151,8 +155,10 @@ class CostModel:
         memory_bytes = self.table.memory.peak_bytes(
             lambda place: self._width(place).at(chosen)
         )
+        latency_ms = self._latency_ms(chosen, bypassed, held)
         return Prediction(
-            self._latency_ms(chosen, bypassed, held),
+            latency_ms,
+            latency_ms / self._reference_ms,
             self._macs(chosen, bypassed),
             left,
             self.size_of(left),
@@ -186,6 +192,13 @@ class CostModel:
             (*bypassed, *self._lacking),
         )
         return share * self._original_ms
+
+    def limit_ms(self, budget: Budget) -> float | None:
+        """The budget's limit on time in this model's milliseconds, if there is one."""
+        limits = [] if budget.latency_ms is None else [budget.latency_ms]
+        if budget.latency_ratio is not None:
+            limits.append(budget.latency_ratio * self._reference_ms)
+        return min(limits, default=None)
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""

@@ -1,31 +1,38 @@
 """Exchanges: a solution made better where losses do not simply add up.
 
 The solver adds losses that were measured one by one. Together they are more than
-their sum, and some pairs get on better than others. So each single step from a
-solution is judged where it stands, and pairs of steps that keep the time, one that
+their sum, and some pairs get on better than others. So each single move from a
+solution is judged where it stands, and pairs of moves that keep the time, one that
 gives back and one that takes, are tried in the order of what they promise.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from edgeprune.prune.blocks import freed
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget, pressure_of
 
-JUDGED = 300  # networks in all, or twice as many as there are steps
+JUDGED = 300  # networks in all, or twice as many as there are moves
 TRIED = 6  # pairs before the singles are taken as exhausted
 NOISE = 0.002  # of the error
 
-Errors = Callable[[Solution], float]
+
+class Objective(Protocol):
+    """What is to become less."""
+
+    def error(self, solution: Solution) -> float:
+        """The error of a solution's network."""
+        ...
 
 
 @dataclass(frozen=True)
-class Step:
+class Move:
     """One change: a group to another width, or a block out or back.
 
     Attributes:
@@ -38,49 +45,49 @@ class Step:
 
 
 @dataclass
-class Counted:
-    """An error that is taken of so many networks; of the same one it costs nothing.
+class BudgetedObjective:
+    """An objective that judges so many networks; the same one again costs nothing.
 
     Attributes:
-        error: of a solution's network.
-        left: how many more are to be judged.
+        left: how many more it is to judge.
         noise: a gain of less than this share of the error is none.
     """
 
-    error: Errors
+    objective: Objective
     left: int
     noise: float = NOISE
     _known: dict[object, float] = field(default_factory=dict)
 
-    def __call__(self, solution: Solution) -> float:
-        """Of a solution's network."""
+    def error(self, solution: Solution) -> float:
+        """The error of a solution's network."""
         key = frozenset(solution.widths.items()), frozenset(solution.bypassed)
         if key not in self._known:
             self.left -= 1
-            self._known[key] = self.error(solution)
+            self._known[key] = self.objective.error(solution)
         return self._known[key]
 
 
 def exchange(
-    model: CostModel, solution: Solution, budget: Budget, error: Counted
+    model: CostModel, solution: Solution, budget: Budget, objective: BudgetedObjective
 ) -> Solution:
-    """A solution of less error within the same limits, by prediction.
+    """Find a solution of less error within the same limits, by prediction.
 
-    All steps from the start are judged; those from what is better while as many are
-    left to be judged.
+    All moves from the start are judged; those from a better solution as long as so many
+    networks are left to be judged.
     """
-    best, least = solution, error(solution)
-    steps = steps_from(model, best)
+    best, least = solution, objective.error(solution)
+    moves = moves_from(model, best)
     while True:
         judged = [
-            replace(step, error=error(_after(model, best, [step]))) for step in steps
+            replace(move, error=objective.error(_after(model, best, [move])))
+            for move in moves
         ]
-        found = _better(model, (best, least), budget, error, judged)
-        if found is None:
+        better = _better(model, (best, least), budget, objective, judged)
+        if better is None:
             return best
-        best, least = found
-        steps = steps_from(model, best)
-        if error.left < len(steps):
+        best, least = better
+        moves = moves_from(model, best)
+        if objective.left < len(moves):
             return best
 
 
@@ -88,70 +95,70 @@ def _better(
     model: CostModel,
     start: tuple[Solution, float],
     budget: Budget,
-    error: Counted,
-    steps: Sequence[Step],
+    objective: BudgetedObjective,
+    moves: Sequence[Move],
 ) -> tuple[Solution, float] | None:
-    """The start with as many promising exchanges as really help; None if none does."""
+    """Make as many promising exchanges as really help; None if none does."""
     best, least = start
-    helps = 1 - error.noise
+    helps = 1 - objective.noise
     within = max(1.0, pressure_of(model.predict(best.widths, best.bypassed), budget))
     promised = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
-        for index, (one, other) in enumerate(itertools.combinations(steps, 2))
+        for index, (one, other) in enumerate(itertools.combinations(moves, 2))
         if one.name != other.name and one.error + other.error < (1 + helps) * least
     )
     failed, touched = 0, set[str]()
     for _, _, pair in promised:
-        if failed >= TRIED or error.left <= 0:
+        if failed >= TRIED or objective.left <= 0:
             break
-        if touched & {step.name for step in pair}:
+        if touched & {move.name for move in pair}:
             continue
         changed = _after(model, best, pair)
         predicted = model.predict(changed.widths, changed.bypassed)
         if pressure_of(predicted, budget) > within:
             continue
-        found = error(changed)
-        if found < least * helps:
-            best, least = changed, found
-            touched |= {step.name for step in pair}
+        error = objective.error(changed)
+        if error < least * helps:
+            best, least = changed, error
+            touched |= {move.name for move in pair}
         else:
             failed += 1
     return (best, least) if touched else None
 
 
-def steps_from(model: CostModel, solution: Solution) -> list[Step]:
+def moves_from(model: CostModel, solution: Solution) -> list[Move]:
     """Every group one width up or down, every block out or back."""
     gone = freed(model.blocks, solution.bypassed)
-    found = [Step(block.name, None) for block in model.blocks]
+    moves = [Move(block.name, None) for block in model.blocks]
     for group in model.graph.groups:
         if group.name in gone:
             continue
         widths = model.steps[group.name]
         at = widths.index(solution.widths[group.name])
-        found += [
-            Step(group.name, widths[index])
+        moves += [
+            Move(group.name, widths[index])
             for index in (at - 1, at + 1)
             if 0 <= index < len(widths)
         ]
-    return found
+    return moves
 
 
-def _after(model: CostModel, solution: Solution, steps: Sequence[Step]) -> Solution:
-    """The solution after some steps; groups of a block that is back are whole."""
+def _after(model: CostModel, solution: Solution, moves: Sequence[Move]) -> Solution:
+    """Apply some moves; groups of a block that is back are whole."""
     widths: dict[str, int] = dict(solution.widths)
     bypassed = list(solution.bypassed)
-    for step in steps:
-        if step.width is not None:
-            widths[step.name] = step.width
-        elif step.name in bypassed:
-            bypassed.remove(step.name)
-            back = freed(model.blocks, [step.name])
+    for move in moves:
+        if move.width is not None:
+            widths[move.name] = move.width
+        elif move.name in bypassed:
+            bypassed.remove(move.name)
+            back = freed(model.blocks, [move.name])
             widths |= {name: model.sizes[name] for name in back}
         else:
-            nested = [name for name in bypassed if name.startswith(f"{step.name}.")]
+            nested = [name for name in bypassed if name.startswith(f"{move.name}.")]
             bypassed = [name for name in bypassed if name not in nested]
-            if not any(step.name.startswith(f"{name}.") for name in bypassed):
-                bypassed.append(step.name)
+            if not any(move.name.startswith(f"{name}.") for name in bypassed):
+                bypassed.append(move.name)
     gone = freed(model.blocks, bypassed)
     widths = {name: width for name, width in widths.items() if name not in gone}
     return replace(solution, widths=widths, bypassed=tuple(bypassed))

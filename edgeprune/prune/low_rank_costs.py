@@ -59,7 +59,8 @@ class LowRankCosts(CostModel):
     A layer that is named among the bypassed is plain.
 
     Args:
-        graph: of the factored network, as are table, original_ms, figures and shapes.
+        graph: of the factored network, as are table, original_ms, figures and
+            shapes.
         layers: that are factored.
     """
 
@@ -71,6 +72,7 @@ class LowRankCosts(CostModel):
         original_ms: float,
         figures: ModelFigures,
         shapes: Mapping[str, tuple[int, ...]],
+        reference_ms: float | None = None,
         layers: Collection[str],
         plain: Plain,
         steps: Steps | None = None,
@@ -83,6 +85,7 @@ class LowRankCosts(CostModel):
             graph,
             table,
             original_ms=original_ms,
+            reference_ms=reference_ms,
             figures=figures,
             shapes=shapes,
             steps=steps,

@@ -7,8 +7,9 @@ beside the baseline, and the limit corrected by what was found.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,28 +17,63 @@ from torch import Tensor
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.progress import SILENT, Progress
 from edgeprune.prune.cost_model import CostModel, Prediction
-from edgeprune.prune.exchange import JUDGED, Counted, exchange, steps_from
+from edgeprune.prune.exchange import (
+    JUDGED,
+    BudgetedObjective,
+    Objective,
+    exchange,
+    moves_from,
+)
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.solver import Solution, fastest, least_loss, params_left
-from edgeprune.records import Attempt, Budget, Plan, pressure_of
+from edgeprune.records import Attempt, Budget, Plan, pressure_of, time_pressure
 from edgeprune.units import milliseconds
 
-AIM = (0.97, 0.98, 0.98)  # of a limit in ms, by round: room for noise, and for error
+AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
 HALVED = 8  # times at most, the range of the number of parameters that are left
 SETTLED = 0.01  # of the weights come from memory or not: of no more importance
 CORRECTED = 2  # solutions at most that take longer than predicted
 PATIENCE_S = 300.0  # for judging plans after reconstruction
-REFITTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
+RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 MOMENT_S = 1e-3
 NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
-Measure = Callable[[Plan, int, Solution, Prediction], Attempt]
+
+class ErrorEvaluator(Protocol):
+    """Judges plans before anything is trained."""
+
+    def error(self, plan: Plan) -> float:
+        """How far the outputs of a plan's network are from the original's."""
+        ...
 
 
 @dataclass(frozen=True)
-class Search:
+class Trial:
+    """A plan that is to be measured, and why.
+
+    Attributes:
+        number: of the trial in its search, from 1 on.
+        predicted: what it is expected to cost.
+    """
+
+    number: int
+    plan: Plan
+    solution: Solution
+    predicted: Prediction
+
+
+class PlanBenchmark(Protocol):
+    """Applies plans, exports their networks and measures the files."""
+
+    def measure(self, trial: Trial) -> Attempt:
+        """What a plan's network costs, and how accurate it is where it fits."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchResult:
     """What the closed loop found.
 
     Attributes:
@@ -59,10 +95,10 @@ class Problem:
 
     Attributes:
         scores: by group, shape (channels,): which channels of it stay.
-        error: of a plan's network; what losses only estimate. None where it is not
-            known before training, as of a wider one.
-        refitted: the same after reconstruction, where there is to be one.
-        progress: is in a step of its own when it is searched for.
+        errors: judges what losses only estimate. None where nothing is known before
+            training, as of a wider network.
+        reconstructed_errors: the same after reconstruction, where there is to be one.
+        progress: has the step of the search as its own.
     """
 
     graph: ChannelGraph
@@ -70,104 +106,111 @@ class Problem:
     model: CostModel
     loss: Loss
     budget: Budget
-    error: Callable[[Plan], float] | None = None
-    refitted: Callable[[Plan], float] | None = None
+    errors: ErrorEvaluator | None = None
+    reconstructed_errors: ErrorEvaluator | None = None
     progress: Progress = SILENT
 
-    def of(self, error: Callable[[Plan], float]) -> Callable[[Solution], float]:
+    def plan_of(self, solution: Solution) -> Plan:
+        """The plan that keeps as many channels as a solution says."""
+        return plan_of(self.graph, self.scores, solution)
+
+
+@dataclass(frozen=True)
+class SolutionErrors:
+    """Judges the plans of solutions."""
+
+    problem: Problem
+    errors: ErrorEvaluator
+    progress: Progress = SILENT
+
+    def error(self, solution: Solution) -> float:
         """The error of a solution's network."""
-        return lambda solution: error(plan_of(self.graph, self.scores, solution))
+        self.progress.advance()
+        return self.errors.error(self.problem.plan_of(solution))
 
 
-def search(problem: Problem, measure: Measure) -> Search:
-    """Solve, measure and correct until the measured network fits the budget closely.
-
-    Args:
-        measure: applies a plan, exports it and measures the file.
-    """
-    loop = _Loop(problem, measure)
+def search(problem: Problem, benchmark: PlanBenchmark) -> SearchResult:
+    """Solve, measure and correct until the measured network fits the budget closely."""
+    loop = _Loop(problem, benchmark)
     loop.solve()
     loop.refine()
-    plan, attempt = loop.best.plan, loop.best.attempt
-    return Search(
-        plan, attempt, attempt.within_budget, tuple(dict.fromkeys(loop.notes))
+    best = loop.best
+    notes = tuple(dict.fromkeys(loop.notes))
+    return SearchResult(
+        best.trial.plan, best.attempt, best.attempt.within_budget, notes
     )
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """A solution whose network was measured."""
+    """A trial, and what was measured."""
 
-    solution: Solution
-    plan: Plan
+    trial: Trial
     attempt: Attempt
 
 
 class _Loop:
     """What was tried so far, and by how much predictions were off."""
 
-    def __init__(self, problem: Problem, measure: Measure) -> None:
-        self.problem, self.measure = problem, measure
+    def __init__(self, problem: Problem, benchmark: PlanBenchmark) -> None:
+        self.problem, self.benchmark = problem, benchmark
         self.tried: list[_Tried] = []
         self.notes: list[str] = []
         self.correction = 1.0
 
     def solve(self) -> None:
-        """Solutions of the least loss, made better by exchanges."""
+        """Measure solutions of the least loss, made better by exchanges."""
         problem = self.problem
         for aim in AIM:
             limits = self._limits(aim)
-            settled = solution = settle(problem.model, problem.loss, limits)
+            first = solution = solve_fixed_point(problem.model, problem.loss, limits)
             self.notes += [solution.note] if solution.note else []
-            if solution.feasible and problem.error is not None:
-                count = _most(len(steps_from(problem.model, solution)))
-                error = Counted(problem.of(problem.error), count)
-                solution = exchange(problem.model, solution, limits, error)
+            if solution.feasible and problem.errors is not None:
+                judged = SolutionErrors(problem, problem.errors)
+                count = _most(len(moves_from(problem.model, solution)))
+                objective = BudgetedObjective(judged, count)
+                solution = exchange(problem.model, solution, limits, objective)
             tried = self._try(solution)
             if tried is None:
                 break
             if self._close(tried):
                 if tried.attempt.accuracy is not None:
-                    self._try(settled)
+                    self._try(first)
                 break
 
     def refine(self) -> None:
-        """The best one made better by exchanges that are judged after reconstruction.
+        """Improve the best one by exchanges that are judged after reconstruction.
 
         What least squares mend of one change and not of another is not seen before.
         """
         problem, start = self.problem, self.best
-        if not start.attempt.within_budget or problem.refitted is None:
+        errors, progress = problem.reconstructed_errors, problem.progress
+        if not start.attempt.within_budget or errors is None:
             return
-        refitted, progress = problem.of(problem.refitted), problem.progress
-        each = min(_seconds(refitted, start.solution) for _ in range(2))
-        steps = len(steps_from(problem.model, start.solution))
-        count = min(_most(steps), int(PATIENCE_S / max(each, MOMENT_S)))
-        if count < steps:
+        solution = start.trial.solution
+        each = min(_seconds(SolutionErrors(problem, errors), solution) for _ in "12")
+        moves = len(moves_from(problem.model, solution))
+        count = min(_most(moves), int(PATIENCE_S / max(each, MOMENT_S)))
+        if count < moves:
             self.notes.append(
                 "the plan was not judged after reconstruction, as smaller networks "
-                f"are: {steps} exchanges would take {steps * each / 60:.0f} minutes"
+                f"are: {moves} exchanges would take {moves * each / 60:.0f} minutes"
             )
             return
-
-        def judged(solution: Solution) -> float:
-            progress.advance()
-            return refitted(solution)
-
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
-        error = Counted(judged, count, REFITTED_NOISE)
+        judged = SolutionErrors(problem, errors, progress)
+        objective = BudgetedObjective(judged, count, RECONSTRUCTED_NOISE)
         self._correct(start)
         for _ in range(ROUNDS):
-            limits = self._limits(AIM[-1])
-            solution = exchange(problem.model, self.best.solution, limits, error)
-            tried = self._try(solution)
+            limits, solution = self._limits(AIM[-1]), self.best.trial.solution
+            tried = self._try(exchange(problem.model, solution, limits, objective))
             if tried is None or self._close(tried):
                 break
 
     @property
     def best(self) -> _Tried:
-        """Of those that fit the most accurate one; the nearest where none fits.
+        """The most accurate one of those that fit; the nearest where none fits.
 
         Where accuracy is not known it is the one that uses the budget best.
         """
@@ -183,7 +226,7 @@ class _Loop:
         )
 
     def _limits(self, aim: float) -> Budget:
-        return aimed(self.problem.budget, aim / self.correction)
+        return self.problem.budget.with_time_scaled(aim / self.correction)
 
     def _close(self, tried: _Tried) -> bool:
         """Whether it fits, and leaves next to nothing of the budget."""
@@ -193,59 +236,70 @@ class _Loop:
     def _try(self, solution: Solution) -> _Tried | None:
         """Measure a solution's network, and learn from it; None if it is known."""
         problem = self.problem
-        plan = plan_of(problem.graph, problem.scores, solution)
-        if any(plan == earlier.plan for earlier in self.tried):
+        plan = problem.plan_of(solution)
+        if any(plan == earlier.trial.plan for earlier in self.tried):
             return None
         found = problem.model.predict(solution.widths, solution.bypassed)
-        expected = replace(found, latency_ms=found.latency_ms * self.correction)
-        attempt = self.measure(plan, len(self.tried) + 1, solution, expected)
-        self.tried.append(_Tried(solution, plan, attempt))
+        expected = replace(
+            found,
+            latency_ms=found.latency_ms * self.correction,
+            latency_ratio=found.latency_ratio * self.correction,
+        )
+        trial = Trial(len(self.tried) + 1, plan, solution, expected)
+        self.tried.append(_Tried(trial, self.benchmark.measure(trial)))
         self._correct(self.tried[-1])
         return self.tried[-1]
 
     def _correct(self, tried: _Tried) -> None:
-        """Predict from now on as is right for one network, and those like it."""
-        solution = tried.solution
+        """Predict from now on as is right for one network, and those like it.
+
+        In the unit of the limit: what counts is by how much that was missed.
+        """
+        solution, budget = tried.trial.solution, self.problem.budget
         found = self.problem.model.predict(solution.widths, solution.bypassed)
-        self.correction = tried.attempt.latency_ms / found.latency_ms
+        if budget.limits_time:
+            predicted = time_pressure(found, budget)
+            self.correction = time_pressure(tried.attempt, budget) / predicted
+        else:
+            self.correction = tried.attempt.latency_ms / found.latency_ms
 
 
-def _most(steps: int) -> int:
-    """Networks that are judged by exchanges from one that has so many steps."""
-    return max(JUDGED, 2 * steps)
+def _most(moves: int) -> int:
+    """How many networks exchanges judge from one that has so many moves."""
+    return max(JUDGED, 2 * moves)
 
 
-def _seconds(error: Callable[[Solution], float], solution: Solution) -> float:
-    """That judging a network takes."""
+def _seconds(objective: Objective, solution: Solution) -> float:
+    """How long judging a network takes."""
     began = time.perf_counter()
-    error(solution)
+    objective.error(solution)
     return time.perf_counter() - began
 
 
-def settle(model: CostModel, loss: Loss, budget: Budget) -> Solution:
-    """The least loss, with as many weights in the cache as the solution has there.
+def solve_fixed_point(model: CostModel, loss: Loss, budget: Budget) -> Solution:
+    """Find the least loss, with as many weights in the cache as the solution has there.
 
     How much of the weights the processor's cache holds depends on how many are left,
     which the solution decides.
     """
-    limit = budget.latency_ms
+    limit = model.limit_ms(budget)
     if limit is None:
         return least_loss(model, loss, budget)
     start = time.perf_counter()
-    params, share = _settled(model, loss, budget), 1.0
+    params, share = _fixed_point_params(model, loss, budget), 1.0
     solution = least_loss(model, loss, budget, params=params)
     for _ in range(CORRECTED):
         found = model.predict(solution.widths, solution.bypassed)
         if not solution.feasible or found.latency_ms <= NEARLY * limit:
             break
         share *= limit / found.latency_ms
-        within = replace(budget, latency_ms=share * limit)
+        within = budget.with_time_scaled(share)
         solution = least_loss(model, loss, within, params=found.params)
     return replace(solution, seconds=time.perf_counter() - start)
 
 
-def _settled(model: CostModel, loss: Loss, budget: Budget) -> float:
-    """The number of parameters with which a solution leaves just about so many.
+def _fixed_point_params(model: CostModel, loss: Loss, budget: Budget) -> float:
+    """Find the number of parameters for which the solution leaves about as many.
 
     Too large a number makes everything slower, so that fewer are left, and too small
     a one more: it is searched between the two.
@@ -268,7 +322,7 @@ def _settled(model: CostModel, loss: Loss, budget: Budget) -> float:
 
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:
     """The fastest network within the other limits, by prediction."""
-    solution = fastest(model, budget=replace(budget, latency_ms=None), params=0.0)
+    solution = fastest(model, budget=budget.without_time(), params=0.0)
     scores = {group.name: torch.zeros(group.size) for group in graph.groups}
     return plan_of(graph, scores, solution)
 
@@ -289,10 +343,3 @@ def plan_of(
         elif width > group.size:
             copies[name] = group.best(scores[name], width - group.size)
     return Plan(kept, solution.bypassed, copies)
-
-
-def aimed(budget: Budget, times: float) -> Budget:
-    """A budget with its limit in ms changed, if it has one."""
-    if budget.latency_ms is None:
-        return budget
-    return replace(budget, latency_ms=budget.latency_ms * times)

@@ -231,8 +231,8 @@ class Program:
 
     def limit_all(self, budget: Budget) -> None:
         """No more of anything than a budget allows; file size is one of parameters."""
-        if budget.latency_ms is not None:
-            self.limit("latency_ms", budget.latency_ms)
+        if (limit_ms := self.model.limit_ms(budget)) is not None:
+            self.limit("latency_ms", limit_ms)
         if budget.macs is not None:
             self.limit("macs", budget.macs)
         if budget.params is not None:

@@ -61,8 +61,7 @@ def least_loss(
     if values is not None:
         return Solution(*program.choice(values), True, gap, seconds)
     if status == INFEASIBLE:
-        within = replace(budget, latency_ms=None)
-        least = fastest(model, budget=within, params=params)
+        least = fastest(model, budget=budget.without_time(), params=params)
         return replace(least, feasible=False, gap=None, seconds=seconds)
     return _greedy(model, loss, budget, start)
 

@@ -4,6 +4,7 @@ from edgeprune.records.budget import (
     Budget,
     Costs,
     pressure_of,
+    time_pressure,
 )
 from edgeprune.records.json import (
     from_json,
@@ -11,10 +12,12 @@ from edgeprune.records.json import (
 )
 from edgeprune.records.latency import LatencySummary, LatencyTable, OperatorTime
 from edgeprune.records.measurement import (
+    Device,
     LayerCost,
     Machine,
     Memory,
     ModelFigures,
+    PairedTiming,
     Timing,
     TimingSummary,
 )
@@ -27,6 +30,7 @@ from edgeprune.records.run import (
     GroupLoss,
     GroupScores,
     GroupsReport,
+    MeasuredCosts,
     Parity,
     Plan,
     ProfileReport,
@@ -55,9 +59,7 @@ from edgeprune.records.sparsity import (
 from edgeprune.records.spectrum import Spectra, Spectrum
 from edgeprune.records.surgery import HeldNumber, KeptIndices, Surgery
 from edgeprune.records.training import (
-    Change,
     Epoch,
-    Optimizer,
     SecondHead,
     Training,
 )
@@ -72,9 +74,9 @@ __all__ = [
     "Attempt",
     "BlockScore",
     "Budget",
-    "Change",
     "Costs",
     "DataFacts",
+    "Device",
     "Epoch",
     "GroupLoss",
     "GroupScores",
@@ -85,11 +87,12 @@ __all__ = [
     "LatencyTable",
     "LayerCost",
     "Machine",
+    "MeasuredCosts",
     "Memory",
     "MemoryTable",
     "ModelFigures",
     "OperatorTime",
-    "Optimizer",
+    "PairedTiming",
     "Parity",
     "PenaltyFound",
     "Plan",
@@ -119,5 +122,6 @@ __all__ = [
     "Training",
     "from_json",
     "pressure_of",
+    "time_pressure",
     "to_json",
 ]

@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Upper limits, any number together; None is no limit."""
+    """Upper limits, any number together; None is no limit.
+
+    Attributes:
+        latency_ms: in milliseconds of the baseline's reference time.
+        latency_ratio: as a share of the baseline's time; judged within one measurement,
+            so that no reference is needed.
+    """
 
     latency_ms: float | None = None
     macs: int | None = None
     params: int | None = None
     size_bytes: int | None = None
     memory_bytes: int | None = None
+    latency_ratio: float | None = None
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether there is a limit on time."""
+        return self.latency_ms is not None or self.latency_ratio is not None
+
+    def with_time_scaled(self, factor: float) -> Budget:
+        """The same, with the limit on time multiplied by a factor."""
+        return replace(
+            self,
+            latency_ms=_times(self.latency_ms, factor),
+            latency_ratio=_times(self.latency_ratio, factor),
+        )
+
+    def without_time(self) -> Budget:
+        """All other limits."""
+        return replace(self, latency_ms=None, latency_ratio=None)
+
+    def time_alone(self) -> Budget:
+        """The limit on time and no other."""
+        return Budget(latency_ms=self.latency_ms, latency_ratio=self.latency_ratio)
 
 
 class Costs(Protocol):
-    """Anything with the four costs that a budget can limit."""
+    """Anything with the costs that a budget can limit."""
 
     @property
     def latency_ms(self) -> float:
-        """Median."""
+        """Median, in milliseconds of the baseline's reference time."""
+        ...
+
+    @property
+    def latency_ratio(self) -> float | None:
+        """Time as a share of the baseline's; None where that was never measured."""
         ...
 
     @property
@@ -49,12 +82,31 @@ class Costs(Protocol):
 def pressure_of(costs: Costs, budget: Budget) -> float:
     """The largest share of any limit that is used up; at most 1 is within budget."""
     pairs = (
-        (costs.latency_ms, budget.latency_ms),
         (costs.macs, budget.macs),
         (costs.params, budget.params),
         (costs.size_bytes, budget.size_bytes),
         (costs.memory_bytes, budget.memory_bytes),
     )
-    return max(
-        (cost / limit for cost, limit in pairs if limit is not None), default=0.0
-    )
+    shares = [cost / limit for cost, limit in pairs if limit is not None]
+    if budget.limits_time:
+        shares.append(time_pressure(costs, budget))
+    return max(shares, default=0.0)
+
+
+def time_pressure(costs: Costs, budget: Budget) -> float:
+    """The share of a limit on time that is used up.
+
+    A share of the baseline's time is compared as a share, and milliseconds as
+    milliseconds.
+    """
+    shares: list[float] = []
+    if budget.latency_ms is not None:
+        shares.append(costs.latency_ms / budget.latency_ms)
+    if budget.latency_ratio is not None:
+        assert costs.latency_ratio is not None  # all that is judged was timed in pairs
+        shares.append(costs.latency_ratio / budget.latency_ratio)
+    return max(shares)
+
+
+def _times(limit: float | None, factor: float) -> float | None:
+    return None if limit is None else limit * factor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
@@ -22,6 +22,18 @@ class Machine:
     governor: str | None = None
     frequency_mhz: float | None = None
     temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a device says of itself.
+
+    Attributes:
+        runtime: its name and version.
+    """
+
+    machine: Machine
+    runtime: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class Timing:
 
     @property
     def median_ms(self) -> float:
-        """The figure that is quoted and that a budget is compared with."""
+        """The middle one of all samples, whatever else the machine was doing."""
         return statistics.median(self.samples_ms)
 
     def percentile_ms(self, percent: int) -> float:
@@ -60,7 +72,7 @@ class Timing:
         ordered = sorted(self.samples_ms)
         return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
-    def share_of(self, other: Timing) -> float:
+    def ratio_to(self, other: Timing) -> float:
         """Its time as a share of another's, whose rounds alternated with its own.
 
         The median over rounds: what disturbs a machine disturbs both files of a round.
@@ -89,6 +101,23 @@ class Timing:
         if abs(last / first - 1) > DRIFT_WARN:
             found.append(f"drifted by {last / first - 1:+.0%} from first to last third")
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTiming:
+    """A file's timing and the baseline's, their rounds in turn in one measurement.
+
+    All that decides, or that is reported, goes by `ratio`: a machine that is slower for
+    a while makes both slower.
+    """
+
+    timing: Timing
+    baseline: Timing
+
+    @property
+    def ratio(self) -> float:
+        """The file's time as a share of the baseline's."""
+        return self.timing.ratio_to(self.baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +189,15 @@ class LayerCost:
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """One model file, counted and measured."""
+    """One model file, counted and measured.
+
+    Attributes:
+        timing: from a measurement in turn with the baseline.
+        latency_ratio: the time as a share of the baseline's in that measurement; None
+            in reports of earlier versions and of a file that was timed alone.
+        reference_ms: what the baseline takes on this device as a rule: the median over
+            all measurements of the run.
+    """
 
     file: str
     sha256: str
@@ -174,11 +211,30 @@ class ModelFigures:
     layers: tuple[LayerCost, ...] = ()
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
+    latency_ratio: float | None = None
+    reference_ms: float | None = None
 
     @property
     def latency_ms(self) -> float:
-        """Measured median."""
-        return self.summary.median_ms
+        """Median, in milliseconds of the baseline's reference time."""
+        if self.latency_ratio is None or self.reference_ms is None:
+            return self.summary.median_ms
+        return self.latency_ratio * self.reference_ms
+
+    @property
+    def p90_ms(self) -> float:
+        """The time that a tenth of the samples exceed, in the same milliseconds."""
+        return self.summary.p90_ms * self.latency_ms / self.summary.median_ms
+
+    def measured(self, paired: PairedTiming, reference_ms: float) -> ModelFigures:
+        """The same file by another measurement."""
+        return replace(
+            self,
+            timing=paired.timing,
+            summary=TimingSummary.of(paired.timing),
+            latency_ratio=paired.ratio,
+            reference_ms=reference_ms,
+        )
 
     @property
     def memory_bytes(self) -> float:

@@ -103,6 +103,23 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredCosts:
+    """What a file costs that was measured in turn with the baseline's.
+
+    Attributes:
+        latency_ms: `latency_ratio` in milliseconds of the baseline's reference time.
+        memory_bytes: of activations in fp32, also of an int8 file.
+    """
+
+    latency_ratio: float
+    latency_ms: float
+    macs: int
+    params: int
+    size_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One plan that was applied, exported and measured.
 
@@ -110,9 +127,7 @@ class Attempt:
         bypassed: modules that became an identity.
         kept_share: of all prunable channels.
         predicted_ms: what the planner expected; an estimate.
-        latency_ms: measured beside the baseline: its time as a share of the
-            baseline's, in milliseconds of the baseline's usual time. So a machine
-            that is slower for a while does not count.
+        latency_ms: `latency_ratio` in milliseconds of the baseline's reference time.
         memory_bytes: of activations in fp32, also where the int8 file counts.
         gap: how far from the least possible loss the plan is at most, by the solver;
             None where it was not asked.
@@ -120,6 +135,8 @@ class Attempt:
         accuracy: on the validation split, untrained: after a quick reconstruction, or
             with batch norms' statistics estimated anew where there is to be none; None
             where the plan does not fit.
+        latency_ratio: time as a share of the baseline's, measured in turn with it;
+            None in reports of earlier versions.
     """
 
     round: int
@@ -136,6 +153,7 @@ class Attempt:
     gap: float | None = None
     variance: float | None = None
     accuracy: float | None = None
+    latency_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +174,13 @@ class Reconstruction:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The state after one round of pruning and fine-tuning; a point on the curve."""
+    """The state after one round of pruning and fine-tuning; a point on the curve.
+
+    Attributes:
+        latency_ms: in milliseconds of the baseline's reference time.
+        latency_ratio: as a share of the baseline's time, measured in turn with it;
+            None in reports of earlier versions.
+    """
 
     name: str
     latency_ms: float
@@ -165,6 +189,7 @@ class Step:
     accuracy_before_training: float
     validation_accuracy: float
     valid: bool
+    latency_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

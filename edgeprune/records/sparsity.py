@@ -36,7 +36,9 @@ class SparseStep:
     """A network on its way to a share of zeros.
 
     Attributes:
-        latency_ms: median, measured in turn with the others that have one.
+        latency_ms: median, in milliseconds of the baseline's time in the measurement
+            in which all that have one were timed in turn.
+        latency_ratio: the same as a share of the baseline's time.
         size_bytes: of the ONNX file.
     """
 
@@ -48,6 +50,7 @@ class SparseStep:
     latency_ms: float | None = None
     size_bytes: int | None = None
     test_accuracy: float | None = None
+    latency_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

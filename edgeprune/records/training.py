@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Change = Literal["crop", "rotate", "flip"]  # of an image in training
-Optimizer = Literal["sgd", "adamw", "muon"]
+from edgeprune.settings import Augmented, Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Training:
     seed: int
     hints: tuple[str, ...] = ()
     optimizer: Optimizer = "sgd"
-    augmented: tuple[Change, ...] = ()
+    augmented: tuple[Augmented, ...] = ()
     average: float = 0.0
     second_head: SecondHead | None = None
     processes: int = 1

@@ -28,7 +28,7 @@ STEP = 64  # of them at once
 LEAST = 1e-4  # share of the outputs that is told from none
 
 
-class Judge:
+class OutputErrorEvaluator:
     """Tells how far a plan alone takes the outputs from the original's.
 
     Told by outputs: no labels are needed, and unlike a loss of probabilities nothing
@@ -121,7 +121,7 @@ def measure_sensitivity(
         for group in context.graph.groups
         for width in measured_widths(group, shares)
     ]
-    judge = Judge(context, len(trials) + len(blocks))
+    judge = OutputErrorEvaluator(context, len(trials) + len(blocks))
     context.progress.start("score", len(trials) + len(blocks))
 
     def judged(plan: Plan) -> tuple[float, float | None]:

@@ -82,7 +82,7 @@ def test_what_is_no_image_is_left_alone(shape):
 
 
 def test_digits_are_not_mirrored():
-    assert digits.load("digits", Reading(64)).bears == CHARACTERS
+    assert digits.load("digits", Reading(64)).safe_augmentations == CHARACTERS
     assert for_classes(["0", "1", "10"]) == CHARACTERS
     assert for_classes(["A", "b"]) == CHARACTERS
     assert for_classes(["cat", "dog"]) == PHOTOS
@@ -98,11 +98,11 @@ def test_torchvision_data_sets_bear_what_their_images_do(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST", Held)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", Held)
     source = f"@{tmp_path}"
-    assert load_torchvision(f"MNIST{source}", Reading(8)).bears == CHARACTERS
-    assert load_torchvision(f"FashionMNIST{source}", Reading(8)).bears == PHOTOS
+    assert load_torchvision(f"MNIST{source}", Reading(8)).safe_augmentations == CHARACTERS
+    assert load_torchvision(f"FashionMNIST{source}", Reading(8)).safe_augmentations == PHOTOS
 
 
 def test_a_users_own_pipeline_is_not_changed():
     x, y = np.zeros((40, 3, 32, 32), np.float32), np.arange(40) % 4
     arrays = Arrays("mine", x, y, x, y)
-    assert splits_of("mine", arrays, Reading(8)).bears == ()
+    assert splits_of("mine", arrays, Reading(8)).safe_augmentations == ()

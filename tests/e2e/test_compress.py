@@ -18,7 +18,7 @@ from edgeprune.data.factory import splits_of
 from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import EdgepruneError
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
 
@@ -50,7 +50,7 @@ def trained(tmp_path_factory):
     )
     torch.manual_seed(0)
     model, _ = train(
-        Bottom(64), splits_of("colours", arrays, Reading(32)), Recipe("baseline", 6)
+        Bottom(64), splits_of("colours", arrays, Reading(32)), TrainingConfig("baseline", 6)
     )
     torch.save(model.state_dict(), folder / "ck.pt")
     (folder / "mynets.py").write_text(

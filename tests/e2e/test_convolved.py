@@ -8,8 +8,8 @@ from torch.nn import functional
 
 import edgeprune
 from edgeprune.export.session import OnnxModel
-from edgeprune.measure.bench import Bench
-from edgeprune.run_files import INT8_FILE, MODEL_FILE
+from edgeprune.measure.benchmark import Bench
+from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
 from tests.e2e.test_compress import QUICK
 from tests.e2e.test_recovery import data
 from tests.figures import timing_of

@@ -101,11 +101,11 @@ def test_a_network_that_is_too_small_grows_within_the_budget(tmp_path, growth):
     from edgeprune.data import Reading
     from edgeprune.data.splits import array_splits
     from edgeprune.finetune.loop import train
-    from edgeprune.finetune.recipe import Recipe
+    from edgeprune.finetune.config import TrainingConfig
 
     torch.manual_seed(0)
     arrays = hard()
-    start, _ = train(Narrow(), array_splits(arrays, Reading(32)), Recipe("start", 2))
+    start, _ = train(Narrow(), array_splits(arrays, Reading(32)), TrainingConfig("start", 2))
     done = edgeprune.compress(
         start,
         arrays,

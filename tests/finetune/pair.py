@@ -12,7 +12,7 @@ from torch import nn
 from edgeprune.errors import EdgepruneError
 from edgeprune.finetune import loop
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.finetune.team import leading, serve, team
 from tests.finetune.test_loop import splits
@@ -75,11 +75,11 @@ def data(kind):
     return replace(whole, **lists)
 
 
-def trained(kind, **recipe):
+def trained(kind, **config):
     """A model after two epochs, and the record of its training."""
     torch.manual_seed(0)
     teacher, model = Bottom(12), Bottom(8)
-    return train(model, data(kind), Recipe("pair", 2, teacher=teacher, **recipe))
+    return train(model, data(kind), TrainingConfig("pair", 2, teacher=teacher, **config))
 
 
 RECIPES = {
@@ -99,12 +99,12 @@ def main(folder):
         {k: v.contiguous() for k, v in normed(model, mine).items()},
         folder / f"norms{members.rank}.safetensors",
     )
-    for kind, recipe in RECIPES.items():
+    for kind, config in RECIPES.items():
         if not members.main:
             serve(data(kind))
             continue
         found, history = leading(
-            lambda kind=kind, recipe=recipe: trained(kind, **recipe)
+            lambda kind=kind, config=config: trained(kind, **config)
         )
         save_file(found.state_dict(), folder / f"{kind}.safetensors")
         epochs = [[one.loss, one.validation_accuracy] for one in history.epochs]

@@ -16,7 +16,7 @@ from edgeprune.finetune.auxiliary import REGION, Hint, Hints, Inpainting, region
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.losses import masked_mean_square
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.records import Plan
@@ -84,8 +84,8 @@ def test_the_error_in_the_region_is_a_mean():
 
 def test_the_second_head_teaches_the_trunk_and_is_dropped():
     data, model = splits(), Bottom(8)
-    recipe = Recipe("two heads", 6, inpaint=1.0)
-    trained, history = train(model, data, recipe)
+    config = TrainingConfig("two heads", 6, inpaint=1.0)
+    trained, history = train(model, data, config)
     assert trained.state_dict().keys() == model.state_dict().keys()
     assert history.second_head.weight == 1.0
     losses = [epoch.second_head_loss for epoch in history.epochs]
@@ -201,11 +201,11 @@ def test_a_narrow_network_learns_to_make_what_a_wide_one_does():
     teacher, learner = Bottom(16), Bottom(8)
     x = torch.cat([x for x, _ in data.test])
     _, before = hints(learner, teacher, x)
-    recipe = Recipe("look", 6, teacher=teacher, hints=True, optimizer="muon")
-    trained, history = train(learner, data, recipe)
+    config = TrainingConfig("look", 6, teacher=teacher, hints=True, optimizer="muon")
+    trained, history = train(learner, data, config)
     assert history.hints == ("norm", "second")
     assert hints(trained, teacher, x)[1] < 0.9 * before
-    alone, history = train(learner, data, replace(recipe, hints=False))
+    alone, history = train(learner, data, replace(config, hints=False))
     assert history.hints == ()
     assert hints(alone, teacher, x)[1] > hints(trained, teacher, x)[1]
 
@@ -213,12 +213,12 @@ def test_a_narrow_network_learns_to_make_what_a_wide_one_does():
 def test_maps_of_signals_are_shown_and_where_there_are_none_nothing_is():
     x, y = torch.randn(32, 2, 24), torch.arange(32) % 2
     data = in_memory(x, y)
-    recipe = Recipe("x", 1, teacher=Signal(), hints=True)
-    _, history = train(Signal(), data, recipe)
+    config = TrainingConfig("x", 1, teacher=Signal(), hints=True)
+    _, history = train(Signal(), data, config)
     assert history.hints
     flat = nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 2))
     data = in_memory(torch.randn(32, 7), y)
-    trained, history = train(flat, data, replace(recipe, teacher=copy.deepcopy(flat)))
+    trained, history = train(flat, data, replace(config, teacher=copy.deepcopy(flat)))
     assert history.hints == ()
     assert all(value.isfinite().all() for value in trained.parameters())
 
@@ -241,8 +241,8 @@ class Sometimes(nn.Module):
 
 def test_maps_that_are_not_made_in_training_are_left_out():
     teacher, learner = Sometimes(), Sometimes()
-    recipe = Recipe("x", 2, teacher=teacher, hints=True, learning_rate=0.2)
-    trained, history = train(learner, splits(), recipe)
+    config = TrainingConfig("x", 2, teacher=teacher, hints=True, learning_rate=0.2)
+    trained, history = train(learner, splits(), config)
     assert history.hints == ("always", "now_and_then")
     same = trained.now_and_then.weight == learner.now_and_then.weight
     assert same.all()
@@ -258,6 +258,6 @@ def in_memory(x, y):
 
 def test_signals_have_no_pictures_to_fill_in():
     x, y = torch.randn(32, 2, 24), torch.arange(32) % 2
-    recipe = Recipe("x", 1, teacher=Signal(), inpaint=0.1)
+    config = TrainingConfig("x", 1, teacher=Signal(), inpaint=0.1)
     with pytest.raises(WorkloadError, match="no feature map"):
-        train(Signal(), in_memory(x, y), recipe)
+        train(Signal(), in_memory(x, y), config)

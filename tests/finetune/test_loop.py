@@ -23,7 +23,7 @@ from edgeprune.finetune.formats import (
 from edgeprune.finetune.learner import decay_of, rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
 from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.team import Team
 from edgeprune.progress import SILENT
 from tests.nets import Bottom, Signal
@@ -49,7 +49,7 @@ def splits(batch=16, seed=0, size=8):
 def test_training_learns_and_leaves_the_callers_model_alone():
     model = Bottom(8)
     before = copy.deepcopy(model.state_dict())
-    trained, history = train(model, splits(), Recipe("test", 6))
+    trained, history = train(model, splits(), TrainingConfig("test", 6))
     assert evaluate(trained, splits().test) > 0.9 > evaluate(model, splits().test)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
@@ -59,16 +59,16 @@ def test_training_learns_and_leaves_the_callers_model_alone():
 @pytest.mark.parametrize("more", [{}, {"inpaint": 0.1, "average": 0.9}])
 def test_a_seed_repeats_a_run(more):
     model = Bottom(8)
-    recipe = Recipe("test", 2, seed=3, augment=Augmentation(("crop", "flip")), **more)
+    config = TrainingConfig("test", 2, seed=3, augment=Augmentation(("crop", "flip")), **more)
     (first, one), (second, other) = (
-        train(model, splits(size=16), recipe) for _ in range(2)
+        train(model, splits(size=16), config) for _ in range(2)
     )
     assert [epoch.loss for epoch in one.epochs] == [
         epoch.loss for epoch in other.epochs
     ]
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
-    third, _ = train(model, splits(size=16), replace(recipe, seed=4))
+    third, _ = train(model, splits(size=16), replace(config, seed=4))
     assert not torch.equal(first.first.weight, third.first.weight)
 
 
@@ -83,10 +83,10 @@ def test_an_average_looks_back_over_its_share_of_the_steps():
 def test_the_best_validation_epoch_is_kept_and_the_start_competes():
     """Labels of the training split that contradict the validation split do harm."""
     data = splits()
-    model, _ = train(Bottom(8), data, Recipe("test", 6))
+    model, _ = train(Bottom(8), data, TrainingConfig("test", 6))
     before = evaluate(model, data.validation)
     wrong = replace(data, train=[(x, (y + 1) % 4) for x, y in data.calibration])
-    kept, history = train(model, wrong, Recipe("harm", 3, learning_rate=0.1))
+    kept, history = train(model, wrong, TrainingConfig("harm", 3, learning_rate=0.1))
     assert before > 0.9
     assert history.best_epoch == 0
     assert evaluate(kept, data.validation) == before
@@ -96,11 +96,11 @@ def test_the_best_validation_epoch_is_kept_and_the_start_competes():
 def test_distillation_follows_the_teacher_where_labels_mislead():
     """Labels moved on by one: a distilled network still answers as its teacher."""
     data = splits()
-    teacher, _ = train(Bottom(8), data, Recipe("teach", 6))
+    teacher, _ = train(Bottom(8), data, TrainingConfig("teach", 6))
     moved = [(x, (y + 1) % 4) for x, y in data.calibration]
     misled = replace(data, train=moved, validation=data.validation)
-    alone, _ = train(Bottom(8), misled, Recipe("learn", 4))
-    taught, history = train(Bottom(8), misled, Recipe("learn", 4, teacher=teacher))
+    alone, _ = train(Bottom(8), misled, TrainingConfig("learn", 4))
+    taught, history = train(Bottom(8), misled, TrainingConfig("learn", 4, teacher=teacher))
 
     def agreement(model):
         with torch.no_grad():
@@ -148,13 +148,13 @@ class Explosive(nn.Module):
 
 def test_a_loss_that_is_no_number_is_refused():
     with pytest.raises(WorkloadError, match="--mean, --std"):
-        train(Explosive(), splits(), Recipe("test", 1))
+        train(Explosive(), splits(), TrainingConfig("test", 1))
 
 
 def test_a_last_batch_of_one_does_no_harm():
     data = splits(batch=203)
     assert [len(y) for _, y in data.train] == [203, 1]
-    _, history = train(Bottom(8), data, Recipe("test", 1))
+    _, history = train(Bottom(8), data, TrainingConfig("test", 1))
     assert len(history.epochs) == 1
 
 
@@ -199,12 +199,12 @@ def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypat
         return found
 
     monkeypatch.setattr(loop.Learner, "accuracy", seen)
-    _, history = train(Bottom(8), data, Recipe("test", 4, learning_rate=0.005))
+    _, history = train(Bottom(8), data, TrainingConfig("test", 4, learning_rate=0.005))
     assert history.number_format == "bfloat16"
     assert len(judged) == 5
     assert all(found == expected for found, expected in judged)
     model = loop.Learner(
-        Bottom(8), Recipe(), CANDIDATES[-1], colours(4)[0], 1, Team(torch.device("cpu"))
+        Bottom(8), TrainingConfig(), CANDIDATES[-1], colours(4)[0], 1, Team(torch.device("cpu"))
     )
     dtypes = []
     model.judged.head.register_forward_hook(
@@ -215,7 +215,7 @@ def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypat
 
 
 def test_nothing_is_trained_where_the_start_is_good_enough():
-    _, history = train(Bottom(8), splits(), Recipe("test", 3, enough=0.0))
+    _, history = train(Bottom(8), splits(), TrainingConfig("test", 3, enough=0.0))
     assert (history.epochs, history.best_epoch) == ((), 0)
 
 
@@ -230,7 +230,7 @@ class Viewing(Bottom):
 def test_a_format_that_the_model_does_not_run_in_is_out():
     batch = next(iter(splits().train))
     assert fastest_format(Viewing(8), batch) == PLAIN
-    trained, _ = train(Viewing(8), splits(), Recipe("test", 1))
+    trained, _ = train(Viewing(8), splits(), TrainingConfig("test", 1))
     assert isinstance(trained, Viewing)
 
 

@@ -13,7 +13,7 @@ from edgeprune.finetune.formats import CANDIDATES
 from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.muon import RELATIVE_STEP, Muon, orthogonal
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from tests.finetune.test_loop import splits
 from tests.finetune.test_state import KilledError
 from tests.nets import Bottom
@@ -139,9 +139,9 @@ def test_a_seed_repeats_a_training_on_the_same_data(monkeypatch, form):
     """Twice from one object, whose order was changed by the first training."""
     monkeypatch.setattr(loop, "settled_format", lambda *_: form)
     data, model, teacher = splits(), Bottom(8), Bottom(12)
-    recipe = Recipe("x", 2, optimizer="muon", teacher=teacher, hints=True)
-    first, history = train(model, data, recipe)
-    again, _ = train(model, data, recipe)
+    config = TrainingConfig("x", 2, optimizer="muon", teacher=teacher, hints=True)
+    first, history = train(model, data, config)
+    again, _ = train(model, data, config)
     assert history.epochs[-1].loss < history.epochs[0].loss
     for one, other in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -151,16 +151,16 @@ def test_parameters_without_a_gradient_stay():
     model = Bottom(8)
     model.first.weight.requires_grad_(False)
     before = copy.deepcopy(model.first.weight)
-    trained, _ = train(model, splits(), Recipe("x", 1, optimizer="muon"))
+    trained, _ = train(model, splits(), TrainingConfig("x", 1, optimizer="muon"))
     assert torch.equal(trained.first.weight, before)
 
 
 def test_a_killed_training_goes_on_where_it_was(monkeypatch, tmp_path):
     torch.manual_seed(0)
     model, teacher = Bottom(8), Bottom(12)
-    recipe = Recipe("x", 4, optimizer="muon", teacher=teacher, hints=True)
+    config = TrainingConfig("x", 4, optimizer="muon", teacher=teacher, hints=True)
     monkeypatch.setattr(loop, "settled_format", lambda *_: loop.PLAIN)
-    expected, _ = train(model, splits(), recipe)
+    expected, _ = train(model, splits(), config)
     whole, begun = Learner.epoch, []
 
     def dying(self, data, number):
@@ -169,12 +169,12 @@ def test_a_killed_training_goes_on_where_it_was(monkeypatch, tmp_path):
         begun.append(number)
         return whole(self, data, number)
 
-    recipe = replace(recipe, state=tmp_path / "state.safetensors")
+    config = replace(config, state=tmp_path / "state.safetensors")
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "epoch", dying)
         with pytest.raises(KilledError):
-            train(model, splits(), recipe)
-    trained, history = train(model, splits(), recipe)
+            train(model, splits(), config)
+    trained, history = train(model, splits(), config)
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4]
     for one, other in zip(trained.parameters(), expected.parameters(), strict=True):
         assert torch.equal(one, other)

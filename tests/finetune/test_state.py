@@ -6,19 +6,19 @@ from torch import nn
 
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
-from edgeprune.finetune.bayesian import Variational
+from edgeprune.sparse.bayesian import Variational
 from edgeprune.finetune.constraint import Schedule
 from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.masked import Masked
-from edgeprune.finetune.penalised import Blocks, Penalised
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.sparse.masked import Masked
+from edgeprune.sparse.penalised import Blocks, Penalised
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.resuming import Best, keep, resume_
 from edgeprune.finetune.state import load_state
 from edgeprune.finetune.team import Team
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
-from edgeprune.prune import masks
+from edgeprune.sparse import masks
 from tests.finetune.test_loop import splits
 from tests.nets import Bottom
 
@@ -65,14 +65,14 @@ def test_a_killed_training_goes_on_with_its_zeros(
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "epoch", dying)
         with pytest.raises(KilledError):
-            train(model, splits(), Recipe("x", 6, held_by=make(), **settings))
+            train(model, splits(), TrainingConfig("x", 6, held_by=make(), **settings))
     assert path.is_file()
     again = make()
     monkeypatch.setattr(Learner, "epoch", counted := _counting(whole))
-    trained, history = train(model, splits(), Recipe("x", 6, held_by=again, **settings))
+    trained, history = train(model, splits(), TrainingConfig("x", 6, held_by=again, **settings))
     assert counted.calls == 2
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
-    at_once = Recipe("x", 6, held_by=make(), **{**settings, "state": None})
+    at_once = TrainingConfig("x", 6, held_by=make(), **{**settings, "state": None})
     expected, uninterrupted = train(model, splits(), at_once)
     assert _found(history) == _found(uninterrupted)
     for one, other in zip(trained.parameters(), expected.parameters(), strict=True):
@@ -132,14 +132,14 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     torch.manual_seed(0)
     model, data = Bottom(8), splits()
     path = tmp_path / "state.safetensors"
-    recipe = Recipe("x", 3, state=path)
+    config = TrainingConfig("x", 3, state=path)
     x, team = next(iter(data.train))[0], Team()
-    first = Learner(model, recipe, loop.PLAIN, x, 45, team)
+    first = Learner(model, config, loop.PLAIN, x, 45, team)
     first.epoch(data.train, 1)
     best = Best(model, 0.5, 100)
-    keep(first, recipe, [], best)
-    second = Learner(model, recipe, loop.PLAIN, x, 45, team)
-    resume_(second, recipe, best, load_state(path))
+    keep(first, config, [], best)
+    second = Learner(model, config, loop.PLAIN, x, 45, team)
+    resume_(second, config, best, load_state(path))
     assert second.rate == first.rate
     pairs = zip(
         first._optimizer.state.values(), second._optimizer.state.values(), strict=True
@@ -155,11 +155,11 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
 def test_the_state_of_another_training_is_not_taken(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "state.safetensors"
-    train(Bottom(8), splits(), Recipe("x", 1, state=path))
-    _, history = train(Bottom(8), splits(), Recipe("x", 2, state=path))
+    train(Bottom(8), splits(), TrainingConfig("x", 1, state=path))
+    _, history = train(Bottom(8), splits(), TrainingConfig("x", 2, state=path))
     assert len(history.epochs) == 2
     assert history.epochs[0].seconds > 0
-    _, again = train(Bottom(8), splits(), Recipe("x", 2, state=path))
+    _, again = train(Bottom(8), splits(), TrainingConfig("x", 2, state=path))
     assert again.epochs == history.epochs  # finished: nothing is trained
 
 
@@ -167,4 +167,4 @@ def test_a_damaged_state_is_one_sentence(tmp_path):
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"no tensors")
     with pytest.raises(WorkloadError, match="damaged"):
-        train(Bottom(8), splits(), Recipe("x", 1, state=path))
+        train(Bottom(8), splits(), TrainingConfig("x", 1, state=path))

@@ -7,14 +7,14 @@ import torch
 from edgeprune import targets
 from edgeprune.errors import ExportError, MeasurementError, TargetError
 from edgeprune.measure import worker
-from edgeprune.measure.bench import Bench
+from edgeprune.measure.benchmark import Bench
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
 from edgeprune.measure.runner import HostRunner, runner_for
-from edgeprune.targets import Timing
+from edgeprune.targets import TimingRecipe
 from tests.nets import Bottom
 
 X = (torch.randn(1, 3, 8, 8),)
-BRIEF = Timing(warmup=1, warmup_s=0, iterations=3, seconds=0, rounds=2)
+BRIEF = TimingRecipe(warmup=1, warmup_s=0, iterations=3, seconds=0, rounds=2)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ class Flaky:
 
 
 def test_a_disturbed_timing_is_taken_again(tmp_path):
-    from edgeprune.measure.bench import Exported
+    from edgeprune.measure.benchmark import Exported
     from tests.figures import timing_of
 
     noisy, calm = timing_of(1.0, 9.0, 1.0, 9.0), timing_of(2.0, 2.0, 2.0)

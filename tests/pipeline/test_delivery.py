@@ -10,7 +10,7 @@ from torch import nn
 from edgeprune.export import deliver
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
-from edgeprune.measure.bench import Exported
+from edgeprune.measure.benchmark import Exported
 from edgeprune.pipeline.delivery import note_denormals, note_drift, note_int8
 from edgeprune.pipeline.job import Journal
 from edgeprune.pipeline.trials import Trials

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeprune.finetune.recipe import Recipe
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.pipeline.job import Journal
 from edgeprune.pipeline.rounds import Rounds
 from edgeprune.records import Budget
@@ -47,7 +47,7 @@ def test_training_ends_where_the_file_that_counts_is_at_the_floor(int8, goal, en
         epochs=2,
         growth="no",
         distil="no",
-        recipe=Recipe(),
+        recipe=TrainingConfig(),
         workload=SimpleNamespace(model=None),
     )
     start = state(0.95 if int8 is None else int8)

@@ -9,7 +9,7 @@ import torch
 from edgeprune.graph.cost import count
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.trace import trace
-from edgeprune.measure.bench import Bench, Exported
+from edgeprune.measure.benchmark import Bench, Exported
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.pipeline.trials import Trials
 from edgeprune.records import Budget, Plan

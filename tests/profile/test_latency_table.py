@@ -4,7 +4,7 @@ from torch import nn
 
 from edgeprune import targets
 from edgeprune.graph.survey import survey
-from edgeprune.measure.bench import Bench
+from edgeprune.measure.benchmark import Bench
 from edgeprune.measure.runner import HostRunner
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from tests.nets import Bottom, CifarResNet

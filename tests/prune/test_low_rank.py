@@ -13,7 +13,7 @@ from edgeprune.graph.factored import Factored, factorable, structure_of
 from edgeprune.graph.surgery import apply, operate_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import trace
-from edgeprune.measure.bench import parameter_shapes
+from edgeprune.measure.benchmark import parameter_shapes
 from edgeprune.prune import program, solver
 from edgeprune.prune.loss import Loss, lost
 from edgeprune.prune.low_rank import (

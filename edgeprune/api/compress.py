@@ -1,0 +1,136 @@
+"""From settings to a finished run of compress or fit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.api.loading import load_workload, workload_of_objects
+from edgeprune.api.origin import call_settings
+from edgeprune.api.report import report_of
+from edgeprune.api.run_folder import run_folder, unfinished_folder, write_run
+from edgeprune.errors import TargetError
+from edgeprune.files import check_folder
+from edgeprune.finetune.team import leading, serve
+from edgeprune.launch import helping, launched
+from edgeprune.measure.runner import runner_for
+from edgeprune.pipeline import Job, check_job, run
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import RunReport
+from edgeprune.settings import CompressSettings
+from edgeprune.workload import Workload
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run.
+
+    Attributes:
+        model: the compressed module, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: RunReport
+    model: nn.Module
+    folder: Path
+
+
+def compress(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    budget: float | str | Mapping[str, object] | None = None,
+    target: str = "host",
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Finished:
+    """Compress a model until it runs within the budget on the target.
+
+    Args:
+        model: a module, or a description as for `--model`.
+        data: a description as for `--data`, or (train, validation, test) loaders or
+            data sets of (input, class).
+        budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
+            max_memory_mb; a share of the original's as "50%". None is needed with
+            structure="pca" or an accuracy floor.
+        out: folder of the run's files; a new one under runs/ by default.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    timed = isinstance(budget, int | float | str)
+    limits = {"budget_ms": budget} if timed else dict(budget or {})
+    given = {**settings, **limits, "target": target, "out": out}
+    asked = call_settings(model, data, given, CompressSettings)
+    shown = progress or SILENT
+    if isinstance(model, str) and isinstance(data, str):
+        return compress_settings(asked, shown)
+    asked.check()
+    return _together(partial(workload_of_objects, model, data, asked), asked, shown)
+
+
+def compress_settings(settings: CompressSettings, progress: Progress) -> Finished:
+    """Do the main job as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    settings.check()
+    if settings.out is not None:
+        check_folder(settings.out)
+    _target(settings)
+    load = partial(load_workload, settings, SILENT if helping() else progress)
+    return _together(load, settings, progress)
+
+
+def _target(settings: CompressSettings) -> targets.Target:
+    """The target, which must run the deployed file."""
+    target = targets.load(settings.target)
+    if settings.precision == "int8" and "int8" not in target.runtime.precisions:
+        message = f"--precision int8: the target {settings.target} does not list int8."
+        raise TargetError(message)
+    return target
+
+
+def _together(
+    load: Callable[[], Workload], settings: CompressSettings, progress: Progress
+) -> Finished:
+    """Run, alone or as the main one of several processes, or help that one."""
+    if helping():
+        done = serve(load().data)
+        assert isinstance(done, Finished)  # from `leading`, below
+        return done
+    if launched():
+        return leading(lambda: _run(load(), settings, progress))
+    return _run(load(), settings, progress)
+
+
+def _run(
+    workload: Workload, settings: CompressSettings, progress: Progress
+) -> Finished:
+    """Run the pipeline in a folder aside and move the files where they belong."""
+    began = time.perf_counter()
+    folder = run_folder(settings.out, workload.name)
+    check_folder(folder)
+    batch = len(workload.inputs[0])
+    runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
+    state = unfinished_folder(workload, settings)
+    job = Job(workload, runner, settings, state, progress)
+    check_job(job)
+    with tempfile.TemporaryDirectory() as held:
+        outcome = run(job, Path(held))
+        report = report_of(outcome, job, time.perf_counter() - began)
+        write_run(outcome, job, report, folder)
+    shutil.rmtree(state, ignore_errors=True)
+    return Finished(report, outcome.result.model.eval(), folder)

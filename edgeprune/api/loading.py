@@ -1,0 +1,127 @@
+"""From settings, or from objects of a Python caller, to what is to be compressed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from edgeprune.data import Reading, Scale, Splits, load_data
+from edgeprune.data.digits import BATCH
+from edgeprune.data.factory import splits_of
+from edgeprune.data.noise import NOISE, noise_splits
+from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.export.checkpoint import restore_
+from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.trace import Inputs
+from edgeprune.launch import helping
+from edgeprune.progress import Progress
+from edgeprune.records import Surgery
+from edgeprune.settings import NetworkSettings, WorkloadSettings
+from edgeprune.workload import (
+    EXAMPLE,
+    METER_SHAPE,
+    Workload,
+    example_inputs,
+    load_model,
+    load_weights_,
+)
+
+
+def model_and_inputs(settings: NetworkSettings) -> tuple[nn.Module, Inputs]:
+    """What needs no data: a model, the example by default, and one random batch."""
+    name = settings.model or EXAMPLE
+    batch = settings.batch or (BATCH if name == EXAMPLE else 1)
+    model, _ = loaded_model(name, settings)
+    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
+    if shape is None:
+        raise ConfigError("Give --input, such as --input 3x224x224.")
+    return model, example_inputs(shape, batch, settings.seed)
+
+
+def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
+    """Model, weights and data as the settings describe them; the example by default.
+
+    Raises:
+        EdgepruneError: one of them is missing or does not fit.
+    """
+    example = settings.model is None and settings.data in (None, "digits")
+    if settings.model is None and not example:
+        raise ConfigError(f"--data {settings.data} needs a model: give --model.")
+    if settings.model is not None and settings.data is None:
+        raise ConfigError(f"--model {settings.model} needs data: give --data.")
+    source = settings.model or EXAMPLE
+    progress.start("load", 2)
+    model, surgery = loaded_model(source, settings)
+    progress.advance(source)
+    splits = _splits(model, settings.data or "digits", settings)
+    train, validation, test = splits.sizes
+    counts = f"{train} + {validation} + {test} samples"
+    progress.finish(f"{source}; {counts} of {splits.name}")
+    if example and settings.weights is None and not helping():
+        model = trained_example(model, splits, settings.seed, progress)
+    batch = settings.batch or (BATCH if example else 1)
+    found = _workload(source, model, splits, settings, batch)
+    return replace(found, surgery=surgery)
+
+
+def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Workload:
+    """A workload of what a Python caller holds in his hands."""
+    model, surgery = loaded_model(model, settings)
+    if isinstance(data, str):
+        splits = _splits(model, data, settings)
+    else:
+        splits = splits_of("data", data, _reading(settings))
+    name = settings.model or type(model).__name__
+    found = _workload(name, model, splits, settings, settings.batch or 1)
+    return replace(found, surgery=surgery)
+
+
+def loaded_model(model: Any, settings: NetworkSettings) -> tuple[nn.Module, Surgery]:
+    """A model, or what its description makes, with the weights that are asked for.
+
+    The weights may be a run's folder: what it made of the model goes on from there.
+    """
+    if isinstance(model, str):
+        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
+    if not isinstance(model, nn.Module):
+        found = type(model).__name__
+        raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
+    if settings.weights is None:
+        return model, Surgery()
+    if settings.weights.is_dir():
+        return model, restore_(model, settings.weights)
+    load_weights_(model, settings.weights)
+    return model, Surgery()
+
+
+def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
+    """A data set by its description, or none but what the model sees in noise."""
+    if data != NOISE:
+        return load_data(data, _reading(settings), settings.input)
+    if settings.input is None:
+        raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
+    return noise_splits(model, settings.input, _reading(settings))
+
+
+def _workload(
+    name: str, model: nn.Module, splits: Splits, settings: WorkloadSettings, batch: int
+) -> Workload:
+    shape = settings.input or splits.sample_shape
+    if tuple(shape) != tuple(splits.sample_shape):
+        message = (
+            f"--input {'x'.join(map(str, shape))} does not fit the data, whose samples "
+            f"are {'x'.join(map(str, splits.sample_shape))}."
+        )
+        raise ConfigError(message)
+    return Workload(name, model, example_inputs(shape, batch, settings.seed), splits)
+
+
+def _reading(settings: WorkloadSettings) -> Reading:
+    scale = None
+    if settings.mean is not None and settings.std is not None:
+        if len(settings.mean) != len(settings.std) or min(settings.std) <= 0:
+            raise ConfigError("--mean and --std need as many numbers, --std above 0.")
+        scale = Scale(settings.mean, settings.std)
+    return Reading(settings.batch_size, settings.seed, scale)

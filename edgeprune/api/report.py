@@ -1,0 +1,110 @@
+"""From what a run returned to its report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeprune.api.origin import facts_of, origin_of
+from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
+from edgeprune.pipeline import Job, Outcome
+from edgeprune.records import REPORT_SCHEMA, RunReport
+from edgeprune.settings import BUDGET_NAMES, CompressSettings, flag
+from edgeprune.units import milliseconds
+
+
+def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
+    """Put together the content of `report.json`."""
+    log, settings = outcome.log, job.settings
+    result, int8 = outcome.result.figures, outcome.int8.figures
+    return RunReport(
+        schema_version=REPORT_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sentence(outcome, settings),
+        **origin_of(job.workload, settings, seconds),
+        machine=result.timing.machine,
+        target=settings.target,
+        budget=outcome.budget,
+        accuracy_floor=outcome.floor,
+        data=facts_of(job.data),
+        baseline=outcome.baseline.figures,
+        result=replace(result, file=MODEL_FILE),
+        int8=None if int8 is None else replace(int8, file=INT8_FILE),
+        quantisation=outcome.int8.verdict,
+        parity=tuple(
+            replace(parity, file=name)
+            for parity, name in zip(
+                outcome.parity, (MODEL_FILE, INT8_FILE), strict=False
+            )
+        ),
+        latency_model=log.latency_model,
+        scores=log.scores,
+        sensitivity=log.sensitivity,
+        spectra=log.spectra,
+        attempts=tuple(log.attempts),
+        steps=tuple(log.steps),
+        reconstructions=tuple(log.reconstructions),
+        training=tuple(log.training),
+        refused=outcome.profile.graph.refusals,
+        plans=outcome.result.plans,
+        notes=tuple(log.notes),
+        stage_seconds=log.stage_seconds,
+    )
+
+
+def _asked(outcome: Outcome, settings: CompressSettings) -> str:
+    """The budgets as they were given, and what a share of the original comes to.
+
+    Of time it says how it was compared: a share as a share, milliseconds through what
+    the original takes as a rule.
+    """
+    limits, costs = outcome.budget, outcome.judged
+    comes_to = {
+        "budget_ms": f"{costs.latency_ratio:.1%} of the original's time",
+        "max_macs": f"{limits.macs or 0:,}",
+        "max_params": f"{limits.params or 0:,}",
+        "max_size_mb": f"{limits.size_bytes or 0:,} bytes",
+        "max_memory_mb": f"{limits.memory_bytes or 0:,} bytes",
+    }
+    parts: list[str] = []
+    for name in BUDGET_NAMES:
+        value = getattr(settings, name)
+        if isinstance(value, str):
+            parts.append(f"{flag(name)} {value} ({comes_to[name]})")
+        elif value is not None:
+            parts.append(f"{flag(name)} {value:,}")
+    return ", ".join(parts)
+
+
+def _whose(outcome: Outcome) -> str:
+    """What is delivered where nothing had to be pruned."""
+    if outcome.profile.benchmark.shortcuts_as_conv:
+        return "the original with its shortcuts as convolutions"
+    return "the original already"
+
+
+def _sentence(outcome: Outcome, settings: CompressSettings) -> str:
+    """What was reached, for a person."""
+    in_int8 = outcome.int8.figures if settings.precision == "int8" else None
+    before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
+    where = " in int8" if in_int8 else ""
+    reached = (
+        f"{milliseconds(after.latency_ms)}{where} "
+        f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
+        f"validation {after.validation_accuracy or 0:.2%} with the floor at "
+        f"{outcome.floor:.2%}"
+    )
+    asked = _asked(outcome, settings)
+    if not asked:
+        asked = (
+            f"--structure {settings.structure}"
+            if not settings.until_floor
+            else f"pruned until the floor {outcome.floor:.2%}"
+        )
+    untouched = not outcome.result.plans
+    if outcome.met:
+        whose = "the original's int8 file" if where else _whose(outcome)
+        how = f" by {whose}, nothing was pruned" if untouched else ""
+        return f"Met{how}: {asked}; {reached}."
+    best = "The original, unpruned" if untouched else "The best valid model"
+    return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

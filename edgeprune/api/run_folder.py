@@ -1,0 +1,148 @@
+"""What a run leaves in its folder: all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from itertools import chain, count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeprune.data import Splits
+from edgeprune.export.checkpoint import (
+    PROGRAM_FILE,
+    checkpoint_files,
+    exported_program,
+    saved_plan,
+)
+from edgeprune.files import cache_folder, publish, write_whole
+from edgeprune.pipeline import Job, Outcome
+from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
+from edgeprune.report.files import write_report
+from edgeprune.report.sparsity import write_sparsity
+from edgeprune.settings import CompressSettings, SettingsModel, SparsifySettings
+from edgeprune.sparse import SparseJob, SparseOutcome
+from edgeprune.workload import Workload
+
+TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
+WRITTEN_BY = {"out", "pt2"}  # settings that only say what is written where
+MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
+
+
+def run_folder(out: Path | None, name: str) -> Path:
+    """Where a run of some model belongs: where it was told, or a new folder."""
+    if out is not None:
+        return out
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    plain = re.sub(r"\W+", "-", name).strip("-")
+    folder = Path("runs") / f"{plain}-{stamp}"
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], others) if not path.exists())
+
+
+def unfinished_folder(workload: Workload, settings: SettingsModel) -> Path:
+    """Where the rounds and trainings of a run are kept until it is finished.
+
+    The same run, started again, finds them: it is told by its settings, the weights
+    that it starts from, and its data.
+    """
+    asked = settings.model_dump_json(exclude=WRITTEN_BY)
+    digest = hashlib.sha256(f"{version('edgeprune')} {workload.name} {asked}".encode())
+    x, y = next(iter(workload.data.calibration))
+    held = (*workload.model.state_dict().values(), x, y)
+    for value in (*held, torch.tensor(workload.data.sizes)):
+        plain = value.detach().cpu().contiguous().flatten()
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return cache_folder() / "unfinished" / digest.hexdigest()[:16]
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder aside; what is in it at the end appears in the right one at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
+        yield Path(held)
+        publish(Path(held), folder)
+
+
+def write_run(outcome: Outcome, job: Job, report: RunReport, folder: Path) -> None:
+    """All files of a run: written aside first, so that none is there without others."""
+    with staged(folder) as aside:
+        exported = outcome.baseline.exported.path.read_bytes()
+        write_whole(aside / "baseline.onnx", exported)
+        result = outcome.result.exported
+        write_whole(aside / MODEL_FILE, result.path.read_bytes())
+        if outcome.int8.figures is not None:
+            content = result.path.with_name(outcome.int8.figures.file).read_bytes()
+            write_whole(aside / INT8_FILE, content)
+        surgery = job.workload.surgery.then(outcome.result.surgery)
+        plans = outcome.result.plans
+        changed = surgery, plans
+        _write_module(result.model, job.workload, changed, job.settings, aside)
+        _write_test_split(job.workload.data, aside / "test.npz")
+        write_report(report, aside)
+
+
+def write_sparse_run(
+    outcome: SparseOutcome, job: SparseJob, report: SparsityReport, folder: Path
+) -> None:
+    """The same of a run that made zeros."""
+    with staged(folder) as aside:
+        names = ("baseline.onnx", "sparse.onnx", "smaller.onnx")
+        for item, name in zip(outcome.files, names, strict=False):
+            write_whole(aside / name, item.path.read_bytes())
+        result = outcome.files[-1]
+        write_whole(aside / MODEL_FILE, result.path.read_bytes())
+        surgery = job.workload.surgery.then(outcome.surgery)
+        plans = (outcome.removed,) if outcome.removed else ()
+        changed = surgery, plans
+        _write_module(result.model, job.workload, changed, job.settings, aside)
+        write_sparsity(report, aside)
+
+
+def _write_module(
+    model: nn.Module,
+    workload: Workload,
+    changed: tuple[Surgery, Sequence[Plan]],
+    settings: CompressSettings | SparsifySettings,
+    folder: Path,
+) -> None:
+    """The files that bring a PyTorch module back."""
+    saved = saved_plan(workload.name, settings.num_classes, *changed)
+    files = checkpoint_files(model, saved)
+    if settings.pt2:
+        files[PROGRAM_FILE] = exported_program(model, workload.inputs)
+    for name, content in files.items():
+        write_whole(folder / name, content)
+
+
+def _write_test_split(splits: Splits, path: Path) -> None:
+    """The test split as the model takes it, so that ONNX Runtime alone can check it."""
+    held = list(splits.test)
+    x = np.concatenate([batch[0].numpy() for batch in held])
+    if x.nbytes > TEST_FILE_LIMIT:
+        return
+    y = np.concatenate([batch[1].numpy() for batch in held])
+    with tempfile.TemporaryFile() as file:
+        np.savez_compressed(file, x=x, y=y)
+        file.seek(0)
+        write_whole(path, file.read())
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    return {
+        "edgeprune": version("edgeprune"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }

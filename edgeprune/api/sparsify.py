@@ -1,0 +1,153 @@
+"""From settings to a finished run that makes zeros."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune import targets
+from edgeprune.api.loading import load_workload, workload_of_objects
+from edgeprune.api.origin import call_settings, facts_of, origin_of
+from edgeprune.api.run_folder import run_folder, unfinished_folder, write_sparse_run
+from edgeprune.files import check_folder
+from edgeprune.measure.runner import runner_for
+from edgeprune.progress import SILENT, Progress
+from edgeprune.records import REMOVED, SPARSITY_SCHEMA, SparsityReport
+from edgeprune.settings import SparsifySettings
+from edgeprune.sparse import SparseJob, SparseOutcome
+from edgeprune.sparse import sparsify as make_sparse
+from edgeprune.workload import Workload
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """A finished run that made zeros.
+
+    Attributes:
+        model: the module with the zeros, or the smaller one, at evaluation mode.
+        folder: where its files are.
+    """
+
+    report: SparsityReport
+    model: nn.Module
+    folder: Path
+
+
+def sparsify(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    method: str = "magnitude",
+    sparsity: float,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Sparsified:
+    """Train until a share of the weights or channels is zero.
+
+    Args:
+        model: as for `compress`.
+        data: as for `compress`.
+        method: magnitude, l1-mask, hybrid, slimming, prox-sg or bayesian.
+        sparsity: the share, 0..1.
+        settings: any other setting of the command line, with underscores.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    given = {**settings, "method": method, "sparsity": sparsity}
+    asked = call_settings(model, data, given, SparsifySettings)
+    shown = progress or SILENT
+    if isinstance(model, str) and isinstance(data, str):
+        return sparsify_settings(asked, shown)
+    asked.check()
+    return _sparsify(workload_of_objects(model, data, asked), asked, shown)
+
+
+def sparsify_settings(settings: SparsifySettings, progress: Progress) -> Sparsified:
+    """Do the same as the command line describes it.
+
+    Raises:
+        EdgepruneError: something is refused or fails; nothing is written.
+    """
+    settings.check()
+    if settings.out is not None:
+        check_folder(settings.out)
+    targets.load(settings.target)
+    return _sparsify(load_workload(settings, progress), settings, progress)
+
+
+def _sparsify(
+    workload: Workload, settings: SparsifySettings, progress: Progress
+) -> Sparsified:
+    """The run, its files put aside first; trainings are kept until it is finished."""
+    began = time.perf_counter()
+    folder = run_folder(settings.out, f"sparsify {workload.name}")
+    check_folder(folder)
+    target, batch = targets.load(settings.target), len(workload.inputs[0])
+    runner = runner_for(target, seed=settings.seed, batch=batch)
+    state = unfinished_folder(workload, settings)
+    job = SparseJob(workload, runner, settings, state, progress)
+    with tempfile.TemporaryDirectory() as held:
+        outcome = make_sparse(job, Path(held))
+        report = _sparsity_report(outcome, job, time.perf_counter() - began)
+        write_sparse_run(outcome, job, report, folder)
+    shutil.rmtree(state, ignore_errors=True)
+    return Sparsified(report, outcome.files[-1].model.eval(), folder)
+
+
+def _sparsity_report(
+    outcome: SparseOutcome, job: SparseJob, seconds: float
+) -> SparsityReport:
+    timings = tuple(paired.timing for paired in outcome.timings)
+    return SparsityReport(
+        schema_version=SPARSITY_SCHEMA,
+        status="met" if outcome.met else "unmet",
+        sentence=_sparsity_sentence(outcome, job),
+        **origin_of(job.workload, job.settings, seconds),
+        machine=timings[0].machine,
+        model=job.workload.name,
+        method=job.settings.method,
+        wanted=job.sparsity,
+        accuracy_floor=outcome.floor,
+        data=facts_of(job.data),
+        steps=outcome.steps,
+        training=outcome.training,
+        timings=timings,
+        penalty=outcome.penalty,
+        removed=outcome.removed,
+        difference=outcome.difference,
+        parity=outcome.parity,
+        notes=outcome.notes,
+    )
+
+
+def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
+    """What was reached, for a person."""
+    before, after = outcome.steps[0], outcome.steps[-1]
+    made = [step for step in outcome.steps if step.name not in REMOVED]
+    zeros = made[-1].sparsity
+    reached = (
+        f"{zeros.overall:.1%} of the weights of convolutions and linear layers and "
+        f"{zeros.channels:.1%} of the channels are zero"
+    )
+    if outcome.removed is not None:
+        left = f"{after.params:,} of {before.params:,} parameters are left"
+        reached += f"; without them, {left}"
+    reached += (
+        f"; test accuracy {after.test_accuracy or 0:.2%} (baseline "
+        f"{before.test_accuracy or 0:.2%}), validation {after.validation_accuracy:.2%} "
+        f"with the floor at {outcome.floor:.2%}; compressed "
+        f"{after.sparsity.gzip_bytes / 1e6:.2f} MB (baseline "
+        f"{before.sparsity.gzip_bytes / 1e6:.2f} MB)"
+    )
+    asked = f"--method {job.settings.method} --sparsity {job.sparsity:g}"
+    if outcome.met:
+        return f"Met: {asked}; {reached}."
+    best = "The original" if len(outcome.steps) == 1 else "The best valid model"
+    return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

@@ -1,0 +1,60 @@
+"""How a model is trained, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgeprune.data.augment import Augmentation
+from edgeprune.finetune.constraint import Constraint
+from edgeprune.progress import SILENT, Progress
+from edgeprune.settings import Optimizer
+
+NO_CHANGES = Augmentation()
+AVERAGE = 0.1  # of all steps: what an average of the weights looks back over best
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes:
+        purpose: for the report.
+        seconds: that training may take; it decides the number of epochs if given.
+        momentum: of sgd and muon.
+        average: share of all steps, 0..1, that an exponential average of the weights
+            looks back over, which is what is judged and kept; 0 for none.
+        teacher: distil from this model's outputs if given.
+        hints: distil from its feature maps, too.
+        inpaint: weight of a second head that fills in a region that is cut out; 0 for
+            none.
+        smoothing: of labels, where there is no teacher.
+        augment: how training images are changed.
+        enough: validation accuracy with which training ends early.
+        floor: validation accuracy that is kept once it was reached.
+        held_by: what holds weights in shape meanwhile.
+        state: a file that the training is written to after every epoch, and goes on
+            from if it is there.
+    """
+
+    purpose: str = "finetune"
+    epochs: int = 0
+    seconds: float | None = None
+    learning_rate: float = 0.02
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    seed: int = 0
+    optimizer: Optimizer = "sgd"
+    average: float = 0.0
+    teacher: nn.Module | None = None
+    hints: bool = False
+    inpaint: float = 0.0
+    smoothing: float = 0.0
+    augment: Augmentation = NO_CHANGES
+    enough: float | None = None
+    floor: float = 0.0
+    held_by: Constraint | None = None
+    state: Path | None = None
+    progress: Progress = SILENT

@@ -1,0 +1,208 @@
+"""From a module to figures: write its file, count it, time it on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from edgeprune.data import Batches
+from edgeprune.files import sha256
+from edgeprune.graph.cost import Cost, count, with_latency
+from edgeprune.graph.trace import Inputs, trace
+from edgeprune.measure.memory import activations
+from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
+from edgeprune.measure.quantize import FEW, SAMPLES, quantize
+from edgeprune.measure.runner import Runner
+from edgeprune.measure.selections import convolve_selections
+from edgeprune.records import (
+    LayerCost,
+    Memory,
+    ModelFigures,
+    PairedTiming,
+    Timing,
+    TimingSummary,
+)
+
+DRIFT = 0.03  # of the reference time: the machine is in its usual state
+TRIES = 3  # of a measurement that something else on the machine disturbs
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A module, its file and its counted cost; not measured yet.
+
+    Attributes:
+        denormals: how many weights of the file were so small that they were set to 0.
+        made_of: the fp32 file that an int8 one was quantized from.
+    """
+
+    model: nn.Module
+    path: Path
+    cost: Cost
+    precision: str = "fp32"
+    denormals: int = 0
+    made_of: Path | None = None
+
+    @property
+    def in_fp32(self) -> Exported:
+        """The same module's fp32 file."""
+        if self.made_of is None:
+            return self
+        return replace(self, path=self.made_of, precision="fp32", made_of=None)
+
+    def discard(self) -> None:
+        """Remove its files."""
+        for path in {self.path, self.in_fp32.path}:
+            path.unlink()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Writes modules as files and measures them on one device.
+
+    Attributes:
+        inputs: the example batch whose shape is exported.
+        folder: where files are written; it exists.
+        calibration: to quantize every file with; None where the deployed file is fp32.
+        shortcuts_as_conv: write shortcuts without parameters as convolutions.
+    """
+
+    runner: Runner
+    inputs: Inputs
+    folder: Path
+    dynamic_batch: bool = False
+    calibration: Batches | None = None
+    shortcuts_as_conv: bool = False
+
+    def write(self, model: nn.Module, path: Path, *, flush: bool = True) -> int:
+        """Write a module in fp32.
+
+        Args:
+            flush: set denormal weights to 0.
+
+        Returns:
+            How many weights were.
+
+        Raises:
+            ExportError: the exporter refuses the model.
+        """
+        flushed = write_onnx(
+            model, self.inputs, path, dynamic_batch=self.dynamic_batch, flush=flush
+        )
+        if self.shortcuts_as_conv:
+            convolve_selections(path, path)
+        return flushed
+
+    def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:
+        """Write a module as `name`.onnx, or the int8 version beside it, and count it.
+
+        Args:
+            draft: only the file's speed matters: a few samples are enough for int8.
+
+        Raises:
+            ExportError: the exporter or the quantiser refuses the model.
+        """
+        path = self.folder / f"{name}.onnx"
+        flushed = self.write(model, path)
+        found = Exported(model, path, count(trace(model, self.inputs)), "fp32", flushed)
+        if self.calibration is None:
+            return found
+        return self.quantized(found, self.calibration, FEW if draft else SAMPLES)
+
+    def quantized(
+        self, item: Exported, calibration: Batches, samples: int = SAMPLES
+    ) -> Exported:
+        """Write the int8 version of an fp32 file beside it.
+
+        Raises:
+            ExportError: the quantiser refuses the file.
+        """
+        path = item.path.with_suffix(".int8.onnx")
+        architecture = self.runner.device.machine.architecture
+        quantize(item.path, path, calibration, samples, architecture=architecture)
+        return replace(item, path=path, precision="int8", made_of=item.path)
+
+    def compare(
+        self, files: Sequence[Exported], reference_ms: float | None = None
+    ) -> list[Timing]:
+        """Time files against each other, their rounds in turn.
+
+        Timings that warn of themselves, or in which the first file is not as fast as
+        usual, are taken again, a few times at most; the best of them is kept.
+
+        Args:
+            reference_ms: what the first file takes on this device as a rule.
+        """
+        paths = [item.path for item in files]
+        tries: list[list[Timing]] = []
+        while len(tries) < TRIES:
+            tries.append(self.runner.time(paths))
+            calm = not any(timing.warnings for timing in tries[-1])
+            if calm and _drift(tries[-1], reference_ms) <= DRIFT:
+                return tries[-1]
+        return min(
+            tries,
+            key=lambda timings: (
+                max(item.spread for item in timings) + _drift(timings, reference_ms)
+            ),
+        )
+
+    def figures(
+        self, item: Exported, paired: PairedTiming, reference_ms: float
+    ) -> ModelFigures:
+        """Collect all figures of one file: counted, timed, and profiled by layer.
+
+        Args:
+            reference_ms: what the baseline takes on this device as a rule.
+        """
+        timing = paired.timing
+        return ModelFigures(
+            file=item.path.name,
+            sha256=sha256(item.path),
+            precision=item.precision,
+            size_bytes=item.path.stat().st_size,
+            macs=item.cost.macs,
+            params=item.cost.params,
+            memory=self._memory(item.path),
+            timing=timing,
+            summary=TimingSummary.of(timing),
+            layers=self.layers(item),
+            latency_ratio=paired.ratio,
+            reference_ms=reference_ms,
+        )
+
+    def _memory(self, path: Path) -> Memory:
+        peak, counted = self.runner.peak_memory(path), activations(path)
+        return Memory(
+            process_peak_bytes=peak.process_peak_bytes or None,
+            run_peak_bytes=peak.run_peak_bytes,
+            activation_peak_bytes=counted.peak_bytes if counted.complete else None,
+        )
+
+    def layers(self, item: Exported) -> tuple[LayerCost, ...]:
+        """Time each layer by the runtime's profile, with what is fused behind it.
+
+        Times are None where the runtime's operators cannot be told apart, as in int8.
+        """
+        if item.precision != "fp32":
+            return item.cost.layers
+        made_by = weights_of_nodes(item.path)
+        spent: dict[str, float] = {}
+        layer = ""
+        for node in self.runner.profile(item.path):
+            layer = layer_of_node(node.name, made_by, layer)
+            spent[layer] = spent.get(layer, 0.0) + node.latency_ms
+        return with_latency(item.cost.layers, spent)
+
+
+def _drift(timings: Sequence[Timing], reference_ms: float | None) -> float:
+    """By what share the first file's time is off its reference."""
+    return 0.0 if reference_ms is None else abs(timings[0].median_ms / reference_ms - 1)
+
+
+def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by its path."""
+    return {name: tuple(value.shape) for name, value in model.named_parameters()}

@@ -1,0 +1,28 @@
+"""Transports: how a job and its files reach a device, and its answer comes back.
+
+Each is one class with one method in a file here, and a line in `TRANSPORTS` under the
+name by which a target file asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from edgeprune.measure.transports.base import Answer, Job, Mode, Transport
+from edgeprune.measure.transports.fake import FakeTransport
+from edgeprune.measure.transports.local import LocalTransport
+
+__all__ = [
+    "TRANSPORTS",
+    "Answer",
+    "FakeTransport",
+    "Job",
+    "LocalTransport",
+    "Mode",
+    "Transport",
+]
+
+TRANSPORTS: Mapping[str, Callable[[], Transport]] = {
+    "host": LocalTransport,
+    "fake": FakeTransport,
+}

@@ -1,0 +1,80 @@
+"""What every stage of a run works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from edgeprune.data import Splits
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.survey import survey
+from edgeprune.pipeline.evaluation import Evaluator
+from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
+from edgeprune.profile.network import Profile
+from edgeprune.progress import Progress
+from edgeprune.records import Attempt, Budget
+from edgeprune.score.context import Context
+from edgeprune.settings import CompressSettings
+from edgeprune.units import milliseconds
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What is known before the first round; `prepare` makes it.
+
+    Attributes:
+        log: takes down what is found on the way.
+        baseline: the fp32 file of the unpruned network.
+        start: the unpruned network as the deployed file, which may be another one.
+        budget: what was asked for.
+        limits: the same; no slower than the baseline where it says nothing of time.
+        floor: the lowest validation accuracy that is accepted.
+    """
+
+    job: Job
+    log: RunLog
+    profile: Profile
+    evaluator: Evaluator
+    baseline: ModelSnapshot
+    start: ModelSnapshot
+    budget: Budget
+    limits: Budget
+    floor: float
+
+    @property
+    def settings(self) -> CompressSettings:
+        """What the run was told."""
+        return self.job.settings
+
+    @property
+    def data(self) -> Splits:
+        """The data set."""
+        return self.job.data
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told how far it is."""
+        return self.job.progress
+
+    def graph_of(self, snapshot: ModelSnapshot) -> ChannelGraph:
+        """The channel groups of a network on its way."""
+        if snapshot is self.start:
+            return self.profile.graph
+        return survey(snapshot.model, self.job.workload.inputs)
+
+    def scoring(self, model: nn.Module, graph: ChannelGraph) -> Context:
+        """What criteria may look at."""
+        return Context(
+            model,
+            graph,
+            self.data.calibration,
+            seed=self.settings.seed,
+            progress=self.progress,
+        )
+
+    def keep(self, attempt: Attempt) -> Attempt:
+        """Take down a measured plan, and show it."""
+        self.log.attempts.append(attempt)
+        self.progress.advance(milliseconds(attempt.latency_ms))
+        return attempt

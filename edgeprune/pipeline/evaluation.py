@@ -1,0 +1,303 @@
+"""From a plan to a network, its file, its time and its accuracy: the one place.
+
+A candidate makes its network once; the evaluator exports it, times the file in turn
+with the baseline's and says what that costs. Nothing else in a run times anything that
+a decision goes by.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from torch import nn
+
+from edgeprune.data import Splits
+from edgeprune.export import deliver
+from edgeprune.finetune.loop import evaluate
+from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.indices import copies_of
+from edgeprune.graph.surgery import apply_with_surgery
+from edgeprune.measure.benchmark import Benchmark, Exported, parameter_shapes
+from edgeprune.measure.memory import activations
+from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.profile.network import Profile
+from edgeprune.progress import SILENT, Progress
+from edgeprune.prune.blocks import Block
+from edgeprune.prune.cost_model import CostModel, Steps
+from edgeprune.records import (
+    Attempt,
+    Budget,
+    LatencyTable,
+    MeasuredCosts,
+    ModelFigures,
+    PairedTiming,
+    Plan,
+    Surgery,
+    Timing,
+    pressure_of,
+)
+
+UNCHANGED = Surgery()
+
+
+class ReferenceTime:
+    """What the baseline takes on the device as a rule.
+
+    The median over all measurements of a run: a measurement in which the machine was
+    busy does not move it.
+    """
+
+    def __init__(self, timings: Iterable[Timing]) -> None:
+        self._seen_ms = [timing.median_ms for timing in timings]
+
+    @property
+    def ms(self) -> float:
+        """In milliseconds."""
+        return statistics.median(self._seen_ms)
+
+    def see(self, timing: Timing) -> None:
+        """Take another measurement of the baseline into account."""
+        self._seen_ms.append(timing.median_ms)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plan and the network that it is applied to.
+
+    Attributes:
+        before: what was changed in the round's start to come to that network.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    plan: Plan
+    before: Surgery = field(default_factory=Surgery)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that the plan makes.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        return self._applied[0]
+
+    @property
+    def surgery(self) -> Surgery:
+        """What was changed from the round's start to the network."""
+        return self.before.then(self._applied[1])
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of each group that the plan changes."""
+        times = copies_of(self.graph, self.plan)
+        return {name: int(copies.sum()) for name, copies in times.items()}
+
+    @property
+    def kept_share(self) -> float:
+        """The share of all prunable channels that are left."""
+        bypassed, groups = self.plan.bypassed, self.graph.groups
+        stay = bypass(self.graph, bypassed).groups if bypassed else groups
+        widths = self.widths
+        left = sum(widths.get(group.name, group.size) for group in stay)
+        return left / max(sum(group.size for group in groups), 1)
+
+    @cached_property
+    def _applied(self) -> tuple[nn.Module, Surgery]:
+        return apply_with_surgery(self.model, self.graph, self.plan)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Exports networks and measures them in turn with the baseline.
+
+    Attributes:
+        benchmark: writes and times files in the deployed form.
+        baseline: the fp32 file of the unpruned network, as the exporter writes it.
+        reference: what that takes as a rule.
+        splits: the data set; None where only time is measured.
+        start_ratio: the time of the unpruned network's deployed file as a share of the
+            baseline's: that of the fastest form, or the int8 one.
+    """
+
+    benchmark: Benchmark
+    baseline: Exported
+    reference: ReferenceTime
+    splits: Splits | None = None
+    start_ratio: float = 1.0
+
+    @classmethod
+    def of(
+        cls, profile: Profile, benchmark: Benchmark, splits: Splits | None = None
+    ) -> Evaluator:
+        """Measure beside a profiled network, which was timed once, or in two forms."""
+        timings = [profile.figures.timing]
+        if profile.benchmark.shortcuts_as_conv:
+            timings.append(profile.paired.baseline)
+        reference = ReferenceTime(timings)
+        ratio = profile.paired.ratio
+        return cls(benchmark, profile.exported, reference, splits, ratio)
+
+    @property
+    def data(self) -> Splits:
+        """The data set by which networks are judged."""
+        assert self.splits is not None  # whoever judges has given it
+        return self.splits
+
+    @property
+    def start_ms(self) -> float:
+        """What the unpruned network's deployed file takes as a rule."""
+        return self.start_ratio * self.reference.ms
+
+    def time(self, exported: Exported) -> PairedTiming:
+        """Time a file in turn with the baseline's.
+
+        The baseline is its own measure: its ratio is 1.
+        """
+        if exported.path == self.baseline.path:
+            alone = self.benchmark.compare([self.baseline], self.reference.ms)[0]
+            self.reference.see(alone)
+            return PairedTiming(alone, alone)
+        return self.time_together([exported])[0]
+
+    def time_together(self, files: list[Exported]) -> list[PairedTiming]:
+        """Time several files and the baseline's, all in turn, in one measurement."""
+        baseline, *timings = self.benchmark.compare(
+            [self.baseline, *files], self.reference.ms
+        )
+        self.reference.see(baseline)
+        return [PairedTiming(timing, baseline) for timing in timings]
+
+    def costs(self, exported: Exported, paired: PairedTiming) -> MeasuredCosts:
+        """What a file takes of a budget."""
+        return MeasuredCosts(
+            latency_ratio=paired.ratio,
+            latency_ms=paired.ratio * self.reference.ms,
+            macs=exported.cost.macs,
+            params=exported.cost.params,
+            size_bytes=exported.path.stat().st_size,
+            memory_bytes=activations(exported.in_fp32.path).peak_bytes,
+        )
+
+    def figures(self, exported: Exported, paired: PairedTiming) -> ModelFigures:
+        """All figures of a file but its accuracies."""
+        return self.benchmark.figures(exported, paired, self.reference.ms)
+
+    def snapshot(
+        self,
+        exported: Exported,
+        paired: PairedTiming,
+        *,
+        accuracy: float | None = None,
+        plans: tuple[Plan, ...] = (),
+        surgery: Surgery = UNCHANGED,
+    ) -> ModelSnapshot:
+        """A network with all that is known of its deployed file.
+
+        Args:
+            accuracy: on the validation split, if it is known; else it is read.
+        """
+        if accuracy is None:
+            accuracy = deliver.validation_accuracy(exported.path, self.data)
+        figures = self.figures(exported, paired)
+        return ModelSnapshot(
+            exported,
+            replace(figures, validation_accuracy=accuracy),
+            paired,
+            self.costs(exported, paired),
+            plans,
+            surgery,
+        )
+
+    def remeasured(self, snapshot: ModelSnapshot) -> ModelSnapshot:
+        """The same network by another measurement, as for a verdict."""
+        paired = self.time(snapshot.exported)
+        costs = self.costs(snapshot.exported, paired)
+        figures = snapshot.figures.measured(paired, self.reference.ms)
+        return replace(snapshot, paired=paired, costs=costs, figures=figures)
+
+    def attempt(self, candidate: Candidate, limits: Budget) -> Attempt:
+        """Export a candidate's network and measure the file.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        exported = self.benchmark.export(candidate.network, "attempt", draft=True)
+        costs = self.costs(exported, self.time(exported))
+        exported.discard()
+        return Attempt(
+            round=0,
+            widths=candidate.widths,
+            bypassed=candidate.plan.bypassed,
+            kept_share=candidate.kept_share,
+            predicted_ms=None,
+            latency_ms=costs.latency_ms,
+            macs=costs.macs,
+            params=costs.params,
+            size_bytes=costs.size_bytes,
+            memory_bytes=costs.memory_bytes,
+            within_budget=pressure_of(costs, limits) <= 1,
+            latency_ratio=costs.latency_ratio,
+        )
+
+    def accuracy(self, network: nn.Module) -> float:
+        """A module's accuracy on the validation split, 0..1."""
+        return evaluate(network, self.data.validation)
+
+    def latency_table(
+        self, model: nn.Module, graph: ChannelGraph, progress: Progress = SILENT
+    ) -> LatencyTable:
+        """A network's latency table, from the disk or measured now.
+
+        Raises:
+            EdgepruneError: it cannot be exported or timed at other widths.
+        """
+        return measure_latency_table(model, graph, self.benchmark, progress)
+
+    def cost_model(  # noqa: PLR0913  what is measured, and what may be chosen
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        table: LatencyTable,
+        figures: ModelFigures,
+        *,
+        ratio: float | None = None,
+        steps: Steps | None = None,
+        blocks: tuple[Block, ...] | None = None,
+    ) -> CostModel:
+        """Costs by widths.
+
+        Args:
+            model: the network that is pruned; it may have been pruned before.
+            figures: of its file.
+            ratio: time of the network that the table is of, as a share of the
+                baseline's; that of the unpruned network if missing.
+            steps, blocks: see `CostModel`.
+        """
+        share = self.start_ratio if ratio is None else ratio
+        return CostModel(
+            graph,
+            table,
+            original_ms=share * self.reference.ms,
+            reference_ms=self.reference.ms,
+            figures=figures,
+            shapes=parameter_shapes(model),
+            steps=steps,
+            blocks=blocks,
+        )
+
+    def draft(self, model: nn.Module, name: str) -> tuple[PairedTiming, ModelFigures]:
+        """The timing and the figures of a network whose file is not kept.
+
+        Raises:
+            EdgepruneError: it cannot be exported or timed.
+        """
+        exported = self.benchmark.export(model, name, draft=True)
+        paired = self.time(exported)
+        figures = self.figures(exported, paired)
+        exported.discard()
+        return paired, figures

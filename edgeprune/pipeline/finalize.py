@@ -1,0 +1,120 @@
+"""What a run ends with: the files, proved and quantized, and the test split read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeprune import stop
+from edgeprune.export import deliver
+from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.int8 import keep_int8, try_int8
+from edgeprune.pipeline.job import ModelSnapshot, Outcome
+from edgeprune.records import ModelFigures, PairedTiming, pressure_of
+from edgeprune.units import milliseconds
+
+
+def finalize(
+    context: RunContext, decision: stop.Decision, result: ModelSnapshot
+) -> Outcome:
+    """Prove the files, try int8, and read the test split, once.
+
+    Raises:
+        EdgepruneError: a file is not the function that it was made from.
+    """
+    settings, progress, data = context.settings, context.progress, context.data
+    precisions = context.job.runner.target.runtime.precisions
+    deployed_in_int8 = settings.precision == "int8"
+    progress.start("export", 3)
+    with context.log.stage("export"):
+        parity = deliver.prove(result.exported.in_fp32, data)
+        progress.advance("parity")
+        baseline = _tested(context, _beside(context, result))
+        unpruned = result.exported.in_fp32.path == context.baseline.exported.path
+        plain, int8 = result, deliver.Int8(deliver.NOT_ASKED)
+        if deployed_in_int8:
+            plain, int8 = keep_int8(context, result)
+        elif "int8" in precisions:
+            int8 = try_int8(context, result)
+        progress.advance("int8")
+        final = baseline if unpruned else _tested(context, plain)
+        progress.advance("test split")
+    progress.finish(
+        f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
+    )
+    met = decision.verdict == "met"
+    _note_int8(context, int8, met=met, pruned=bool(result.plans))
+    if layers := result.surgery.factored:
+        context.log.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
+    note_denormals(context, result)
+    return Outcome(
+        met=met,
+        budget=context.budget,
+        reason=decision.reason,
+        floor=context.floor,
+        profile=context.profile,
+        baseline=baseline,
+        result=final,
+        judged=result.costs,
+        int8=int8,
+        parity=(parity, int8.parity) if int8.parity else (parity,),
+        log=context.log,
+    )
+
+
+def _note_int8(
+    context: RunContext, int8: deliver.Int8, *, met: bool, pruned: bool
+) -> None:
+    deployed = context.settings.precision == "int8"
+    if not deployed and int8.figures:
+        note_int8(context, int8.figures, met=met, pruned=pruned)
+    if (gain := int8.verdict.speedup) and int8.verdict.kept and gain <= 1:
+        context.log.note("the int8 file counts, but fp32 is as fast by now")
+
+
+def note_int8(
+    context: RunContext, figures: ModelFigures, *, met: bool, pruned: bool
+) -> None:
+    """Say that the int8 file could have been the deployed one."""
+    budget = context.budget
+    if budget.memory_bytes is not None:  # which nobody can count in int8
+        return
+    latency = milliseconds(figures.latency_ms)
+    if not met and pressure_of(figures, budget) <= 1:
+        context.log.note(f"the int8 file is within the budget: {latency}")
+    if pruned and budget.limits_time:
+        context.log.note(
+            f"the int8 file takes {latency}: with --precision int8 the budget is about "
+            "that file, and less is pruned for it"
+        )
+
+
+def note_denormals(context: RunContext, result: ModelSnapshot) -> None:
+    """Say what was won by setting denormal weights to 0."""
+    item, evaluator = result.exported.in_fp32, context.evaluator
+    if not item.denormals:
+        return
+    path = item.path.with_name(f"{item.path.stem}.denormals.onnx")
+    evaluator.benchmark.write(item.model, path, flush=False)
+    timed = evaluator.time_together([replace(item, path=path), item])
+    path.unlink()
+    before, after = (
+        milliseconds(paired.ratio * evaluator.reference.ms) for paired in timed
+    )
+    context.log.note(
+        f"{item.denormals} denormal weights were set to 0: {before} -> {after}"
+    )
+
+
+def _beside(context: RunContext, result: ModelSnapshot) -> ModelSnapshot:
+    """The baseline by the measurement that the result was judged by."""
+    timing, baseline = result.paired.baseline, context.baseline
+    paired = PairedTiming(timing, timing)
+    reference_ms = context.evaluator.reference.ms
+    figures = baseline.figures.measured(paired, reference_ms)
+    return replace(baseline, paired=paired, figures=figures)
+
+
+def _tested(context: RunContext, snapshot: ModelSnapshot) -> ModelSnapshot:
+    accuracy = deliver.tested_accuracy(snapshot.exported.path, context.data)
+    figures = replace(snapshot.figures, test_accuracy=accuracy)
+    return replace(snapshot, figures=figures)

@@ -1,0 +1,143 @@
+"""Stage 1: what the network costs, how accurate it is, and what the limits are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from edgeprune.errors import ExportError
+from edgeprune.export import deliver
+from edgeprune.graph.layers import zero_share
+from edgeprune.graph.trace import evaluating
+from edgeprune.measure.benchmark import Benchmark
+from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.evaluation import Evaluator
+from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
+from edgeprune.pipeline.limits import budget_of, never_slower
+from edgeprune.pipeline.steps import unpruned_step
+from edgeprune.profile.network import Profile, profile_network
+from edgeprune.records import PairedTiming
+from edgeprune.units import milliseconds
+from edgeprune.workload import check_outputs
+
+CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
+MANY_ZEROS = 0.05  # of all weights: worth a note
+FEW = 50  # validation samples; with fewer, one answer is more than the default drop
+
+
+def prepare(job: Job, folder: Path) -> RunContext:
+    """Profile the network and settle all that the rounds go by.
+
+    Args:
+        folder: where files are written; it exists.
+
+    Raises:
+        EdgepruneError: the network, its data or the target is refused.
+    """
+    log = RunLog()
+    with log.stage("profile"):
+        _check_outputs(job)
+        benchmark = Benchmark(
+            job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
+        )
+        profile = profile_network(job.workload.model, benchmark, job.progress)
+        evaluator = Evaluator.of(profile, profile.benchmark, job.data)
+        baseline = _baseline(profile, evaluator)
+        log.steps.append(unpruned_step("baseline", baseline))
+        _note_doubts(job, log, baseline)
+        log.note(*profile.notes)
+        evaluator, start = _start(job, profile, evaluator, baseline)
+        if start is not baseline:
+            name = "int8" if job.settings.precision == "int8" else "convolved"
+            log.steps.append(unpruned_step(name, start))
+    budget = budget_of(job.settings, baseline.costs)
+    return RunContext(
+        job=job,
+        log=log,
+        profile=profile,
+        evaluator=evaluator,
+        baseline=baseline,
+        start=start,
+        budget=budget,
+        limits=never_slower(budget),
+        floor=job.settings.floor(baseline.accuracy),
+    )
+
+
+def _baseline(profile: Profile, evaluator: Evaluator) -> ModelSnapshot:
+    timing = profile.figures.timing
+    paired, path = PairedTiming(timing, timing), profile.exported.path
+    accuracy = deliver.validation_accuracy(path, evaluator.data)
+    costs = evaluator.costs(profile.exported, paired)
+    figures = replace(profile.figures, validation_accuracy=accuracy)
+    return ModelSnapshot(profile.exported, figures, paired, costs)
+
+
+def _start(
+    job: Job, profile: Profile, evaluator: Evaluator, baseline: ModelSnapshot
+) -> tuple[Evaluator, ModelSnapshot]:
+    """What rounds start from: the baseline, or a faster file of the same network.
+
+    Raises:
+        ExportError: int8 is refused, or is no faster.
+    """
+    if job.settings.precision == "int8":
+        return _in_int8(job, profile, evaluator)
+    if not profile.benchmark.shortcuts_as_conv:
+        return evaluator, baseline
+    accuracy = baseline.figures.validation_accuracy  # of the same function
+    return evaluator, evaluator.snapshot(
+        profile.start, profile.paired, accuracy=accuracy
+    )
+
+
+def _in_int8(
+    job: Job, profile: Profile, evaluator: Evaluator
+) -> tuple[Evaluator, ModelSnapshot]:
+    """Quantize the unpruned network, and every file after it.
+
+    Raises:
+        ExportError: int8 is refused, or is no faster.
+    """
+    calibration = job.data.calibration
+    exported = profile.benchmark.quantized(profile.start, calibration)
+    paired = evaluator.time(exported)
+    if paired.ratio >= 1:
+        message = (
+            f"int8 is no faster here: {milliseconds(paired.timing.median_ms)}, and "
+            f"{milliseconds(paired.baseline.median_ms)} in fp32: leave --precision out."
+        )
+        raise ExportError(message)
+    benchmark = replace(profile.benchmark, calibration=calibration)
+    evaluator = replace(evaluator, benchmark=benchmark, start_ratio=paired.ratio)
+    return evaluator, evaluator.snapshot(exported, paired)
+
+
+def _check_outputs(job: Job) -> None:
+    """The model returns class scores, enough of them for the labels."""
+    x, y = next(iter(job.data.validation))
+    model = job.workload.model
+    try:
+        with evaluating(model), torch.no_grad():
+            outputs = model(x)
+    except Exception:  # noqa: BLE001  the trace, which comes next, explains it
+        return
+    check_outputs(outputs, y)
+
+
+def _note_doubts(job: Job, log: RunLog, baseline: ModelSnapshot) -> None:
+    """Say what makes a reader doubt the figures that follow."""
+    if baseline.accuracy < CHANCE / job.data.classes:
+        log.note(
+            f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "
+            "missing?"
+        )
+    zeros = zero_share(job.workload.model)
+    if zeros > MANY_ZEROS:
+        log.note(
+            f"{zeros:.0%} of the weights were zero at first; they are trained again"
+        )
+    if (count := job.data.sizes[1]) < FEW:
+        log.note(f"validation has {count} samples only: each is {1 / count:.1%}")

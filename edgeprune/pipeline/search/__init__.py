@@ -1,0 +1,1 @@
+"""How a round finds its plan: by the solver, by principal components, or to grow."""

@@ -1,0 +1,38 @@
+"""What every search takes and ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.records import Attempt, Budget
+from edgeprune.units import milliseconds
+
+
+@dataclass(frozen=True)
+class FoundPlan:
+    """What a search ended with.
+
+    Attributes:
+        fits: whether it is within all limits.
+    """
+
+    candidate: Candidate
+    attempt: Attempt
+    fits: bool
+
+
+class Search(Protocol):
+    """How a round finds its plan."""
+
+    def find(self, start: ModelSnapshot, limits: Budget) -> FoundPlan:
+        """Find the plan for a network on its way."""
+        ...
+
+
+def outcome_text(attempt: Attempt) -> str:
+    """What came of a search, for a line of progress."""
+    latency = milliseconds(attempt.latency_ms)
+    return f"{latency} with {attempt.kept_share:.0%} of the channels"

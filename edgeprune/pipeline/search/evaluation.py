@@ -1,0 +1,110 @@
+"""How the planner's plans are judged and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from edgeprune.errors import TraceError
+from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.pipeline.reconstruction import QuickReconstruction
+from edgeprune.pipeline.search.base import FoundPlan
+from edgeprune.pipeline.search.space import SearchSpace
+from edgeprune.prune import planner
+from edgeprune.reconstruct.statistics import restated
+from edgeprune.records import Attempt, Budget, Plan
+from edgeprune.score.sensitivity import OutputErrorEvaluator
+
+
+@dataclass(frozen=True)
+class OutputErrors:
+    """Judges plans by the outputs of their networks, as surgery leaves them."""
+
+    space: SearchSpace
+    evaluator: OutputErrorEvaluator
+
+    def error(self, plan: Plan) -> float:
+        """How far the outputs are from the original's."""
+        return self.evaluator.error(self.space.judged(plan))
+
+
+@dataclass(frozen=True)
+class ReconstructedErrors:
+    """Judges plans by the outputs of their networks after a quick reconstruction."""
+
+    space: SearchSpace
+    reconstruction: QuickReconstruction
+
+    def error(self, plan: Plan) -> float:
+        """How far the outputs are from the original's."""
+        return self.reconstruction.error(self.space.candidate(plan))
+
+
+@dataclass(frozen=True)
+class CandidateBenchmark:
+    """Measures plans, and says how accurate their networks are without training.
+
+    Attributes:
+        reconstruction: by which a network's accuracy is known; by default batch norms'
+            statistics are estimated anew.
+    """
+
+    context: RunContext
+    space: SearchSpace
+    limits: Budget
+    reconstruction: QuickReconstruction | None = None
+    _measured: list[tuple[Plan, Candidate]] = field(default_factory=list)
+
+    def measure(self, trial: planner.Trial) -> Attempt:
+        """Export a plan's network, measure the file, and judge the network if it fits.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        evaluator = self.context.evaluator
+        candidate = self.space.candidate(trial.plan)
+        self._measured.append((trial.plan, candidate))
+        attempt = replace(
+            evaluator.attempt(candidate, self.limits),
+            round=trial.number,
+            predicted_ms=trial.predicted.latency_ms,
+            gap=trial.solution.gap,
+        )
+        if attempt.within_budget:
+            accuracy = evaluator.accuracy(self._mended(candidate))
+            attempt = replace(attempt, accuracy=accuracy)
+        return self.context.keep(attempt)
+
+    def found(self, result: planner.SearchResult) -> FoundPlan:
+        """The candidate that a search has found best; the others are let go."""
+        candidate = next(
+            candidate for plan, candidate in self._measured if plan == result.plan
+        )
+        self._measured.clear()
+        return FoundPlan(candidate, result.attempt, result.fits)
+
+    def _mended(self, candidate: Candidate) -> nn.Module:
+        if self.reconstruction is not None:
+            return self.reconstruction.model(candidate)
+        return restated(candidate.network, self.context.data.calibration)
+
+
+def quick_reconstruction(
+    context: RunContext, start: ModelSnapshot
+) -> QuickReconstruction | None:
+    """How plans are judged that are to be reconstructed; None if none is.
+
+    None, too, where layers are so wide that few positions say little of them.
+    """
+    settings = context.settings
+    if not settings.reconstruct or settings.from_scratch:
+        return None
+    data = context.data.calibration
+    try:
+        found = QuickReconstruction(start.model, data, settings.seed)
+    except TraceError:  # as reconstruction will say
+        return None
+    return found if found.determined else None

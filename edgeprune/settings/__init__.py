@@ -1,0 +1,64 @@
+"""Settings: each declared once, with its help, bounds, default and what it goes with.
+
+Command line, `edgeprune.toml`, the checks of Python calls and the reference page are
+all made from these declarations. Add a setting: a field in `parts` or `commands`, and
+its place of use.
+"""
+
+from edgeprune.settings.commands import (
+    MASKED,
+    CompressSettings,
+    FitSettings,
+    GroupsSettings,
+    ProfileSettings,
+    ScoreSettings,
+    SparsifySettings,
+)
+from edgeprune.settings.load import COMMANDS, FILE, load_settings, settings_of_call
+from edgeprune.settings.option import Option, Panel, SettingsModel, flag
+from edgeprune.settings.parts import (
+    BUDGET_NAMES,
+    DEFAULT_CRITERION,
+    BudgetSettings,
+    DataSettings,
+    FloorSettings,
+    NetworkSettings,
+    WorkloadSettings,
+)
+from edgeprune.settings.values import (
+    Augmented,
+    Method,
+    Optimizer,
+    Precision,
+    parse_share,
+)
+
+__all__ = [
+    "BUDGET_NAMES",
+    "COMMANDS",
+    "DEFAULT_CRITERION",
+    "FILE",
+    "MASKED",
+    "Augmented",
+    "BudgetSettings",
+    "CompressSettings",
+    "DataSettings",
+    "FitSettings",
+    "FloorSettings",
+    "GroupsSettings",
+    "Method",
+    "NetworkSettings",
+    "Optimizer",
+    "Option",
+    "Panel",
+    "Precision",
+    "ProfileSettings",
+    "ScoreSettings",
+    "SettingsModel",
+    "SparsifySettings",
+    "WorkloadSettings",
+    "flag",
+    "load_settings",
+    "parse_share",
+    "settings_of_call",
+]

@@ -1,0 +1,121 @@
+"""What a setting says of itself: all that a command line and a page must know of it.
+
+It stands in the annotation of the field, so that help, bounds, default and the things
+that a setting does not go with are declared once, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from edgeprune.errors import ConfigError
+
+
+class Panel(StrEnum):
+    """The headings of help and of the reference page, in their order."""
+
+    MODEL = "What it is"
+    BUDGETS = "Budgets, any number together"
+    ACCURACY = "Accuracy"
+    SEARCH = "How channels and layers are chosen"
+    ZEROS = "Zeros"
+    TRAINING = "Training"
+    HOW = "How"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a setting is shown and what it goes with.
+
+    Attributes:
+        help: one sentence, with the unit where there is one.
+        panel: the heading that it stands under.
+        default: what is done where it is missing, if the field's own default, None,
+            does not say it.
+        expected: what is said where a value is not of the kind; pydantic's text if
+            empty.
+        needs: another setting and the value that it must have.
+        because: why, for the sentence that says so.
+        trains: it asks for training, so that it does not go with --no-train.
+        switch: the flag of the command line and the value that it stands for, where
+            one of several values is all that can be asked for there.
+    """
+
+    help: str
+    panel: Panel
+    default: str = ""
+    expected: str = ""
+    needs: tuple[str, str] | None = None
+    because: str = ""
+    trains: bool = False
+    switch: tuple[str, str] | None = None
+
+
+class SettingsModel(BaseModel):
+    """Settings of one command. None leaves the choice to edgeprune."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    COMMAND: ClassVar[str] = ""
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset()  # fields that it cannot be told
+
+    @classmethod
+    def options(cls) -> Mapping[str, Option]:
+        """The options by field, in the order in which help shows them."""
+        options = {
+            name: next(item for item in field.metadata if isinstance(item, Option))
+            for name, field in cls.model_fields.items()
+            if name not in cls.LEFT_OUT
+        }
+        panels = list(Panel)
+        names = sorted(options, key=lambda name: panels.index(options[name].panel))
+        return {name: options[name] for name in names}
+
+    @classmethod
+    def default_text(cls, name: str) -> str:
+        """What is done where a setting is missing, in words."""
+        option, default = cls.options()[name], cls.model_fields[name].default
+        if option.default or default is None:
+            return option.default
+        if isinstance(default, bool):
+            return "yes" if default else "no"
+        return str(default)
+
+    def asked_for(self, name: str) -> bool:
+        """Whether a setting asks for more than happens without it."""
+        value: Any = getattr(self, name)
+        return value not in (None, False, 0, "no")
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            ConfigError: which ones, in one sentence.
+        """
+        asked = {
+            name: option
+            for name, option in type(self).options().items()
+            if self.asked_for(name)
+        }
+        for name, option in asked.items():
+            if option.trains and not getattr(self, "train", True):
+                raise ConfigError(
+                    f"--no-train does not go with {flag(name)}, which trains."
+                )
+        for name, option in asked.items():
+            other, value = option.needs or ("", None)
+            if getattr(self, other, value) != value:
+                reason = f": {option.because}" if option.because else ""
+                raise ConfigError(
+                    f"{flag(name)} goes with {flag(other)} {value} only{reason}."
+                )
+
+
+def flag(name: str) -> str:
+    """A setting as the command line calls it."""
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,379 @@
+"""Settings that commands share, each declared once.
+
+A field holds its type with bounds, its default, and an `Option` with all that help,
+error messages and the reference page say of it. `commands` puts the parts together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgeprune.errors import ConfigError
+from edgeprune.settings.option import Option, Panel, SettingsModel
+from edgeprune.settings.values import (
+    Augment,
+    Count,
+    Numbers,
+    Optimizer,
+    Percent,
+    Positive,
+    Precision,
+    Shape,
+)
+
+SHARE = "or a share of the original's, such as 50%"
+BUDGET_NAMES = (
+    "budget_ms",
+    "max_macs",
+    "max_params",
+    "max_size_mb",
+    "max_memory_mb",
+)
+DEFAULT_DROP = 2.0  # points below the baseline
+DEFAULT_CRITERION = "l1"
+CRITERIA_HELP = (
+    "How the channels of a group are ranked: l1, l2, fpgm, slimming, apoz, taylor, "
+    "taylor_weight, output_gradient, obd, pls_vip, hopls_vip, pca or random. Two, as "
+    "l1,obd: the second looks only at the channels near the cut."
+)
+
+
+class SeedSettings(SettingsModel):
+    """What everything random goes by."""
+
+    seed: Annotated[int, Field(ge=0), Option("Seed of all randomness.", Panel.HOW)] = 0
+
+
+class NetworkSettings(SeedSettings):
+    """Which network, and what it is given."""
+
+    model: Annotated[
+        str | None,
+        Option(
+            "torchvision:NAME, timm:NAME or package.module:factory.",
+            Panel.MODEL,
+            default="the embedded meter reader, without --data too",
+        ),
+    ] = None
+    weights: Annotated[
+        Path | None,
+        Option(
+            ".pt or .pth with a state dict, .safetensors, or the folder of a run to go "
+            "on from; never unpickled.",
+            Panel.MODEL,
+            default="as the factory makes them",
+        ),
+    ] = None
+    num_classes: Annotated[
+        int | None,
+        Field(ge=2),
+        Option("Outputs of the model.", Panel.MODEL, default="the factory's own"),
+    ] = None
+    input: Annotated[
+        Shape | None,
+        Option(
+            "Shape of one sample, such as 3x224x224.",
+            Panel.MODEL,
+            default="that of the data",
+            expected="a shape is expected, such as 3x224x224",
+        ),
+    ] = None
+    batch: Annotated[
+        int | None,
+        Field(ge=1),
+        Option(
+            "Samples in one call of the exported model.",
+            Panel.MODEL,
+            default="1, and 8 for the embedded example",
+        ),
+    ] = None
+
+
+class DataSettings(SettingsModel):
+    """Which data, and how they are brought to what the network takes."""
+
+    data: Annotated[
+        str | None,
+        Option(
+            "digits, a folder of images by class, an .npz file, torchvision:NAME@ROOT, "
+            "package.module:factory, or noise (no data at all).",
+            Panel.MODEL,
+            default="digits, without --model too",
+        ),
+    ] = None
+    mean: Annotated[
+        Numbers | None,
+        Option(
+            "Per channel, such as 0.49,0.48,0.45: inputs (bytes as 0..1) are brought "
+            "to (x - mean) / std.",
+            Panel.MODEL,
+            default="by the kind of data",
+        ),
+    ] = None
+    std: Annotated[
+        Numbers | None,
+        Option("Per channel, see --mean.", Panel.MODEL, default="by the kind of data"),
+    ] = None
+    batch_size: Annotated[
+        int,
+        Field(ge=2),
+        Option("Samples that are read at a time, in training too.", Panel.MODEL),
+    ] = 64
+
+    def check(self) -> None:
+        """Refuse a mean without a standard deviation."""
+        super().check()
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("Give --mean and --std together.")
+
+
+class WorkloadSettings(DataSettings, NetworkSettings):
+    """Which network, and which data."""
+
+
+class TargetSettings(SeedSettings):
+    """Where times are measured."""
+
+    target: Annotated[str, Option("A shipped target or a .toml file.", Panel.HOW)] = (
+        "host"
+    )
+
+
+class FileSettings(TargetSettings):
+    """Which files are written, and where."""
+
+    dynamic_batch: Annotated[
+        bool, Option("Leave the batch axis of the exported model open.", Panel.HOW)
+    ] = False
+    pt2: Annotated[
+        bool,
+        Option(
+            "Write the module as a torch.export archive, model.pt2, too.", Panel.HOW
+        ),
+    ] = False
+    out: Annotated[
+        Path | None,
+        Option("Folder of the run.", Panel.HOW, default="a new one under runs/"),
+    ] = None
+
+
+class FloorSettings(SettingsModel):
+    """How much accuracy may be lost."""
+
+    accuracy_floor: Annotated[
+        float | None,
+        Field(ge=0, le=1),
+        Option(
+            "Lowest validation accuracy, 0 to 1.",
+            Panel.ACCURACY,
+            expected="a share from 0 to 1 is expected, such as 0.92",
+        ),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Field(ge=0, le=100),
+        Option(
+            "Points that validation accuracy may lie below the baseline's.",
+            Panel.ACCURACY,
+            default=f"{DEFAULT_DROP:g}, unless --accuracy-floor is given",
+        ),
+    ] = None
+
+    def floor(self, baseline_accuracy: float) -> float:
+        """The lowest validation accuracy that is accepted, 0..1."""
+        if self.accuracy_floor is not None:
+            return self.accuracy_floor
+        drop = DEFAULT_DROP if self.max_drop is None else self.max_drop
+        return max(0.0, baseline_accuracy - drop / 100)
+
+    def check(self) -> None:
+        """Refuse two floors."""
+        super().check()
+        if self.accuracy_floor is not None and self.max_drop is not None:
+            raise ConfigError("Give --accuracy-floor or --max-drop, not both.")
+
+
+class StepSettings(SettingsModel):
+    """How steps of training are taken."""
+
+    epochs: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["auto"] | None,
+        Option(
+            "Of each training; auto for as many as there is time for, see --minutes.",
+            Panel.TRAINING,
+            default="by the size of the data",
+            expected="a whole number or auto is expected",
+            trains=True,
+        ),
+    ] = None
+    learning_rate: Annotated[
+        Positive, Option("Peak of the schedule, per step.", Panel.TRAINING)
+    ] = 0.02
+    optimizer: Annotated[
+        Optimizer | None,
+        Option(
+            "muon, sgd or adamw.",
+            Panel.TRAINING,
+            default="muon to fine-tune; sgd for zeros, growth and fresh weights",
+        ),
+    ] = None
+    average: Annotated[
+        float | None,
+        Field(ge=0, le=0.5),
+        Option(
+            "Share of all steps, 0 to 0.5, that an exponential average of the weights "
+            "looks back over, which is what is judged and kept; 0 for none.",
+            Panel.TRAINING,
+            default="0.1 to fine-tune, 0 for zeros",
+        ),
+    ] = None
+
+    @property
+    def epoch_count(self) -> int | None:
+        """The number of epochs, where it is given as one."""
+        return None if self.epochs == "auto" else self.epochs
+
+
+class TeacherSettings(StepSettings):
+    """How a pruned network is fine-tuned."""
+
+    minutes: Annotated[
+        Positive | None,
+        Option(
+            "Time for all fine-tuning together, in place of --epochs.",
+            Panel.TRAINING,
+            trains=True,
+        ),
+    ] = None
+    distil: Annotated[
+        Literal["logits", "features", "no"],
+        Option(
+            "What is learnt from the original: features (its outputs and feature "
+            "maps), logits (its outputs alone) or no.",
+            Panel.TRAINING,
+        ),
+    ] = "features"
+    label_smoothing: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        Option(
+            "Share of each label, 0 to 1, that is spread over all classes.",
+            Panel.TRAINING,
+            needs=("distil", "no"),
+            because="it would blur what the original teaches",
+        ),
+    ] = 0.0
+    augment: Annotated[
+        Augment,
+        Option(
+            "How training images are changed: auto, none, or some of crop,rotate,flip.",
+            Panel.TRAINING,
+            default="auto: as the data bear it",
+            expected="auto, none or some of crop, rotate, flip are expected, as "
+            "crop,flip",
+        ),
+    ] = None
+    self_supervised: Annotated[
+        Literal["no", "inpaint"],
+        Option(
+            "inpaint: fine-tune once more with a second head that fills in a cut-out "
+            "region, and keep the better network; the gain is reported.",
+            Panel.TRAINING,
+            trains=True,
+        ),
+    ] = "no"
+    inpaint_weight: Annotated[
+        Positive | None,
+        Option(
+            "Weight of the second head's loss.",
+            Panel.TRAINING,
+            default="0.1",
+            needs=("self_supervised", "inpaint"),
+        ),
+    ] = None
+    stop_at_floor: Annotated[
+        bool,
+        Option(
+            "End each training as soon as the accuracy floor is reached.",
+            Panel.TRAINING,
+            trains=True,
+        ),
+    ] = False
+
+
+class CriterionSettings(SettingsModel):
+    """How channels are ranked."""
+
+    criterion: Annotated[str, Option(CRITERIA_HELP, Panel.SEARCH)] = DEFAULT_CRITERION
+    variance: Annotated[
+        float | None,
+        Field(gt=0, le=1),
+        Option(
+            "Share of the variance, 0 to 1, that principal components are to explain.",
+            Panel.SEARCH,
+            default="0.999, or the largest that fits the budgets",
+            needs=("structure", "pca"),
+        ),
+    ] = None
+
+
+class BudgetSettings(SettingsModel):
+    """What the result may cost."""
+
+    budget_ms: Annotated[
+        Positive | Percent | None,
+        Option(
+            "Median latency on the target in milliseconds; or, as for all budgets, a "
+            "share of the original's, such as 50%.",
+            Panel.BUDGETS,
+            expected=f"milliseconds greater than 0 are expected, such as 20, {SHARE}",
+        ),
+    ] = None
+    max_macs: Annotated[
+        Count | Percent | None,
+        Option(
+            "Multiply-accumulates of one call, such as 60M.",
+            Panel.BUDGETS,
+            expected=f"a count greater than 0 is expected, such as 60M, {SHARE}",
+        ),
+    ] = None
+    max_params: Annotated[
+        Count | Percent | None,
+        Option(
+            "Parameters, such as 1.2M.",
+            Panel.BUDGETS,
+            expected=f"a count greater than 0 is expected, such as 1.2M, {SHARE}",
+        ),
+    ] = None
+    max_size_mb: Annotated[
+        Positive | Percent | None,
+        Option(
+            "Size of the ONNX file in megabytes (10^6 bytes).",
+            Panel.BUDGETS,
+            expected=f"a number greater than 0 is expected, such as 2.5, {SHARE}",
+        ),
+    ] = None
+    max_memory_mb: Annotated[
+        Positive | Percent | None,
+        Option(
+            "Activations that are alive at once, in megabytes (10^6 bytes).",
+            Panel.BUDGETS,
+            expected=f"a number greater than 0 is expected, such as 2.5, {SHARE}",
+        ),
+    ] = None
+    precision: Annotated[
+        Precision,
+        Option(
+            "The file that budgets and floor are about: fp32 or int8, which is often "
+            "twice as fast, so that less has to be pruned.",
+            Panel.BUDGETS,
+        ),
+    ] = "fp32"
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any budget."""
+        return any(getattr(self, name) is not None for name in BUDGET_NAMES)

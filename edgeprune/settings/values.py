@@ -1,0 +1,77 @@
+"""How values are written: counts with suffixes, shapes, shares, lists."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from edgeprune.errors import ConfigError
+
+Augmented = Literal["crop", "rotate", "flip"]  # a change of an image in training
+Optimizer = Literal["sgd", "adamw", "muon"]
+Precision = Literal["fp32", "int8"]
+Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_count(value: object) -> object:
+    """Read `60M` as 60000000; numbers pass."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([-+]?[\d._]+)\s*([kmg]?)\s*", value.lower())
+    try:
+        return round(float(found[1]) * SUFFIXES[found[2]]) if found else value
+    except ValueError:
+        return value
+
+
+def parse_shape(value: object) -> object:
+    """Read `3x64x64` as (3, 64, 64); sequences pass."""
+    if not isinstance(value, str):
+        return value
+    parts = value.lower().replace(",", "x").split("x")
+    return tuple(int(part) if part.strip().isdigit() else part for part in parts)
+
+
+def parse_numbers(value: object) -> object:
+    """Read `0.5,0.4` as (0.5, 0.4); sequences pass."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+def parse_augment(value: object) -> object:
+    """Read `crop,flip` as both, `none` as neither, `auto` as the data's own choice."""
+    if not isinstance(value, str):
+        return value
+    named: dict[str, tuple[str, ...] | None] = {"auto": None, "none": ()}
+    return named[value] if value in named else tuple(value.split(","))
+
+
+def parse_share(text: str) -> float:
+    """Read `5%` or `0.05` as 0.05.
+
+    Raises:
+        ConfigError: neither.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError as error:
+        raise ConfigError(f"Expected a share such as 5%, found {text!r}.") from error
+    if not 0 <= share <= 1:
+        raise ConfigError(f"A share lies between 0% and 100%, found {text!r}.")
+    return share
+
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+Shape = Annotated[
+    tuple[Annotated[int, Field(gt=0)], ...],
+    BeforeValidator(parse_shape),
+    Field(min_length=1),
+]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
+Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[str, Field(pattern=r"^0*[1-9]\d*(\.\d+)?%$|^0*\.\d*[1-9]\d*%$")]
