@@ -47,18 +47,17 @@ from benchmarks.networks import (
     small_conv,
     torchvision_network,
 )
-from benchmarks.setting import Setting, setting
+from benchmarks.setting import Indifferent, Measured, Setting, setting
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import array_splits
-from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import evaluate, train
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.prune import planner
 from edgeprune.prune.loss import losses_of
 from edgeprune.records import (
-    Attempt,
     Budget,
     GroupLoss,
     Plan,
@@ -185,20 +184,16 @@ def _common(held: Setting, splits: Splits, criteria: tuple[str, ...]) -> Row:
     never = {block.name: NEVER for block in held.costs.blocks}
     ranked = comparable_scores(score_channels("random", context), held.graph)
     loss = losses_of(ranked, Sensitivity(losses, never, SCORED, 0.0))
-    limit = Budget(latency_ms=SHARE * held.trials.usual_ms)
-
-    def measure(plan: Plan, *_: object) -> Attempt:
-        return held.trials.attempt(held.model, held.graph, plan, limit)
-
+    limit = Budget(latency_ratio=SHARE)
     problem = planner.Problem(
-        held.graph, ranked, held.costs, loss, limit, lambda _: 0.0
+        held.graph, ranked, held.costs, loss, limit, Indifferent()
     )
-    found = planner.search(problem, measure)
+    found = planner.search(problem, Measured(held, limit))
     sizes = {group.name: group.size for group in held.graph.groups}
     kept = {name: len(channels) for name, channels in found.plan.kept.items()}
     return {
         "widths": {**sizes, **kept},
-        "share": found.attempt.latency_ms / held.trials.usual_ms,
+        "share": found.attempt.latency_ratio,
         "ms": found.attempt.latency_ms,
         "kept_share": found.attempt.kept_share,
     }

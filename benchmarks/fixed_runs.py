@@ -58,7 +58,10 @@ def signals() -> Parts:
     """Speakers by what they say: 12 channels, 25 steps, 9 classes."""
     held = np.load(data_folder() / "timeseries" / f"{SIGNALS}.npz")
     train, test = (
-        (torch.from_numpy(held[f"x_{part}"]).float(), torch.from_numpy(held[f"y_{part}"]))
+        (
+            torch.from_numpy(held[f"x_{part}"]).float(),
+            torch.from_numpy(held[f"y_{part}"]),
+        )
         for part in ("train", "test")
     )
     return (

@@ -34,13 +34,13 @@ from edgeprune.graph.cost import count
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, trace
-from edgeprune.measure.benchmark import Bench, parameter_shapes
+from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.runner import HostRunner, Runner
 from edgeprune.measure.variants import Variants
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
-from edgeprune.records import Plan
+from edgeprune.records import PairedTiming, Plan
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "latency_model.json", HERE / "latency_model.md"
@@ -88,10 +88,12 @@ def measure(name: str) -> Row:
     graph = survey(model, inputs)
     cost = count(trace(model, inputs))
     with tempfile.TemporaryDirectory() as held:
-        bench = Bench(HostRunner(target), inputs, Path(held))
-        exported = bench.export(model, "baseline")
-        figures = bench.figures(exported, bench.compare([exported])[0])
-        latencies = measure_latency_table(model, graph, bench)
+        benchmark = Benchmark(HostRunner(target), inputs, Path(held))
+        exported = benchmark.export(model, "baseline")
+        timing = benchmark.compare([exported])[0]
+        paired = PairedTiming(timing, timing)
+        figures = benchmark.figures(exported, paired, timing.median_ms)
+        latencies = measure_latency_table(model, graph, benchmark)
         costs = CostModel(
             graph,
             latencies,

@@ -39,13 +39,13 @@ from edgeprune import targets
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.files import cache_folder
-from edgeprune.finetune.loop import train
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import train
 from edgeprune.graph.factored import Factored, factorable
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.benchmark import Bench
+from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import HostRunner
 from edgeprune.prune.low_rank import bayesian_ranks, factored
 from edgeprune.records import Plan
@@ -127,14 +127,16 @@ def layers() -> None:
             ranks = {name: _ranks(model.get_submodule(name), way) for name in names}
             changed = _cut(model, inputs, ranks)
             with tempfile.TemporaryDirectory() as folder:
-                bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+                benchmark = Benchmark(
+                    HostRunner(targets.load("host")), inputs, Path(folder)
+                )
                 files = [
-                    bench.export(item, name)
+                    benchmark.export(item, name)
                     for item, name in ((model, "plain"), (changed, "factored"))
                 ]
-                timings = bench.compare(files)
+                timings = benchmark.compare(files)
                 spent = [
-                    {layer.name: layer.latency_ms for layer in bench.layers(file)}
+                    {layer.name: layer.latency_ms for layer in benchmark.layers(file)}
                     for file in files
                 ]
             each = {
@@ -160,8 +162,12 @@ def planner() -> None:
         assert isinstance(whole, TensorBatches)  # as both are made
         few = replace(whole, x=whole.x[:TUNED], y=whole.y[:TUNED])
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
-            whole_ms = bench.compare([bench.export(model, "whole")])[0].median_ms
+            benchmark = Benchmark(
+                HostRunner(targets.load("host")), inputs, Path(folder)
+            )
+            whole_ms = benchmark.compare([benchmark.export(model, "whole")])[
+                0
+            ].median_ms
         for share in BUDGETS:
             for low_rank in ("no", "planner", "bayes"):
                 key = f"planner/{network}/{share}/{low_rank}"

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.data.splits import Arrays
 from edgeprune.files import cache_folder
-from edgeprune.finetune.loop import train
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import train
 from edgeprune.graph.trace import Inputs
 from tests.nets import CifarResNet
 

@@ -34,20 +34,25 @@ from torch import nn
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from benchmarks.peers import PEERS, STEPS, Row, accuracy, judged_model
-from benchmarks.setting import Setting, final_share, setting
-from edgeprune.config import Settings
+from benchmarks.setting import (
+    Indifferent,
+    Measured,
+    Setting,
+    final_share,
+    setting,
+)
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import Inputs
 from edgeprune.prune import planner
-from edgeprune.prune.cost_model import Prediction
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
 from edgeprune.prune.solver import Solution
-from edgeprune.records import Attempt, Budget, Plan
+from edgeprune.records import Budget
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import Judge, measure_sensitivity
+from edgeprune.score.sensitivity import OutputErrorEvaluator, measure_sensitivity
+from edgeprune.settings import DEFAULT_CRITERION
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
@@ -64,7 +69,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 Names = Annotated[list[str] | None, typer.Argument()]
 
 
-Judged = tuple[dict[str, torch.Tensor], Loss, Callable[[Plan], float]]
+Judged = tuple[dict[str, torch.Tensor], Loss, planner.ErrorEvaluator]
 
 
 def run(
@@ -72,18 +77,13 @@ def run(
     scores: dict[str, torch.Tensor],
     loss: Loss,
     budget: Budget,
-    error: Callable[[Plan], float],
-) -> tuple[planner.Search, int, Solution]:
+    errors: planner.ErrorEvaluator,
+) -> tuple[planner.SearchResult, int, Solution]:
     """The closed loop: what it found, its rounds, the last solution."""
-    solutions: list[Solution] = []
-
-    def measure(plan: Plan, _: int, solution: Solution, __: Prediction) -> Attempt:
-        solutions.append(solution)
-        return held.trials.attempt(held.model, held.graph, plan, budget)
-
-    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, error)
-    found = planner.search(problem, measure)
-    return found, len(solutions), solutions[-1]
+    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, errors)
+    measured = Measured(held, budget)
+    found = planner.search(problem, measured)
+    return found, len(measured.trials), measured.trials[-1].solution
 
 
 @app.command()
@@ -111,12 +111,11 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
             )
             loss = Loss(curves, {block.name: 2 * usual for block in held.costs.blocks})
             for share in todo:
-                limit = share * held.trials.usual_ms
-                found, rounds, solution = run(
-                    held, scores, loss, Budget(latency_ms=limit), lambda _: 0.0
-                )
+                budget = Budget(latency_ratio=share)
+                found, rounds, solution = run(held, scores, loss, budget, Indifferent())
+                limit = share * held.evaluator.reference.ms
                 pruned = apply(held.model, held.graph, found.plan)
-                final = final_share(held, pruned) * held.trials.usual_ms
+                final = final_share(held, pruned) * held.evaluator.reference.ms
                 rows["budgets"][f"{name} {share}"] = {
                     "budget_ms": limit,
                     "final_ms": final,
@@ -166,7 +165,7 @@ def beside(
     row["share"] = share
     ours = held.model
     if share < 1:
-        limit = Budget(latency_ms=share * held.trials.usual_ms)
+        limit = Budget(latency_ratio=share)
         plan, row["rounds"], _ = run(held, *found[:2], limit, found[2])
         ours = apply(held.model, held.graph, plan.plan)
     row["ours_share"] = final_share(held, ours)
@@ -178,11 +177,11 @@ def judged(held: Setting, data: Cifar10) -> Judged:
     """Scores, losses and the errors of plans as a run would find them."""
     batches = TensorBatches(*data.calibration, Reading(64))
     context = Context(held.model, held.graph, batches)
-    scores = score_channels(Settings().criterion, context)
+    scores = score_channels(DEFAULT_CRITERION, context)
     blocks = [block.name for block in held.costs.blocks]
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))
-    return ranked, loss, Judge(context, JUDGED).error
+    return ranked, loss, OutputErrorEvaluator(context, JUDGED)
 
 
 def _rows() -> dict[str, Any]:

@@ -164,7 +164,8 @@ def _study(name: str, folder: str, rows: Row, precision: str = "fp32") -> Study:
     rows["baseline"][name] = evaluate(model, data.test)
     if precision == "int8":
         key = f"{name} int8"
-        held.bench = replace(held.bench, calibration=data.calibration)
+        quantizing = replace(held.benchmark, calibration=data.calibration)
+        held.evaluator = replace(held.evaluator, benchmark=quantizing)
     measured = rows["shares"].setdefault(key, {})
     return Study(name, held, data, precision, measured)
 

@@ -18,8 +18,8 @@ from edgeprune.data.augment import PHOTOS, Augmentation
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
 from edgeprune.files import cache_folder
-from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.config import AVERAGE, TrainingConfig
+from edgeprune.finetune.loop import evaluate, train
 from edgeprune.graph.surgery import apply
 from edgeprune.reconstruct.statistics import restated
 
@@ -36,7 +36,7 @@ class Study:
     """A network with its data, profiled.
 
     Attributes:
-        held: its bench quantises each file where the int8 one is what counts.
+        held: its benchmark quantizes each file where the int8 one is what counts.
         measured: by peer and ratio, the share of the time that is left.
     """
 
@@ -77,7 +77,7 @@ class Study:
         """Accuracy on the test images, in the precision that counts."""
         if self.precision == "fp32":
             return evaluate(model, self.data.test)
-        exported = self.held.bench.export(model, "tested")
+        exported = self.held.benchmark.export(model, "tested")
         return deliver.tested_accuracy(exported.path, self.data)
 
 

@@ -40,8 +40,8 @@ from benchmarks.networks import (
 )
 from edgeprune.data import Reading, Splits
 from edgeprune.data.splits import Arrays, array_splits
-from edgeprune.finetune.loop import evaluate, train
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import evaluate, train
 from edgeprune.report.terminal import PlainProgress
 
 HERE = Path(__file__).parent
@@ -196,7 +196,9 @@ def _small(
     channels, *sides = splits.sample_shape
     torch.manual_seed(seed)
     model = SmallConv(channels, splits.classes, axes=len(sides), widths=widths)
-    recipe = TrainingConfig("baseline", epochs, learning_rate=0.05, seed=seed, progress=LOUD)
+    recipe = TrainingConfig(
+        "baseline", epochs, learning_rate=0.05, seed=seed, progress=LOUD
+    )
     return train(model, splits, recipe)[0].eval()
 
 
@@ -246,13 +248,13 @@ def _compressed(model: nn.Module, arrays: Arrays, ms: float, **settings: Any) ->
 def _ms(model: nn.Module, splits: Splits) -> float:
     """Of one sample."""
     from edgeprune import targets
-    from edgeprune.measure.benchmark import Bench
+    from edgeprune.measure.benchmark import Benchmark
     from edgeprune.measure.runner import HostRunner
 
     with tempfile.TemporaryDirectory() as folder:
         inputs = (torch.randn(1, *splits.sample_shape),)
-        bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
-        return bench.compare([bench.export(model, "network")])[0].median_ms
+        benchmark = Benchmark(HostRunner(targets.load("host")), inputs, Path(folder))
+        return benchmark.compare([benchmark.export(model, "network")])[0].median_ms
 
 
 def _steps(done: Any) -> Row:

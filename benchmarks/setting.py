@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -10,13 +10,14 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
-from edgeprune.measure.benchmark import Bench, Exported
+from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.runner import HostRunner
-from edgeprune.pipeline.smallest import costs_of
-from edgeprune.pipeline.trials import Trials
+from edgeprune.pipeline.evaluation import Candidate, Evaluator
+from edgeprune.pipeline.search.smallest import costs_of
 from edgeprune.profile.network import profile_network
+from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
-from edgeprune.records import ModelFigures
+from edgeprune.records import Attempt, Budget, ModelFigures, Plan
 
 
 @dataclass
@@ -24,33 +25,66 @@ class Setting:
     """A network, profiled, on this machine.
 
     Attributes:
-        bench: writes all files but the baseline in the form that is fastest here.
+        evaluator: writes all files but the baseline in the form that is fastest here,
+            and times them in turn with the baseline.
     """
 
     model: nn.Module
     graph: ChannelGraph
-    bench: Bench
-    trials: Trials
+    evaluator: Evaluator
     figures: ModelFigures
     costs: CostModel
 
     @property
+    def benchmark(self) -> Benchmark:
+        """Writes and times files."""
+        return self.evaluator.benchmark
+
+    @property
     def baseline(self) -> Exported:
         """The unpruned network's file."""
-        return self.trials.baseline
+        return self.evaluator.baseline
+
+    def attempt(self, plan: Plan, budget: Budget) -> Attempt:
+        """A plan, applied, exported and measured."""
+        return self.evaluator.attempt(Candidate(self.model, self.graph, plan), budget)
+
+
+@dataclass
+class Measured:
+    """Measures the planner's plans, and keeps what was tried.
+
+    Attributes:
+        trials: so far.
+    """
+
+    held: Setting
+    budget: Budget
+    trials: list[planner.Trial] = field(default_factory=list)
+
+    def measure(self, trial: planner.Trial) -> Attempt:
+        """Export a plan's network and time the file."""
+        self.trials.append(trial)
+        return self.held.attempt(trial.plan, self.budget)
+
+
+class Indifferent:
+    """Judges all networks to be equally good."""
+
+    def error(self, plan: Plan) -> float:  # noqa: ARG002  whatever it is
+        """None that could be told."""
+        return 0.0
 
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
     """Profile a network and measure its latency table."""
-    plain = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
+    plain = Benchmark(HostRunner(targets.load("host")), inputs, Path(folder))
     profile = profile_network(model, plain)
-    trials = Trials.of(profile, profile.bench)
-    costs = costs_of(profile, trials)
-    return Setting(model, profile.graph, profile.bench, trials, profile.figures, costs)
+    evaluator = Evaluator.of(profile, profile.benchmark)
+    costs = costs_of(profile, evaluator)
+    return Setting(model, profile.graph, evaluator, profile.figures, costs)
 
 
 def final_share(held: Setting, model: nn.Module) -> float:
-    """The exported file's median in a measurement of its own, beside the baseline's."""
-    exported = held.bench.export(model, "final")
-    base, timing = held.bench.compare([held.baseline, exported], held.trials.usual_ms)
-    return timing.share_of(base)
+    """The exported file's time as a share of the baseline's, measured by itself."""
+    return held.evaluator.time(held.benchmark.export(model, "final")).ratio

@@ -24,16 +24,17 @@ from torch import nn
 from benchmarks.criteria import NETWORKS
 from edgeprune import targets
 from edgeprune.data import Splits
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.measure.benchmark import Bench
+from edgeprune.graph.trace import Inputs
+from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import HostRunner
-from edgeprune.pipeline.trials import Trials
+from edgeprune.pipeline.evaluation import Candidate, Evaluator, ReferenceTime
 from edgeprune.prune.by_variance import Depth, depth_by_growth, plan_by_variance
-from edgeprune.records import Budget, Spectra, from_json, to_json
+from edgeprune.records import Budget, MeasuredCosts, Spectra, from_json, to_json
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.pca import spectra
@@ -69,24 +70,21 @@ def main() -> None:
     found = from_json(Spectra, json.dumps(rows["spectra"]["held"]))
     scores = comparable_scores(score_channels("pca", context), graph)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(HostRunner(targets.load("host")), inputs, Path(folder))
-        baseline = bench.export(model, "baseline")
-        usual = bench.compare([baseline])[0].median_ms
-        trials = Trials(bench, baseline, [usual])
-        whole = trials.costs(baseline, trials.timed(baseline), Budget())
+        evaluator, whole = _measured(model, inputs, Path(folder))
         for name, variance, deep in VARIANTS:
             depth = depth_by_growth(graph, found, variance) if deep else Depth()
             plan = plan_by_variance(graph, found, scores, variance, depth)
             pruned = apply(model, graph, plan)
             if name not in rows:
-                attempt = trials.attempt(model, graph, plan, Budget())
+                candidate = Candidate(model, graph, plan)
+                attempt = evaluator.attempt(candidate, Budget())
                 rows[name] = {
                     "widths": _convolutions(pruned),
                     "dimensions": [item.significant(variance) for item in found.layers],
                     "macs_ratio": whole.macs / attempt.macs,
                     "params_ratio": whole.params / attempt.params,
                     "ms": attempt.latency_ms,
-                    "ms_ratio": trials.usual_ms / attempt.latency_ms,
+                    "ms_ratio": 1 / attempt.latency_ratio,
                     "before": evaluate(pruned, splits.test),
                 }
                 _write(rows)
@@ -98,8 +96,22 @@ def main() -> None:
                     _write(rows)
 
 
+def _measured(
+    model: nn.Module, inputs: Inputs, folder: Path
+) -> tuple[Evaluator, MeasuredCosts]:
+    """What times networks beside the unpruned one, and what that costs."""
+    runner = HostRunner(targets.load("host"))
+    benchmark = Benchmark(runner, inputs, folder)
+    baseline = benchmark.export(model, "baseline")
+    reference = ReferenceTime(benchmark.compare([baseline]))
+    evaluator = Evaluator(benchmark, baseline, reference)
+    return evaluator, evaluator.costs(baseline, evaluator.time(baseline))
+
+
 def _kept(pruned: nn.Module, teacher: nn.Module, splits: Splits) -> nn.Module:
-    return train(pruned, splits, TrainingConfig("kept", KEPT_EPOCHS, teacher=teacher))[0]
+    return train(pruned, splits, TrainingConfig("kept", KEPT_EPOCHS, teacher=teacher))[
+        0
+    ]
 
 
 def _fresh(pruned: nn.Module, _: nn.Module, splits: Splits) -> nn.Module:

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.records import Step
-from edgeprune.stop import MAX_ROUNDS, Standing, decide
+from edgeprune.stop import MAX_ROUNDS, RoundResult, decide
 
 STEP = Step("round", 1.0, 1, 1, 0.5, 0.9, valid=True)
 
 
 def standing(pressure, *, valid=True, reached=True):
-    return Standing(replace(STEP, valid=valid), pressure, reached)
+    return RoundResult(replace(STEP, valid=valid), pressure, reached)
 
 
 def test_a_baseline_within_the_budget_is_done_at_once():
@@ -63,7 +63,9 @@ def test_a_network_with_nothing_left_to_remove_ends():
 
 def after(lost, floor=0.8):
     """The second goal of a deep cut whose first round, threefold, lost so much."""
-    first = Standing(replace(STEP, validation_accuracy=0.9 - lost), 6.0, reached=True)
+    first = RoundResult(
+        replace(STEP, validation_accuracy=0.9 - lost), 6.0, reached=True
+    )
     return decide([first], standing(18.0), floor).goal
 
 

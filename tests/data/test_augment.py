@@ -98,8 +98,13 @@ def test_torchvision_data_sets_bear_what_their_images_do(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST", Held)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", Held)
     source = f"@{tmp_path}"
-    assert load_torchvision(f"MNIST{source}", Reading(8)).safe_augmentations == CHARACTERS
-    assert load_torchvision(f"FashionMNIST{source}", Reading(8)).safe_augmentations == PHOTOS
+    assert (
+        load_torchvision(f"MNIST{source}", Reading(8)).safe_augmentations == CHARACTERS
+    )
+    assert (
+        load_torchvision(f"FashionMNIST{source}", Reading(8)).safe_augmentations
+        == PHOTOS
+    )
 
 
 def test_a_users_own_pipeline_is_not_changed():

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,73 +13,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 import edgeprune
-from edgeprune.data.factory import splits_of
-from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import EdgepruneError
-from edgeprune.finetune.loop import train
-from edgeprune.finetune.config import TrainingConfig
+from tests.commands import MODEL, command
+from tests.devices import QUICK
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
-
-ROOT = Path(__file__).parents[2]
-QUICK = str(ROOT / "tests" / "quick.toml")
-
-
-def colours(count=400, size=16):
-    """Images whose class shows in the brightness of a channel."""
-    generator = torch.Generator().manual_seed(0)
-    y = torch.arange(count) % 4
-    x = 0.3 * torch.randn(count, 3, size, size, generator=generator)
-    x[:, 0] += y[:, None, None] - 1.5
-    return x.numpy(), y.numpy()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with data.npz and the weights of a network trained on them."""
-    folder = tmp_path_factory.mktemp("trained")
-    x, y = colours()
-    arrays = Arrays("colours", x[:300], y[:300], x[300:], y[300:])
-    np.savez(
-        folder / "data.npz",
-        x_train=x[:300],
-        y_train=y[:300],
-        x_test=x[300:],
-        y_test=y[300:],
-    )
-    torch.manual_seed(0)
-    model, _ = train(
-        Bottom(64), splits_of("colours", arrays, Reading(32)), TrainingConfig("baseline", 6)
-    )
-    torch.save(model.state_dict(), folder / "ck.pt")
-    (folder / "mynets.py").write_text(
-        "from tests.nets import Bottom\ndef wide():\n    return Bottom(64)\n"
-    )
-    return folder
-
-
-def command(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "edgeprune", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-MODEL = [
-    "--model",
-    "mynets:wide",
-    "--weights",
-    "ck.pt",
-    "--data",
-    "data.npz",
-    "--target",
-    QUICK,
-]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Runs of networks whose shortcuts have no parameters, by a clock that is made up."""
+"""Runs of networks whose shortcuts have no parameters, on a device that is made up."""
 
 import onnx
 import pytest
@@ -7,14 +7,13 @@ from torch import nn
 from torch.nn import functional
 
 import edgeprune
-from edgeprune.export.session import OnnxModel
-from edgeprune.measure.benchmark import Bench
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
-from tests.e2e.test_compress import QUICK
-from tests.e2e.test_recovery import data
-from tests.figures import timing_of
+from edgeprune.export.session import OnnxModel
+from edgeprune.measure.transports import FakeTransport
+from tests.data_sets import coloured_parts as data
+from tests.devices import FAKE, by_macs, use
 
-SLICED_MS = 0.2  # that each slice takes on this clock
+SLICED_MS = 0.2  # that each slice takes on this device
 HINT = "shortcuts without parameters are written as convolutions"
 
 
@@ -42,42 +41,45 @@ def slices(path):
     return sum(node.op_type == "Slice" for node in onnx.load(path).graph.node)
 
 
-def clock(sliced_ms, seen):
-    """Files take as many ms as they have million MACs, and some for each slice."""
+def operator_ms(sliced_ms):
+    """Operators take as many ms as they have million MACs, and slices some."""
+    plain = by_macs(2.0)
+    return lambda item: plain(item) + sliced_ms * (item.kind == "Slice")
 
-    def compare(self, files, usual_ms=None):
-        seen.extend(item.path.name for item in files if not slices(item.path))
-        times = [
-            item.cost.macs / 1e6 / (2.0 if item.precision == "int8" else 1.0)
-            + sliced_ms * slices(item.path)
-            for item in files
-        ]
-        return [timing_of(ms, ms) for ms in times]
 
-    return compare
+class Watching(FakeTransport):
+    """Takes down the names of timed files in which nothing is sliced."""
+
+    def __init__(self, sliced_ms):
+        super().__init__(operator_ms(sliced_ms))
+        self.seen = []
+
+    def run(self, job, files):
+        if job.mode == "time":
+            self.seen += [path.name for path in files if not slices(path)]
+        return super().run(job, files)
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch, tmp_path):
-    """The form that another test's clock has found fastest."""
+    """The form that another test's device is fastest in."""
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
 
 
 def run(monkeypatch, tmp_path, share, sliced_ms=SLICED_MS, **settings):
-    """A run, and the names of the files without slices that it has timed."""
-    seen = []
-    monkeypatch.setattr(Bench, "compare", clock(sliced_ms, seen))
+    """A run, and the device that it was measured on."""
+    device = use(monkeypatch, Watching(sliced_ms))
     done = edgeprune.compress(
         Shortcuts(),
         data(),
         budget=share,
         max_drop=100.0,
-        target=QUICK,
+        target=FAKE,
         train=False,
         out=tmp_path / "run",
         **settings,
     )
-    return done, seen
+    return done, device
 
 
 def agrees(done, folder, file=MODEL_FILE, tolerance=1e-4):
@@ -107,14 +109,18 @@ def test_what_another_form_of_the_file_saves_is_not_pruned(
 
 
 def test_what_is_pruned_is_written_and_timed_in_that_form(monkeypatch, tmp_path):
-    done, seen = run(monkeypatch, tmp_path, "50%")
+    done, device = run(monkeypatch, tmp_path, "50%")
     report = done.report
     assert report.status == "met"
     assert report.plans
     assert slices(tmp_path / "run" / MODEL_FILE) == 0
-    assert {"attempt.onnx", "round1.onnx"} <= set(seen)
-    ms = report.result.macs / 1e6
-    assert report.result.latency_ms == pytest.approx(ms)
+    assert {"attempt.onnx", "round1.onnx"} <= set(device.seen)
+    for name, figures in (
+        (MODEL_FILE, report.result),
+        ("baseline.onnx", report.baseline),
+    ):
+        expected = device.latency_ms(tmp_path / "run" / name)
+        assert figures.latency_ms == pytest.approx(expected)
     assert report.baseline.latency_ms == pytest.approx(
         report.baseline.macs / 1e6 + 2 * SLICED_MS
     )
@@ -122,11 +128,11 @@ def test_what_is_pruned_is_written_and_timed_in_that_form(monkeypatch, tmp_path)
 
 
 def test_a_form_that_is_no_faster_is_not_taken(monkeypatch, tmp_path):
-    done, seen = run(monkeypatch, tmp_path, "50%", sliced_ms=-0.01)
+    done, device = run(monkeypatch, tmp_path, "50%", sliced_ms=-0.01)
     assert done.report.status == "met"
     assert not any(HINT in note for note in done.report.notes)
     assert slices(tmp_path / "run" / MODEL_FILE) == 2
-    assert seen == ["convolved.onnx"]
+    assert device.seen == ["convolved.onnx"]
 
 
 def test_the_form_is_that_of_the_first_time(monkeypatch, tmp_path):

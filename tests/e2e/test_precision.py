@@ -1,55 +1,32 @@
-"""Runs whose budget is about the int8 file, by a clock that is made up."""
+"""Runs whose budget is about the int8 file, on a device that is made up."""
 
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 import edgeprune
+from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
-from edgeprune.measure.benchmark import Bench
-from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
-from tests.e2e.test_compress import QUICK
-from tests.e2e.test_recovery import data
-from tests.figures import timing_of
+from edgeprune.measure.transports import FakeTransport
+from tests.contexts import small_net
+from tests.data_sets import coloured_parts as data
+from tests.devices import FAKE, by_macs, use
 
-GAIN = 2.0  # of int8, on this clock
-
-
-def clock(gain):
-    """Files take as many ms as they have million MACs; in int8 less."""
-
-    def compare(self, files, usual_ms=None):
-        times = [
-            item.cost.macs / 1e6 / (gain if item.precision == "int8" else 1.0)
-            for item in files
-        ]
-        return [timing_of(ms, ms) for ms in times]
-
-    return compare
+GAIN = 2.0  # of int8, on this device
 
 
 @pytest.fixture
 def clocked(monkeypatch):
-    monkeypatch.setattr(Bench, "compare", clock(GAIN))
-
-
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
-        *(nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4)),
-    )
+    use(monkeypatch, FakeTransport(by_macs(GAIN)))
 
 
 def run(tmp_path, share, **settings):
-    given = {"max_drop": 100.0, "precision": "int8", "target": QUICK, **settings}
+    given = {"max_drop": 100.0, "precision": "int8", "target": FAKE, **settings}
     return edgeprune.compress(
-        net(), data(), budget=share, out=tmp_path / "run", **given
+        small_net(), data(), budget=share, out=tmp_path / "run", **given
     )
 
 
@@ -63,7 +40,9 @@ def test_what_int8_alone_saves_is_not_pruned(tmp_path):
     assert report.int8.latency_ms == pytest.approx(report.baseline.latency_ms / GAIN)
     assert "in int8" in report.sentence
     assert {MODEL_FILE, INT8_FILE} <= {path.name for path in done.folder.iterdir()}
-    for value, own in zip(done.model.parameters(), net().parameters(), strict=True):
+    for value, own in zip(
+        done.model.parameters(), small_net().parameters(), strict=True
+    ):
         assert torch.equal(value, own)
 
 
@@ -98,7 +77,7 @@ def test_the_int8_file_is_pruned_to_the_budget_and_judged_by_it(monkeypatch, tmp
 def test_int8_that_is_no_faster_is_refused_before_anything_is_pruned(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(Bench, "compare", clock(0.8))
+    use(monkeypatch, FakeTransport(by_macs(0.8)))
     with pytest.raises(EdgepruneError, match="int8 is no faster here"):
         run(tmp_path, "60%")
     assert not (tmp_path / "run").exists()
@@ -116,7 +95,7 @@ def test_int8_that_loses_too_much_ends_before_any_training(monkeypatch, tmp_path
 
 
 def test_a_target_without_int8_is_refused_at_once(tmp_path):
-    text = Path(QUICK).read_text()
+    text = Path(FAKE).read_text()
     text = re.sub(r"precisions = .*", 'precisions = ["fp32"]', text)
     (tmp_path / "plain.toml").write_text(text)
     with pytest.raises(EdgepruneError, match="does not list int8"):

@@ -4,14 +4,13 @@ import json
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
 
 import edgeprune
 from edgeprune.errors import EdgepruneError
-from tests.e2e.test_compress import MODEL, QUICK, colours, command, trained
+from tests.commands import MODEL, command
+from tests.data_sets import coloured_parts as data
+from tests.devices import QUICK
 from tests.nets import Bottom
-
-__all__ = ["trained"]
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +47,6 @@ def test_training_that_is_asked_for_and_not_is_refused(trained):
     done = command(trained, "compress", *MODEL, *more)
     assert done.returncode == 1
     assert "--no-train does not go with --epochs" in done.stderr
-
-
-def data():
-    x, y = (torch.as_tensor(item) for item in colours())
-    return tuple(
-        TensorDataset(x[part], y[part])
-        for part in (slice(240), slice(240, 300), slice(300, 400))
-    )
 
 
 def run(tmp_path, model, **settings):

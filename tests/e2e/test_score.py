@@ -11,7 +11,8 @@ from torch import nn
 import edgeprune
 from edgeprune import cli
 from edgeprune.errors import EdgepruneError
-from tests.e2e.test_compress import QUICK, colours
+from tests.data_sets import colours
+from tests.devices import QUICK
 from tests.nets import Bottom, Signal
 
 

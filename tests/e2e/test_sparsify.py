@@ -13,8 +13,9 @@ from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
 from edgeprune.finetune.learner import Learner
 from edgeprune.records import SparsityReport, from_json
-from tests.e2e.test_compress import MODEL, QUICK, colours, command
-from tests.e2e.test_compress import trained as trained  # a fixture
+from tests.commands import MODEL, command
+from tests.data_sets import colours
+from tests.devices import QUICK
 from tests.nets import Bottom
 
 METHODS = ("magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian")

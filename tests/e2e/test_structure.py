@@ -8,8 +8,9 @@ import edgeprune
 from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
-from tests.e2e.test_compress import QUICK, colours, command
-from tests.e2e.test_compress import trained as trained  # a fixture
+from tests.commands import command
+from tests.data_sets import colours
+from tests.devices import QUICK
 from tests.nets import Bottom
 
 
@@ -100,12 +101,14 @@ class Narrow(Bottom):
 def test_a_network_that_is_too_small_grows_within_the_budget(tmp_path, growth):
     from edgeprune.data import Reading
     from edgeprune.data.splits import array_splits
-    from edgeprune.finetune.loop import train
     from edgeprune.finetune.config import TrainingConfig
+    from edgeprune.finetune.loop import train
 
     torch.manual_seed(0)
     arrays = hard()
-    start, _ = train(Narrow(), array_splits(arrays, Reading(32)), TrainingConfig("start", 2))
+    start, _ = train(
+        Narrow(), array_splits(arrays, Reading(32)), TrainingConfig("start", 2)
+    )
     done = edgeprune.compress(
         start,
         arrays,

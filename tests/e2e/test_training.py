@@ -12,12 +12,10 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.learner import Learner
 from edgeprune.progress import Silent
-from tests.e2e.test_compress import MODEL, QUICK, command, trained
-from tests.e2e.test_recovery import data
-from tests.finetune.test_team import launched
+from tests.commands import MODEL, command, launched
+from tests.data_sets import coloured_parts as data
+from tests.devices import QUICK
 from tests.nets import Bottom, Signal
-
-__all__ = ["trained"]
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from torch import nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.finetune import loop
-from edgeprune.finetune.loop import train
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import train
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.finetune.team import leading, serve, team
-from tests.finetune.test_loop import splits
+from tests.data_sets import splits
 from tests.nets import Bottom
 
 NORMS = {2: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -79,7 +79,9 @@ def trained(kind, **config):
     """A model after two epochs, and the record of its training."""
     torch.manual_seed(0)
     teacher, model = Bottom(12), Bottom(8)
-    return train(model, data(kind), TrainingConfig("pair", 2, teacher=teacher, **config))
+    return train(
+        model, data(kind), TrainingConfig("pair", 2, teacher=teacher, **config)
+    )
 
 
 RECIPES = {

@@ -13,14 +13,14 @@ from torch.nn.utils.parametrizations import weight_norm
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.auxiliary import REGION, Hint, Hints, Inpainting, regions
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.losses import masked_mean_square
-from edgeprune.finetune.config import TrainingConfig
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.records import Plan
-from tests.finetune.test_loop import splits
+from tests.data_sets import splits
 from tests.nets import Bottom, CifarResNet, Signal
 
 

@@ -8,12 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgeprune.data.augment import Augmentation
-from edgeprune.data.factory import splits_of
-from edgeprune.data.splits import Arrays, Reading
 from edgeprune.errors import WorkloadError
 from edgeprune.files import cache_folder
 from edgeprune.finetune import formats, loop
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.formats import (
     CANDIDATES,
     PLAIN,
@@ -23,27 +22,10 @@ from edgeprune.finetune.formats import (
 from edgeprune.finetune.learner import decay_of, rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
 from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
-from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.team import Team
 from edgeprune.progress import SILENT
+from tests.data_sets import colours, splits
 from tests.nets import Bottom, Signal
-
-
-def colours(count=320, classes=4, seed=0, size=8):
-    """Images whose class shows in the brightness of a channel."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(count) % classes
-    x = 0.3 * torch.randn(count, 3, size, size, generator=generator)
-    x[:, 0] += y[:, None, None] - 1.5
-    return x, y
-
-
-def splits(batch=16, seed=0, size=8):
-    x, y = colours(size=size)
-    arrays = Arrays(
-        "colours", x[:240].numpy(), y[:240].numpy(), x[240:].numpy(), y[240:].numpy()
-    )
-    return splits_of("colours", arrays, Reading(batch, seed))
 
 
 def test_training_learns_and_leaves_the_callers_model_alone():
@@ -59,7 +41,9 @@ def test_training_learns_and_leaves_the_callers_model_alone():
 @pytest.mark.parametrize("more", [{}, {"inpaint": 0.1, "average": 0.9}])
 def test_a_seed_repeats_a_run(more):
     model = Bottom(8)
-    config = TrainingConfig("test", 2, seed=3, augment=Augmentation(("crop", "flip")), **more)
+    config = TrainingConfig(
+        "test", 2, seed=3, augment=Augmentation(("crop", "flip")), **more
+    )
     (first, one), (second, other) = (
         train(model, splits(size=16), config) for _ in range(2)
     )
@@ -100,7 +84,9 @@ def test_distillation_follows_the_teacher_where_labels_mislead():
     moved = [(x, (y + 1) % 4) for x, y in data.calibration]
     misled = replace(data, train=moved, validation=data.validation)
     alone, _ = train(Bottom(8), misled, TrainingConfig("learn", 4))
-    taught, history = train(Bottom(8), misled, TrainingConfig("learn", 4, teacher=teacher))
+    taught, history = train(
+        Bottom(8), misled, TrainingConfig("learn", 4, teacher=teacher)
+    )
 
     def agreement(model):
         with torch.no_grad():
@@ -204,7 +190,12 @@ def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypat
     assert len(judged) == 5
     assert all(found == expected for found, expected in judged)
     model = loop.Learner(
-        Bottom(8), TrainingConfig(), CANDIDATES[-1], colours(4)[0], 1, Team(torch.device("cpu"))
+        Bottom(8),
+        TrainingConfig(),
+        CANDIDATES[-1],
+        colours(4)[0],
+        1,
+        Team(torch.device("cpu")),
     )
     dtypes = []
     model.judged.head.register_forward_hook(

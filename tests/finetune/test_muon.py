@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from edgeprune.finetune import loop
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.formats import CANDIDATES
 from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.muon import RELATIVE_STEP, Muon, orthogonal
-from edgeprune.finetune.config import TrainingConfig
-from tests.finetune.test_loop import splits
-from tests.finetune.test_state import KilledError
+from tests.commands import KilledError
+from tests.data_sets import splits
 from tests.nets import Bottom
 
 

@@ -6,25 +6,22 @@ from torch import nn
 
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
-from edgeprune.sparse.bayesian import Variational
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Schedule
 from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
-from edgeprune.sparse.masked import Masked
-from edgeprune.sparse.penalised import Blocks, Penalised
-from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.resuming import Best, keep, resume_
 from edgeprune.finetune.state import load_state
 from edgeprune.finetune.team import Team
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
 from edgeprune.sparse import masks
-from tests.finetune.test_loop import splits
+from edgeprune.sparse.bayesian import Variational
+from edgeprune.sparse.masked import Masked
+from edgeprune.sparse.penalised import Blocks, Penalised
+from tests.commands import KilledError
+from tests.data_sets import splits
 from tests.nets import Bottom
-
-
-class KilledError(Exception):
-    pass
 
 
 def constraints(model):
@@ -69,7 +66,9 @@ def test_a_killed_training_goes_on_with_its_zeros(
     assert path.is_file()
     again = make()
     monkeypatch.setattr(Learner, "epoch", counted := _counting(whole))
-    trained, history = train(model, splits(), TrainingConfig("x", 6, held_by=again, **settings))
+    trained, history = train(
+        model, splits(), TrainingConfig("x", 6, held_by=again, **settings)
+    )
     assert counted.calls == 2
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
     at_once = TrainingConfig("x", 6, held_by=make(), **{**settings, "state": None})

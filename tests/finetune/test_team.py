@@ -1,9 +1,6 @@
 """Two processes on one machine come to what one process comes to."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,26 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from edgeprune.finetune import loop
+from tests.commands import launched
 from tests.finetune import pair
 
 ROOT = Path(__file__).parents[2]
-# Accelerate starts several processes for GPUs only, but these need not be there.
-TOGETHER = ("--multi_gpu", "--num_processes", "2", "--mixed_precision", "no")
-
-
-def launched(folder, *command):
-    """Two processes, as a user starts them."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "accelerate.commands.launch", *TOGETHER]
-    return subprocess.run(
-        [*start, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 @pytest.fixture(scope="module")

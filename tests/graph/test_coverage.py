@@ -1,14 +1,16 @@
 """A network that worked goes on working: against the rows of the coverage study."""
 
 import json
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from torch import nn
 
-from benchmarks.coverage import ROWS, SMALL, build, inputs_for, prunable_channels
 from edgeprune.graph.survey import survey
+from tests.libraries import SMALL, build, inputs_for, prunable_channels
 
+ROWS = Path(__file__).parents[2] / "benchmarks" / "coverage.json"
 KNOWN = json.loads(ROWS.read_text())
 FIRST_SEEN = {
     name: row["channels"]

@@ -4,31 +4,16 @@ import copy
 
 import pytest
 import torch
-from torch.utils import _pytree as pytree
 
 from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import tensors_in
 from edgeprune.records import Plan
+from tests.prepared import prepared, run
 from tests.reference import random_plan, relative_difference, zero_consumers
-from tests.strategies import disturb_
 from tests.user_nets import NETWORKS
 
 EXACT = 1e-11
-
-
-def prepared(name):
-    torch.manual_seed(0)
-    factory, inputs, expected, approximate = NETWORKS[name]
-    model = disturb_(factory().double().eval())
-    doubled = pytree.tree_map(lambda item: item.double(), inputs())
-    return model, doubled, expected, approximate
-
-
-def run(model, inputs):
-    with torch.no_grad():
-        return torch.cat([item.ravel() for item in tensors_in(model(*inputs))])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -9,41 +9,14 @@ from edgeprune.graph.surgery import apply, operate_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.prune.growth import doubled, widened
 from edgeprune.records import Plan
-from tests.graph.test_user_networks import prepared, run
 from tests.nets import Bottom, CifarResNet
+from tests.prepared import difference, lively, prepared, run, some_copies
 from tests.reference import relative_difference
 from tests.user_nets import NETWORKS
 
 # A weight that makes and reads the same channels; scores of attention.
 LEFT = {"tied": {"stem", "encoder"}, "einsum": {"query"}}
 NAMES = ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "squeezenet1_1"]
-
-
-def lively(model):
-    """In float64, with norms that do something."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-    return model.double().eval()
-
-
-def some_copies(graph, names=None):
-    """Every third channel once more, the first one three times more."""
-    return {
-        group.name: tuple(sorted((*range(0, group.size, 3), 0, 0)))
-        for group in graph.groups
-        if not group.approximate and (names is None or group.name in names)
-    }
-
-
-def difference(model, changed, x):
-    with torch.no_grad():
-        expected, found = model(x), changed.eval()(x)
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("name", NAMES)

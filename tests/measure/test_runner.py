@@ -7,10 +7,12 @@ import torch
 from edgeprune import targets
 from edgeprune.errors import ExportError, MeasurementError, TargetError
 from edgeprune.measure import worker
-from edgeprune.measure.benchmark import Bench
+from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
 from edgeprune.measure.runner import HostRunner, runner_for
+from edgeprune.measure.transports import FakeTransport
 from edgeprune.targets import TimingRecipe
+from tests.devices import fake_runner, scripted
 from tests.nets import Bottom
 
 X = (torch.randn(1, 3, 8, 8),)
@@ -37,8 +39,8 @@ def test_a_timing_keeps_every_sample_and_how_it_was_taken(runner, tmp_path):
 
 
 def test_the_profile_names_every_layer(runner, tmp_path):
-    bench = Bench(runner, X, tmp_path)
-    layers = bench.layers(bench.export(Bottom(), "a"))
+    benchmark = Benchmark(runner, X, tmp_path)
+    layers = benchmark.layers(benchmark.export(Bottom(), "a"))
     assert [layer.name for layer in layers] == [
         "first.weight",
         "second.weight",
@@ -143,22 +145,36 @@ def test_a_model_that_does_not_export_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-class Flaky:
-    """A runner whose first measurement is disturbed."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-
-    def time(self, models, recipe=None):
-        return [self.answers.pop(0)]
-
-
-def test_a_disturbed_timing_is_taken_again(tmp_path):
-    from edgeprune.measure.benchmark import Exported
-    from tests.figures import timing_of
-
-    noisy, calm = timing_of(1.0, 9.0, 1.0, 9.0), timing_of(2.0, 2.0, 2.0)
+@pytest.mark.parametrize(
+    ("loads", "measurements"),
+    [
+        ((1.0, 1.0, 1.0), 1),
+        ((1.0, 9.0, 9.0), 2),
+        ((1.0, 9.0, 9.0) * 3, 3),  # it never gets quiet: the best one is kept
+    ],
+)
+def test_a_disturbed_timing_is_taken_again(tmp_path, loads, measurements):
+    transport = FakeTransport(load=scripted(*loads))
+    benchmark = Benchmark(fake_runner(transport), X, tmp_path)
+    write_onnx(Bottom(), X, tmp_path / "a.onnx")
     item = Exported(Bottom(), tmp_path / "a.onnx", None)
-    bench = Bench(Flaky(noisy, calm), X, tmp_path)
-    assert bench.compare([item]) == [calm]
-    assert Bench(Flaky(noisy, noisy, noisy), X, tmp_path).compare([item]) == [noisy]
+    timing = benchmark.compare([item])[0]
+    assert len(transport.jobs) == measurements
+    assert bool(timing.warnings) == (measurements == 3)
+
+
+def test_what_is_said_of_a_device_is_what_it_answers():
+    """Not what the machine is that asks."""
+    runner = fake_runner()
+    assert runner.device.machine.cpu == "made-up device"
+    assert runner.device.machine.cores == 4
+    assert runner.key().startswith("made-up device|made-up runtime 1|")
+
+
+def test_this_machine_describes_itself(runner):
+    import onnxruntime
+
+    device = runner.device
+    assert device.runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert device.machine.architecture
+    assert device.machine.cores >= 1

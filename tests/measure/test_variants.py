@@ -77,7 +77,7 @@ def test_all_files_have_the_form_that_was_chosen(tmp_path):
     model = make().eval()
     graph = analyse(model, inputs)
     plain = Variants(model, graph, inputs, tmp_path).structure()
-    variants = Variants(model, graph, inputs, tmp_path, convolved=True)
+    variants = Variants(model, graph, inputs, tmp_path, shortcuts_as_conv=True)
     assert variants.structure() != plain
     plan = halves(graph)
     path, expected = variants.write(plan, "cut"), tmp_path / "exported.onnx"

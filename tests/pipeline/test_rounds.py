@@ -1,58 +1,107 @@
-"""What a round may take of the time."""
+"""What a round may take of the time, and when it is undone."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
-from edgeprune.finetune.config import TrainingConfig
-from edgeprune.pipeline.job import Journal
+from edgeprune.errors import TraceError
+from edgeprune.pipeline import rounds as rounds_module
+from edgeprune.pipeline.checkpoint import PrunedModel
+from edgeprune.pipeline.job import RunLog
 from edgeprune.pipeline.rounds import Rounds
-from edgeprune.records import Budget
+from edgeprune.pipeline.training import Trainings
+from edgeprune.prune.growth import doubled, widened
+from edgeprune.records import Budget, Plan, Surgery
+from tests.contexts import context_of, small_net
 
-BEFORE, BASELINE = 4.0, 8.0  # ms of the round's start, and of the original
+BEFORE = 0.5  # of the baseline's time, what the round's start takes
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    return context_of(tmp_path_factory.mktemp("run"), growth="wider", epochs=2)
+
+
+@pytest.fixture
+def fresh(context):
+    """The same, with nothing taken down yet."""
+    return replace(context, log=RunLog())
+
+
+def told(context, **settings):
+    """The same with other settings."""
+    asked = context.settings.model_copy(update=settings)
+    return replace(context, job=replace(context.job, settings=asked))
+
+
+def with_accuracy(snapshot, accuracy):
+    return replace(
+        snapshot, figures=replace(snapshot.figures, validation_accuracy=accuracy)
+    )
 
 
 @pytest.mark.parametrize(
     ("budget", "slowest"),
     [
         (Budget(latency_ms=3.0), BEFORE),
+        (Budget(latency_ratio=0.4), BEFORE),
         (Budget(), BEFORE),  # until the floor: time is what is saved
-        (Budget(params=100), BASELINE),
+        (Budget(params=100), 1.0),
         (Budget(latency_ms=3.0, params=100), BEFORE),
     ],
 )
-def test_only_where_time_is_asked_for_each_round_must_save_some(budget, slowest):
-    limits = Budget(latency_ms=budget.latency_ms or BASELINE)
-    ground = SimpleNamespace(budget=budget, limits=limits)
-    assert Rounds(ground, floor=0.9)._slowest(BEFORE) == slowest
+def test_only_where_time_is_asked_for_each_round_must_save_some(fresh, budget, slowest):
+    start = fresh.start
+    start = replace(start, costs=replace(start.costs, latency_ratio=BEFORE))
+    assert Rounds(replace(fresh, budget=budget)).slowest(start) == slowest
 
 
 @pytest.mark.parametrize(
     ("int8", "goal", "enough"),
     [
         (None, 1.0, 0.9),
-        (0.93, 1.0, 0.92),  # what quantising costs is asked for on top
+        (0.93, 1.0, 0.92),  # what quantizing costs is asked for on top
         (0.96, 1.0, 0.9),
         (0.93, 1.5, 0.92),
         (0.85, 1.5, 0.95),  # on the way, no more than the original has
     ],
 )
-def test_training_ends_where_the_file_that_counts_is_at_the_floor(int8, goal, enough):
-    def state(accuracy):
-        return SimpleNamespace(figures=SimpleNamespace(validation_accuracy=accuracy))
-
-    job = SimpleNamespace(
-        **dict.fromkeys(("train", "stop_at_floor"), True),
-        **dict.fromkeys(("minutes", "optimizer", "from_scratch"), None),
-        epochs=2,
-        growth="no",
-        distil="no",
-        recipe=TrainingConfig(),
-        workload=SimpleNamespace(model=None),
-    )
-    start = state(0.95 if int8 is None else int8)
-    ground = SimpleNamespace(
-        job=job, baseline=state(0.95), start=start, journal=Journal()
-    )
-    found = Rounds(ground, floor=0.9).recipe("x", goal).enough
+def test_training_ends_where_the_deployed_file_is_at_the_floor(
+    fresh, int8, goal, enough
+):
+    baseline = with_accuracy(fresh.baseline, 0.95)
+    start = with_accuracy(fresh.start, 0.95 if int8 is None else int8)
+    held = told(fresh, stop_at_floor=True, distil="no", growth="no")
+    held = replace(held, baseline=baseline, start=start, floor=0.9)
+    found = Trainings(held).finetune_config("x", goal).enough
     assert found == pytest.approx(enough)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(8.0, True), (1.0, False)])
+def test_growth_over_the_budget_is_undone(fresh, most, kept):
+    """The measured network decides, whatever was predicted."""
+    wide, able = widened(small_net(), fresh.profile.graph)
+    assert able
+    plan = Plan({}, copies=doubled(fresh.profile.graph, able))
+    pruned = PrunedModel(wide, Surgery(), plan, fits=True)
+    start = with_accuracy(fresh.start, 0.0)
+    grown = Rounds(fresh).grow(start, pruned, Budget(latency_ratio=most))
+    assert (grown is not None) == kept
+    assert any("was undone" in note for note in fresh.log.notes) != kept
+
+
+def test_a_network_that_cannot_be_fitted_goes_on_as_it_is(fresh, monkeypatch):
+    """Said to a reader, and not taken for a reconstruction."""
+
+    def refuse(*_):
+        raise TraceError("it takes another way")
+
+    from edgeprune.pipeline.evaluation import Candidate
+
+    monkeypatch.setattr(rounds_module, "reconstruct", refuse)
+    plan = Plan({"0": tuple(range(16))})
+    candidate = Candidate(fresh.start.model, fresh.profile.graph, plan)
+    found = Rounds(fresh)._reconstructed("round 1", fresh.start, candidate)
+    assert found is candidate.network
+    assert not fresh.log.reconstructions
+    assert fresh.log.notes == ["not reconstructed: it takes another way"]

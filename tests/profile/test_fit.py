@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from edgeprune.measure.onnx_file import layer_of_node
 from edgeprune.measure.runner import NodeTime, Probe
-from edgeprune.profile.fit import Sample, fit, layer_of, predict
+from edgeprune.profile.fit import Sample, fit, predict
 
 LAYERS = {"one": "a.weight", "two": "b.weight", "three": "c.weight"}
 
@@ -138,5 +139,5 @@ def test_an_operator_that_some_networks_lack_took_no_time_there():
 
 
 def test_operators_without_a_name_of_the_file_belong_to_the_layer_before():
-    assert layer_of(NodeTime("fused one_nchwc", 1.0), LAYERS, "x") == "a.weight"
-    assert layer_of(NodeTime("ReorderOutput_token_7", 1.0), LAYERS, "x") == "x"
+    assert layer_of_node("fused one_nchwc", LAYERS, "x") == "a.weight"
+    assert layer_of_node("ReorderOutput_token_7", LAYERS, "x") == "x"

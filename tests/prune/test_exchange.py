@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from edgeprune.graph.groups import analyse
-from edgeprune.prune.exchange import Counted, exchange
+from edgeprune.prune.exchange import BudgetedObjective, exchange
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget
-from tests.prune.test_solver import Residual, choices, named
+from tests.choices import Residual, choices, named
 from tests.tables import costs_of
 
 X = (torch.randn(1, 3, 8, 8),)
@@ -18,6 +18,17 @@ BUDGET = Budget(latency_ms=6.0)
 def costs():
     model = Residual().eval()
     return costs_of(model, X, analyse(model, X))
+
+
+class Objective:
+    """An error by a formula."""
+
+    def __init__(self, error):
+        self.error = error
+
+
+def judging(error, count=300):
+    return BudgetedObjective(Objective(error), count)
 
 
 def fits(costs, widths, bypassed):
@@ -38,7 +49,7 @@ def test_a_pair_that_gets_on_badly_is_taken_apart(costs):
         {"stem": 16, "first.narrow": 16, "second.narrow": 8}, (), True, 0.0, 0.0
     )
     assert fits(costs, start.widths, ())
-    found = exchange(costs, start, BUDGET, Counted(error, 300))
+    found = exchange(costs, start, BUDGET, judging(error))
     assert error(found) < error(start) / 2
     assert fits(costs, named(costs, found), found.bypassed)
     least = min(
@@ -55,7 +66,7 @@ def test_a_block_comes_back_for_another(costs):
 
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
-    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), Counted(error, 300))
+    found = exchange(costs, start, Budget(latency_ms=1.01 * taken), judging(error))
     assert found.bypassed == ("second",)
     assert set(found.widths) == {"stem", "first.narrow"}
     assert found.widths["first.narrow"] == costs.sizes["first.narrow"]
@@ -63,7 +74,7 @@ def test_a_block_comes_back_for_another(costs):
 
 def test_what_is_best_already_stays(costs):
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
-    assert exchange(costs, start, BUDGET, Counted(lambda _: 1.0, 300)) == start
+    assert exchange(costs, start, BUDGET, judging(lambda _: 1.0)) == start
 
 
 def test_a_network_is_judged_once(costs):
@@ -75,7 +86,7 @@ def test_a_network_is_judged_once(costs):
 
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
-    counted = Counted(error, 100)
+    counted = judging(error, 100)
     found = exchange(costs, start, Budget(latency_ms=1.01 * taken), counted)
     assert len(judged) == len({(frozenset(widths), outs) for widths, outs in judged})
     assert counted.left == 100 - len(judged)

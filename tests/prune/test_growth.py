@@ -10,8 +10,8 @@ from edgeprune.prune import planner, solver
 from edgeprune.prune.growth import gains, steps_up, widened
 from edgeprune.prune.loss import Loss
 from edgeprune.records import Budget, pressure_of
+from tests.choices import brute_force, choices
 from tests.nets import Bottom
-from tests.prune.test_solver import brute_force, choices
 from tests.tables import costs_of
 
 X = (torch.randn(1, 3, 8, 8),)

@@ -25,9 +25,9 @@ from edgeprune.prune.low_rank import (
 from edgeprune.prune.low_rank_costs import LowRankCosts, Plain, rank_groups
 from edgeprune.prune.vbmf import rank_of
 from edgeprune.records import Budget, Plan, Surgery, pressure_of
+from tests.choices import brute_force, choices, named, value_of
 from tests.figures import figures_of
 from tests.nets import Bottom
-from tests.prune.test_solver import brute_force, choices, named, value_of
 from tests.tables import table_of
 
 LAYERS = {

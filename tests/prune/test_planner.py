@@ -11,7 +11,7 @@ from edgeprune.graph.trace import trace
 from edgeprune.prune import planner
 from edgeprune.prune.loss import Loss, lost
 from edgeprune.prune.solver import least_loss
-from edgeprune.records import Attempt, Budget
+from edgeprune.records import Attempt, Budget, time_pressure
 from tests.nets import Bottom, CifarResNet
 from tests.tables import costs_of, table_of, with_cache
 
@@ -19,15 +19,19 @@ X = (torch.randn(1, 3, 8, 8),)
 
 
 class Device:
-    """A device whose time is known: it follows MACs, but not quite as predicted."""
+    """A device whose time is known: it follows MACs, but not quite as predicted.
 
-    def __init__(self, model, inputs=X, slower=1.0):
+    It measures plans within a budget, and judges all networks to be equally good.
+    """
+
+    def __init__(self, model, inputs=X, slower=1.0, budget=None):
         self.model, self.inputs, self.slower = model.eval(), inputs, slower
         self.graph = analyse(model, inputs)
         self.count = count(trace(model, inputs))
+        self.budget = budget or Budget()
         self.rounds = 0
 
-    def problem(self, budget):
+    def problem(self, budget=None):
         generator = torch.Generator().manual_seed(0)
         scores = {
             group.name: torch.rand(group.size, generator=generator)
@@ -38,31 +42,53 @@ class Device:
             {name: lost(values) for name, values in scores.items()},
             {block.name: 3.0 for block in costs.blocks},
         )
-        return planner.Problem(
-            self.graph, scores, costs, loss, budget, lambda plan: 0.0
+        budget = budget or self.budget
+        return planner.Problem(self.graph, scores, costs, loss, budget, self)
+
+    def error(self, plan):
+        return 0.0
+
+    def measure(self, trial):
+        self.rounds += 1
+        cost = count(trace(apply(self.model, self.graph, trial.plan), self.inputs))
+        ratio = (cost.macs / self.count.macs) ** self.slower
+        attempt = Attempt(
+            round=trial.number,
+            widths={name: len(kept) for name, kept in trial.plan.kept.items()},
+            bypassed=trial.plan.bypassed,
+            kept_share=1.0,
+            predicted_ms=trial.predicted.latency_ms,
+            latency_ms=10.0 * ratio,
+            macs=cost.macs,
+            params=cost.params,
+            size_bytes=4 * cost.params,
+            memory_bytes=0,
+            within_budget=True,
+            latency_ratio=ratio,
         )
+        fits = not self.budget.limits_time or time_pressure(attempt, self.budget) <= 1
+        return replace(attempt, within_budget=fits)
 
-    def measure(self, budget):
-        def measured(plan, number, solution, predicted):
-            self.rounds += 1
-            cost = count(trace(apply(self.model, self.graph, plan), self.inputs))
-            latency_ms = 10.0 * (cost.macs / self.count.macs) ** self.slower
-            return Attempt(
-                round=number,
-                widths={name: len(kept) for name, kept in plan.kept.items()},
-                bypassed=plan.bypassed,
-                kept_share=1.0,
-                predicted_ms=predicted.latency_ms,
-                latency_ms=latency_ms,
-                macs=cost.macs,
-                params=cost.params,
-                size_bytes=4 * cost.params,
-                memory_bytes=0,
-                within_budget=budget.latency_ms is None
-                or latency_ms <= budget.latency_ms,
-            )
 
-        return measured
+class Judging(Device):
+    """The same, with accuracies by a rule."""
+
+    def __init__(self, *arguments, accuracy, **more):
+        super().__init__(*arguments, **more)
+        self.accuracy = accuracy
+
+    def measure(self, trial):
+        attempt = super().measure(trial)
+        if not attempt.within_budget:
+            return attempt
+        return replace(attempt, accuracy=self.accuracy(trial.plan))
+
+
+class Mended:
+    """After reconstruction blocks of the first stage are missed, and nothing else."""
+
+    def error(self, plan):
+        return 1.0 + sum(name.startswith("layer1") for name in plan.bypassed)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +99,9 @@ def test_predicted_counts_are_the_counts_after_surgery(make):
     device = Device(make(), (torch.randn(1, 3, 16, 16),))
     for limit in (3.0, 6.0):
         problem = device.problem(Budget(latency_ms=limit))
-        solution = planner.settle(problem.model, problem.loss, problem.budget)
+        solution = planner.solve_fixed_point(
+            problem.model, problem.loss, problem.budget
+        )
         plan = planner.plan_of(device.graph, problem.scores, solution)
         cost = count(trace(apply(device.model, device.graph, plan), device.inputs))
         left = {
@@ -90,10 +118,11 @@ def test_predicted_counts_are_the_counts_after_surgery(make):
         )
 
 
+@pytest.mark.parametrize("budget", [Budget(latency_ms=5.0), Budget(latency_ratio=0.5)])
 @pytest.mark.parametrize("slower", [0.8, 1.0, 1.25])
-def test_the_closed_loop_ends_under_the_budget_and_close_to_it(slower):
-    device, budget = Device(Bottom(96), slower=slower), Budget(latency_ms=5.0)
-    found = planner.search(device.problem(budget), device.measure(budget))
+def test_the_closed_loop_ends_under_the_budget_and_close_to_it(slower, budget):
+    device = Device(Bottom(96), slower=slower, budget=budget)
+    found = planner.search(device.problem(), device)
     assert found.fits
     assert 0.85 * 5.0 <= found.attempt.latency_ms <= 5.0
     assert device.rounds <= planner.ROUNDS
@@ -102,10 +131,13 @@ def test_the_closed_loop_ends_under_the_budget_and_close_to_it(slower):
 @pytest.mark.parametrize("better", ["settled", "exchanged"])
 def test_of_two_plans_that_fit_the_more_accurate_one_is_taken(monkeypatch, better):
     """What exchanges make of a solution is wider in one group here, nothing else."""
-    device, budget = Device(CifarResNet(2)), Budget(latency_ms=5.0)
-    problem = device.problem(budget)
+    budget, accuracies = Budget(latency_ms=5.0), []
+    device = Judging(
+        CifarResNet(2), budget=budget, accuracy=lambda plan: accuracy(plan)
+    )
+    problem = device.problem()
 
-    def exchanged(model, solution, limits, error):
+    def exchanged(model, solution, limits, objective):
         wider = (
             replace(solution, widths={**solution.widths, name: width})
             for name, now in solution.widths.items()
@@ -120,51 +152,43 @@ def test_of_two_plans_that_fit_the_more_accurate_one_is_taken(monkeypatch, bette
         return next(fits)
 
     monkeypatch.setattr(planner, "exchange", exchanged)
-    aim = planner.aimed(budget, planner.AIM[0])
-    settled = planner.settle(problem.model, problem.loss, aim)
+    aim = budget.with_time_scaled(planner.AIM[0])
+    settled = planner.solve_fixed_point(problem.model, problem.loss, aim)
     plain = planner.plan_of(device.graph, problem.scores, settled)
-    measured, accuracies = device.measure(budget), []
 
-    def measure(plan, *rest):
+    def accuracy(plan):
         right = (plan == plain) == (better == "settled")
         accuracies.append(0.9 if right else 0.5)
-        return replace(measured(plan, *rest), accuracy=accuracies[-1])
+        return accuracies[-1]
 
-    found = planner.search(problem, measure)
+    found = planner.search(problem, device)
     assert sorted(set(accuracies)) == [0.5, 0.9]
     assert found.fits
     assert found.attempt.accuracy == 0.9
     assert (found.plan == plain) == (better == "settled")
 
 
-def refitted(plan):
-    """After reconstruction blocks of the first stage are missed, and nothing else."""
-    return 1.0 + sum(name.startswith("layer1") for name in plan.bypassed)
-
-
-def refined(device, budget, monkeypatch, patience=1000.0):
+def refined(monkeypatch, slower=1.0, patience=1000.0):
     """What was found, and what is found where plans are not judged anew."""
     monkeypatch.setattr(planner, "PATIENCE_S", patience)
-    problem, measured = device.problem(budget), device.measure(budget)
+    device = Judging(
+        CifarResNet(4),
+        slower=slower,
+        budget=Budget(latency_ms=6.0),
+        accuracy=lambda plan: 1 - Mended().error(plan) / 20,
+    )
+    problem = device.problem()
     easy = {name: name.startswith("layer1") for name in problem.loss.blocks}
     blocks = {name: 0.01 if easy[name] else 3.0 for name in easy}
     problem = replace(problem, loss=Loss(problem.loss.widths, blocks))
-
-    def measure(plan, *rest):
-        attempt = measured(plan, *rest)
-        if not attempt.within_budget:
-            return attempt
-        return replace(attempt, accuracy=1 - refitted(plan) / 20)
-
-    before = planner.search(problem, measure)
-    found = planner.search(replace(problem, refitted=refitted), measure)
+    before = planner.search(problem, device)
+    found = planner.search(replace(problem, reconstructed_errors=Mended()), device)
     return found, before
 
 
 @pytest.mark.parametrize("slower", [0.8, 1.0, 1.25])
 def test_plans_that_reconstruction_mends_are_found(monkeypatch, slower):
-    device, budget = Device(CifarResNet(4), slower=slower), Budget(latency_ms=6.0)
-    found, before = refined(device, budget, monkeypatch)
+    found, before = refined(monkeypatch, slower)
     assert found.fits
     assert found.attempt.latency_ms <= 6.0
     assert before.plan.bypassed
@@ -172,42 +196,44 @@ def test_plans_that_reconstruction_mends_are_found(monkeypatch, slower):
 
 
 def test_what_would_take_too_long_is_left_and_said(monkeypatch):
-    device, budget = Device(CifarResNet(4)), Budget(latency_ms=6.0)
-    found, before = refined(device, budget, monkeypatch, patience=0.0)
+    found, before = refined(monkeypatch, patience=0.0)
     assert found.plan == before.plan
     assert "not judged after reconstruction" in found.notes[0]
 
 
 def test_patience_is_kept(monkeypatch):
     """However much there would be to find, no more networks are judged."""
-    device, budget = Device(CifarResNet(4)), Budget(latency_ms=6.0)
+    device = Device(CifarResNet(4), budget=Budget(latency_ms=6.0))
     monkeypatch.setattr(planner, "PATIENCE_S", 60.0)
-    monkeypatch.setattr(planner, "_seconds", lambda error, solution: 2.0)
+    monkeypatch.setattr(planner, "_seconds", lambda objective, solution: 2.0)
     judged = []
 
-    def error(plan):
-        judged.append(plan)
-        return 100.0 / len(judged)
+    class Falling:
+        def error(self, plan):
+            judged.append(plan)
+            return 100.0 / len(judged)
 
-    problem = replace(device.problem(budget), refitted=error)
-    planner.search(problem, device.measure(budget))
+    problem = replace(device.problem(), reconstructed_errors=Falling())
+    planner.search(problem, device)
     assert 20 < len(judged) <= 30
 
 
 def test_counts_are_met_at_once():
     device = Device(Bottom(64))
     budget = Budget(macs=device.count.macs // 2, params=device.count.params // 2)
-    found = planner.search(device.problem(budget), device.measure(budget))
+    device.budget = budget
+    found = planner.search(device.problem(), device)
     assert found.attempt.macs <= budget.macs
     assert found.attempt.params <= budget.params
     assert device.rounds == 1
 
 
 def test_a_budget_out_of_reach_ends_with_the_fastest_network():
-    device, budget = Device(CifarResNet(2)), Budget(latency_ms=1e-6)
-    found = planner.search(device.problem(budget), device.measure(budget))
+    budget = Budget(latency_ms=1e-6)
+    device = Device(CifarResNet(2), budget=budget)
+    found = planner.search(device.problem(), device)
     assert not found.fits
-    smallest = planner.smallest(device.graph, device.problem(budget).model, budget)
+    smallest = planner.smallest(device.graph, device.problem().model, budget)
     assert {name: len(kept) for name, kept in found.plan.kept.items()} == {
         name: len(kept) for name, kept in smallest.kept.items()
     }
@@ -227,7 +253,7 @@ def test_a_cheap_group_goes_before_a_dear_one():
     )
     problem = device.problem(Budget(latency_ms=8.0))
     loss = Loss({"0": lost(100 * torch.ones(32)), "1": lost(torch.ones(32))}, {})
-    solution = planner.settle(problem.model, loss, problem.budget)
+    solution = planner.solve_fixed_point(problem.model, loss, problem.budget)
     assert solution.widths["0"] == 32
     assert solution.widths["1"] < 32
 
@@ -244,7 +270,7 @@ def test_the_budget_is_used_where_fewer_weights_stay_in_the_cache(share):
     costs = costs_of(device.model, X, device.graph, table=table)
     problem = replace(device.problem(Budget()), model=costs)
     limit = share * costs.predict({}).latency_ms
-    solution = planner.settle(costs, problem.loss, Budget(latency_ms=limit))
+    solution = planner.solve_fixed_point(costs, problem.loss, Budget(latency_ms=limit))
     used = costs.predict(solution.widths, solution.bypassed).latency_ms / limit
     naive = least_loss(costs, problem.loss, Budget(latency_ms=limit))
     assert costs.predict(naive.widths, naive.bypassed).latency_ms < 0.9 * limit
@@ -258,5 +284,5 @@ def test_a_block_goes_where_it_costs_less_than_channels():
     problem = device.problem(Budget(latency_ms=9.0))
     blocks = {block.name: 1000.0 for block in problem.model.blocks}
     cheap = Loss(problem.loss.widths, {**blocks, "layer2.1": 1e-3})
-    solution = planner.settle(problem.model, cheap, problem.budget)
+    solution = planner.solve_fixed_point(problem.model, cheap, problem.budget)
     assert solution.bypassed == ("layer2.1",)

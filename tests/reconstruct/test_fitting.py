@@ -14,9 +14,8 @@ from edgeprune.prune.growth import widened
 from edgeprune.prune.low_rank import factored
 from edgeprune.reconstruct.fitting import Fitting, Reference, reconstruct
 from edgeprune.records import Plan, Surgery
-from tests.graph.test_user_networks import prepared
-from tests.graph.test_widening import difference, lively, some_copies
 from tests.nets import Bottom, CifarResNet
+from tests.prepared import difference, lively, prepared, some_copies
 from tests.user_nets import NETWORKS
 
 EXACTLY = Fitting(ridge=1e-14, rows=10**6)

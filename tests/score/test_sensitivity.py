@@ -13,7 +13,7 @@ from edgeprune.records import GroupScores, Plan, Scores
 from edgeprune.score.context import Context
 from edgeprune.score.sensitivity import (
     LEAST,
-    Judge,
+    OutputErrorEvaluator,
     measure_sensitivity,
     measured_widths,
     unexplained,
@@ -131,7 +131,7 @@ def test_a_judge_tells_the_error_of_channels_and_blocks_together():
     context = context_of(CifarResNet(2))
     name = context.graph.groups[0].name
     plan = Plan({name: (0, 1, 2)}, ("layer3.1",))
-    judge = Judge(context, 20)  # time for all samples
+    judge = OutputErrorEvaluator(context, 20)  # time for all samples
     assert judge.samples == len(X)
     changed = apply(context.model, context.graph, plan)
     outputs = (outputs_of(net) for net in (context.model, changed))

@@ -8,16 +8,23 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Schedule
 from edgeprune.finetune.loop import train
-from edgeprune.sparse.masked import Frozen, Masked
-from edgeprune.finetune.config import TrainingConfig
+from edgeprune.graph.layers import weights_of
 from edgeprune.graph.survey import survey
+from edgeprune.settings import MASKED
 from edgeprune.sparse import masks
-from tests.finetune.test_loop import splits
+from edgeprune.sparse.masked import Frozen, Masked
+from tests.data_sets import splits
 from tests.nets import Bottom
 
 STEPS = 200
+CHOICES = {
+    "magnitude": masks.magnitude,
+    "l1-mask": masks.l1_mask,
+    "hybrid": masks.hybrid,
+}
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=5e-4),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
@@ -32,14 +39,14 @@ def model_and_graph(width=8):
 
 @pytest.mark.parametrize("number", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", masks.METHODS)
+@pytest.mark.parametrize("method", MASKED)
 def test_zeros_are_exact_after_200_steps(method, optimizer, number):
     model, graph = model_and_graph()
     stepping = OPTIMIZERS[optimizer](model.parameters())
     x, y = torch.randn(16, 3, 8, 8), torch.arange(16) % 4
     for _ in range(5):  # momentum that points away from zero
         _step(model, stepping, x, y, number)
-    chosen = masks.METHODS[method](model, graph)(model, 0.5)
+    chosen = CHOICES[method](model, graph)(model, 0.5)
     frozen = Frozen(chosen)
     frozen.begin(model, stepping, STEPS)
     decay = get_ema_multi_avg_fn(0.9)
@@ -119,7 +126,7 @@ def test_a_gradual_mask_grows_and_no_zero_comes_back():
     assert counts[0] < counts[-1] / 4
     for before, after in itertools.pairwise(seen):
         assert not (before & ~after).any()
-    weights = masks.weights_of(trained)
+    weights = weights_of(trained)
     tensors = dict(trained.named_parameters())
     zero = sum(int((tensors[name] == 0).sum()) for name in weights)
     size = sum(tensors[name].numel() for name in weights)
@@ -132,15 +139,17 @@ def test_what_is_kept_has_the_final_share_even_if_an_earlier_epoch_was_better():
     trained, history = train(model, splits(), TrainingConfig("x", 3, held_by=held))
     assert history.best_epoch == 3
     tensors = dict(trained.named_parameters())
-    zero = sum(int((tensors[n] == 0).sum()) for n in masks.weights_of(trained))
-    size = sum(tensors[n].numel() for n in masks.weights_of(trained))
+    zero = sum(int((tensors[n] == 0).sum()) for n in weights_of(trained))
+    size = sum(tensors[n].numel() for n in weights_of(trained))
     assert zero / size == pytest.approx(0.98, abs=1e-3)
 
 
 def test_the_average_is_what_is_kept_and_it_has_the_zeros():
     model, graph = model_and_graph()
     held = Masked(masks.magnitude(model, graph), Schedule(0.5, until=0.0))
-    averaged, _ = train(model, splits(), TrainingConfig("x", 2, average=0.9, held_by=held))
+    averaged, _ = train(
+        model, splits(), TrainingConfig("x", 2, average=0.9, held_by=held)
+    )
     plain, _ = train(model, splits(), TrainingConfig("x", 2, held_by=held))
     assert not torch.equal(averaged.second.weight, plain.second.weight)
     for trained in (averaged, plain):

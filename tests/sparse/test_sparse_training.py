@@ -5,16 +5,16 @@ import torch
 from torch import nn
 
 from edgeprune.data.splits import Arrays, Reading, array_splits
-from edgeprune.sparse.bayesian import Variational, kl_divergence
-from edgeprune.finetune.loop import evaluate, train
-from edgeprune.sparse.penalised import Blocks, Elements, Penalised
 from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.loop import evaluate, train
 from edgeprune.graph.channels import Channels
+from edgeprune.graph.layers import weights_of
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.sparse import masks
+from edgeprune.sparse.bayesian import Variational, kl_divergence
+from edgeprune.sparse.penalised import Blocks, Elements, Penalised
 from edgeprune.sparse.zeros import plan_of_zeros, zero_channels
-from tests.finetune.test_loop import splits
+from tests.data_sets import splits
 from tests.nets import Bottom
 
 SHARE = 0.5
@@ -67,7 +67,7 @@ def test_as_many_channels_are_zero_as_were_wanted_and_can_go(learnt, name, optim
 
 def test_the_l1_norm_makes_as_many_zero_weights(learnt):
     model, _ = learnt
-    names = masks.weights_of(model)
+    names = weights_of(model)
     held = Penalised(Elements(names), 0.8)
     trained, _ = train(model, splits(), TrainingConfig("x", 8, held_by=held))
     tensors = dict(trained.named_parameters())
@@ -142,7 +142,9 @@ def test_channels_that_only_carry_noise_are_those_that_go(name):
     model, data = Planted(), planted_splits()
     graph = survey(model, (torch.randn(2, 16),))
     held = methods(model, graph)[name]
-    trained, _ = train(model, data, TrainingConfig("x", 25, learning_rate=0.05, held_by=held))
+    trained, _ = train(
+        model, data, TrainingConfig("x", 25, learning_rate=0.05, held_by=held)
+    )
     zero = zero_channels(trained, Channels(trained, graph.groups))
     assert torch.nonzero(zero).flatten().tolist() == list(range(8, 16))
     assert evaluate(trained, data.test) > 0.95

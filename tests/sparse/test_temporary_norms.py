@@ -3,14 +3,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeprune.finetune.loop import train
-from edgeprune.sparse.penalised import Blocks, Penalised
 from edgeprune.finetune.config import TrainingConfig
-from edgeprune.sparse.temporary_norms import Normed, with_norms, without_norms
+from edgeprune.finetune.loop import train
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
+from edgeprune.sparse.penalised import Blocks, Penalised
+from edgeprune.sparse.temporary_norms import Normed, with_norms, without_norms
 from edgeprune.sparse.zeros import zero_channels
-from tests.finetune.test_loop import splits
+from tests.data_sets import splits
 from tests.nets import Bottom, Signal
 
 

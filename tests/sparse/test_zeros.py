@@ -9,8 +9,8 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.sparse import masks
 from edgeprune.sparse.zeros import plan_of_zeros, zero_channels
-from tests.graph.test_user_networks import prepared, run
 from tests.nets import Bottom, CifarResNet
+from tests.prepared import prepared, run
 from tests.reference import relative_difference
 from tests.user_nets import NETWORKS
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.pipeline.ground import Candidate
-from edgeprune.pipeline.refitting import Refitting
+from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.reconstruction import QuickReconstruction
 from edgeprune.records import Plan
 from edgeprune.score.sensitivity import outputs, unexplained
-from tests.graph.test_widening import lively, some_copies
 from tests.nets import Bottom, CifarResNet
+from tests.prepared import lively, some_copies
 
 
 def batches(count, side=16, size=32):
@@ -33,15 +33,18 @@ def wide():
 def test_what_can_be_mended_is_less_of_an_error(wide):
     """Without the copies nothing is lost once their readers are fitted."""
     model, graph, before, copies = wide
-    refitting, (x, _) = Refitting(model, batches(256), seed=0), batches(64, size=64)[0]
+    reconstruction, (x, _) = (
+        QuickReconstruction(model, batches(256), seed=0),
+        batches(64, size=64)[0],
+    )
     kept: dict[str, tuple[int, ...]] = {}
     for name, extra in copies.items():
         channels = range(before.group(name).size)
         kept[name] = tuple(at + sum(item < at for item in extra) for at in channels)
     candidate = Candidate(model, graph, Plan(kept))
     bare = unexplained(outputs(model, x), outputs(apply(model, graph, Plan(kept)), x))
-    assert refitting.error(candidate) < bare / 4
-    fitted = outputs(refitting.model(candidate), x)
+    assert reconstruction.error(candidate) < bare / 4
+    fitted = outputs(reconstruction.model(candidate), x)
     assert unexplained(outputs(model, x), fitted) < bare / 4
 
 
@@ -49,10 +52,10 @@ def test_what_can_be_mended_is_less_of_an_error(wide):
 def test_few_samples_do(count):
     model = lively(Bottom(16))
     graph = survey(model, (torch.randn(1, 3, 16, 16).double(),))
-    refitting = Refitting(model, batches(count), seed=0)
+    reconstruction = QuickReconstruction(model, batches(count), seed=0)
     plan = Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
-    assert math.isfinite(refitting.error(Candidate(model, graph, plan)))
-    assert refitting.error(Candidate(model, graph, Plan({}))) < 1e-3
+    assert math.isfinite(reconstruction.error(Candidate(model, graph, plan)))
+    assert reconstruction.error(Candidate(model, graph, Plan({}))) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -64,8 +67,8 @@ def test_few_samples_do(count):
     ],
 )
 def test_layers_too_wide_for_the_samples_are_told(make, count, enough):
-    refitting = Refitting(lively(make()), batches(count), seed=0)
-    assert refitting.determined == enough
+    reconstruction = QuickReconstruction(lively(make()), batches(count), seed=0)
+    assert reconstruction.determined == enough
 
 
 class Rolls(nn.Module):
@@ -86,7 +89,7 @@ class Rolls(nn.Module):
 def test_what_cannot_be_pruned_is_the_worst_and_ends_nothing():
     model = Rolls().double().eval()
     graph = survey(model, (torch.randn(1, 3, 16, 16).double(),))
-    refitting = Refitting(model, batches(40), seed=0)
+    reconstruction = QuickReconstruction(model, batches(40), seed=0)
     plan = Plan({"first": tuple(range(8))})
-    assert refitting.error(Candidate(model, graph, plan)) == math.inf
-    assert refitting.error(Candidate(model, graph, Plan({}))) < 1e-3
+    assert reconstruction.error(Candidate(model, graph, plan)) == math.inf
+    assert reconstruction.error(Candidate(model, graph, Plan({}))) < 1e-3

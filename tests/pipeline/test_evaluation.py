@@ -1,0 +1,139 @@
+"""Measuring in turn with the baseline, on a device that is made up."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.graph.cost import count
+from edgeprune.graph.groups import analyse
+from edgeprune.graph.trace import trace
+from edgeprune.measure.benchmark import Benchmark, Exported
+from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.transports import FakeTransport
+from edgeprune.pipeline.evaluation import Candidate, Evaluator, ReferenceTime
+from edgeprune.records import Budget, PairedTiming, Plan, pressure_of
+from tests.devices import fake_runner, scripted
+from tests.figures import timing_of
+from tests.nets import CifarResNet
+
+X = (torch.randn(1, 3, 16, 16),)
+TURNS = 6  # of two models in three rounds
+
+
+@pytest.fixture
+def baseline(tmp_path):
+    model = CifarResNet(2).eval()
+    path = tmp_path / "baseline.onnx"
+    write_onnx(model, X, path)
+    return Exported(model, path, count(trace(model, X)))
+
+
+def evaluator(baseline, *loads):
+    """On a device that is busy at first, whose idle time is known."""
+    transport = FakeTransport(load=scripted(*loads))
+    benchmark = Benchmark(fake_runner(transport), X, baseline.path.parent)
+    idle_ms = transport.latency_ms(baseline.path)
+    found = Evaluator(benchmark, baseline, ReferenceTime([timing_of(idle_ms)] * 5))
+    return found, transport, idle_ms
+
+
+def half(evaluator):
+    """A network of about half the width, as a file."""
+    graph = analyse(evaluator.baseline.model, X)
+    plan = Plan({g.name: tuple(range(g.size // 2)) for g in graph.groups})
+    candidate = Candidate(evaluator.baseline.model, graph, plan)
+    return evaluator.benchmark.export(candidate.network, "half")
+
+
+def test_a_machine_that_is_slower_for_a_while_does_not_count(baseline):
+    """All three tries at three times the load: the ratio is what counts."""
+    held, transport, idle_ms = evaluator(baseline, *[3.0] * 3 * TURNS)
+    exported = half(held)
+    costs = held.costs(exported, held.time(exported))
+    true_ms = transport.latency_ms(exported.path)
+    assert len(transport.jobs) == 3
+    assert costs.latency_ratio == pytest.approx(true_ms / idle_ms)
+    assert costs.latency_ms == pytest.approx(true_ms)
+    assert pressure_of(costs, Budget(latency_ms=1.01 * true_ms)) < 1
+
+
+def test_a_load_that_changes_within_a_measurement_does_not_count(baseline):
+    held, transport, idle_ms = evaluator(baseline, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0)
+    exported = half(held)
+    paired = held.time(exported)
+    true_ms = transport.latency_ms(exported.path)
+    assert paired.ratio == pytest.approx(true_ms / idle_ms)
+
+
+def test_a_drifted_measurement_is_taken_again(baseline):
+    held, transport, idle_ms = evaluator(baseline, *[1.3] * TURNS)
+    paired = held.time(half(held))
+    assert paired.baseline.median_ms == pytest.approx(idle_ms)
+    assert len(transport.jobs) == 2
+
+
+def test_the_baseline_is_its_own_measure(baseline):
+    held, _, _ = evaluator(baseline, *[1.3] * 9)
+    assert held.time(baseline).ratio == 1.0
+
+
+def test_an_attempt_counts_what_plan_and_blocks_leave(baseline):
+    held, _, _ = evaluator(baseline)
+    graph = analyse(baseline.model, X)
+    group = graph.group("layer3.1.conv1")
+    plan = Plan({group.name: tuple(range(16))}, ("layer2.1",))
+    candidate = Candidate(baseline.model, graph, plan)
+    found = held.attempt(candidate, Budget(latency_ratio=0.9))
+    whole = sum(item.size for item in graph.groups)
+    inner = graph.group("layer2.1.conv1").size
+    assert found.kept_share == pytest.approx(1 - (group.size - 16 + inner) / whole)
+    assert found.bypassed == ("layer2.1",)
+    assert found.macs < baseline.cost.macs
+    assert found.memory_bytes > 0
+    assert found.within_budget == (found.latency_ratio <= 0.9)
+    assert not list(baseline.path.parent.glob("attempt*"))
+
+
+def test_a_candidate_makes_its_network_once(monkeypatch):
+    from edgeprune.pipeline import evaluation
+
+    made = []
+    whole = evaluation.apply_with_surgery
+
+    def counted(*arguments):
+        made.append(arguments)
+        return whole(*arguments)
+
+    monkeypatch.setattr(evaluation, "apply_with_surgery", counted)
+    model = CifarResNet(2).eval()
+    graph = analyse(model, X)
+    plan = Plan({"layer3.1.conv1": tuple(range(16))})
+    candidate = Candidate(model, graph, plan)
+    assert candidate.network is candidate.network
+    assert isinstance(candidate.network, nn.Module)
+    assert candidate.surgery.kept
+    assert len(made) == 1
+
+
+def test_the_reference_is_what_the_baseline_takes_as_a_rule():
+    reference = ReferenceTime([timing_of(20.0)])
+    for _ in range(2):
+        reference.see(timing_of(10.0))
+    assert reference.ms == 10.0
+
+
+def test_a_ratio_is_the_median_over_rounds():
+    """Of medians over all samples it would be 2."""
+    baseline = timing_of(1.0)
+    slow = timing_of(2.0)
+    mixed = PairedTiming(
+        _rounds((0.5,), (1.0,), (6.0,)), _rounds((1.0,), (2.0,), (3.0,))
+    )
+    assert PairedTiming(slow, baseline).ratio == 2.0
+    assert mixed.ratio == 0.5
+
+
+def _rounds(*rounds):
+    return replace(timing_of(1.0), rounds_ms=rounds)
