@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeprune.api import Finished, Sparsified, compress, sparsify
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
+    from edgeprune.graph.operators import register_operator
     from edgeprune.graph.surgery import apply
     from edgeprune.graph.survey import survey
     from edgeprune.records import Budget, Plan, RunReport, SparsityReport
@@ -39,6 +40,7 @@ _HOMES = {
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
+    "register_operator": "edgeprune.graph.operators",
     "sparsify": "edgeprune.api",
     "score_channels": "edgeprune.score.criteria",
     "spectra": "edgeprune.score.pca",
@@ -59,6 +61,7 @@ __all__ = [
     "compress",
     "load",
     "read_report",
+    "register_operator",
     "score_channels",
     "sparsify",
     "spectra",

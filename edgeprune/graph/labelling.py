@@ -11,9 +11,9 @@ from typing import Any
 from torch import fx
 
 from edgeprune.graph.labels import Axis, Factor, LabelArray, Labels, Ledger, Reason
-from edgeprune.graph.rules import Call, operator_name, result_shape, rule_for
+from edgeprune.graph.operators import operator_named
+from edgeprune.graph.rules import Call, operator_name, result_shape
 from edgeprune.graph.rules.call import bound_arguments
-from edgeprune.graph.rules.table import MAKERS
 from edgeprune.graph.sizes import AttributeSize, AxisSize
 from edgeprune.graph.trace import Trace
 from edgeprune.graph.watch import Visit
@@ -137,9 +137,10 @@ def _call(run: Labelling, node: fx.Node) -> Any:
     call = Call(
         run.ledger, node, arguments, shape, run.values, f"{name} {run.calls[name]}"
     )
-    if not any(tensor.factors for tensor in call.tensors()) and name not in MAKERS:
+    known = operator_named(name)
+    if not any(tensor.factors for tensor in call.tensors()) and not known.makes:
         return call.refuse()  # nothing to freeze: as many results as it has
-    return rule_for(name)(call)
+    return known.rule(call)
 
 
 def _follow_comparisons(run: Labelling, traced: Trace) -> None:

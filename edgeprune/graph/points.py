@@ -15,16 +15,9 @@ from torch import fx
 
 from edgeprune.graph.labelling import Labelling
 from edgeprune.graph.labels import Axis, Factor, LabelArray, Labels
-from edgeprune.graph.rules import operator_name, result_shape
+from edgeprune.graph.operators import operator_of
+from edgeprune.graph.rules import result_shape
 from edgeprune.graph.trace import Trace
-
-RECTIFIERS = frozenset(
-    {"relu", "relu6", "hardtanh", "leaky_relu", "rrelu", "prelu", "elu", "celu"}
-    | {"selu", "gelu", "silu", "mish", "hardswish", "softplus", "threshold"}
-    | {"clamp", "clamp_min"}
-)
-PRODUCTS = frozenset({"mul", "multiply"})
-NONLINEARITIES = RECTIFIERS | {"sigmoid", "hardsigmoid", "tanh", "softmax"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Uses:
         found: list[str] = []
         for node in self.made.get((weight, 0), []):
             user = next(iter(node.users)) if len(node.users) == 1 else None
-            if user is not None and operator_name(user) == "batch_norm":
+            if user is not None and operator_of(user).batch_norm:
                 paths = [self.owners.get(item.name) for item in user.all_input_nodes]
                 found += [path.rpartition(".")[0] for path in paths if path][:1]
         return tuple(dict.fromkeys(found))
@@ -174,7 +167,7 @@ class Finder:
         """
         readers = self._readers()
         for node, source in self._carriers(maker, pooled=pooled):
-            if operator_name(node) in NONLINEARITIES or node in readers:
+            if operator_of(node).nonlinear or node in readers:
                 return next(iter(self._points(node, source)), None)
         return None
 
@@ -182,7 +175,7 @@ class Finder:
         """Whether what a layer makes only scales larger values of the same channels."""
         small = self._positions(maker)
         return any(
-            operator_name(node) in PRODUCTS
+            operator_of(node).scales
             and any(
                 other is not source
                 and self._carries(other)

@@ -12,24 +12,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
-from torch.utils import _pytree as pytree
+
+from edgeprune.graph.torch_private import (
+    EarlyMode,
+    FakeTensor,
+    last_node,
+    node_before,
+    tree_map_only,
+)
 
 CONSTANT = "constant"  # in a node's meta: a tensor of the user's code
 
 
-class Recorder(ProxyTorchDispatchMode):
+class Recorder(EarlyMode):
     """Records operators before any of them is taken apart into simpler ones.
-
-    Only modes of this class are asked so early, which is all that is taken from it.
 
     Attributes:
         graph: what has run; a node's meta has its result's shape under `val`.
     """
 
     def __init__(self) -> None:
-        super().__init__(None, "real", pre_dispatch=True)  # pyright: ignore[reportArgumentType]
+        super().__init__()
         self.graph = fx.Graph()
         self._nodes: dict[int, tuple[fx.Node, Tensor]] = {}  # held: no id comes twice
 
@@ -56,7 +59,7 @@ class Recorder(ProxyTorchDispatchMode):
     @property
     def last(self) -> fx.Node:
         """The node that was made last; at first the graph's root."""
-        return self.graph._root._prev  # pyright: ignore[reportPrivateUsage]
+        return last_node(self.graph)
 
     def since(self, last: fx.Node) -> list[fx.Node]:
         """The nodes that were made after another one, the latest first."""
@@ -64,7 +67,7 @@ class Recorder(ProxyTorchDispatchMode):
         node = self.last
         while node is not last:
             found.append(node)
-            node = node._prev  # pyright: ignore[reportPrivateUsage]
+            node = node_before(node)
         return found
 
     def __torch_dispatch__(
@@ -76,7 +79,7 @@ class Recorder(ProxyTorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        taken = pytree.tree_map_only(Tensor, self._node, (args, kwargs))
+        taken = tree_map_only(Tensor, self._node, (args, kwargs))
         node = self.graph.create_node("call_function", func, *taken)
         if isinstance(result, Tensor):
             self._made(node, result)

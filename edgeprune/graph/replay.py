@@ -10,20 +10,23 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
-from torch.utils import _pytree as pytree
 
 from edgeprune.errors import TraceError
-from edgeprune.graph.rules import operator_name
+from edgeprune.graph.operators import operator_named, operator_of
+from edgeprune.graph.torch_private import (
+    EarlyMode,
+    has_schema,
+    plain_name,
+    python_dispatcher,
+    tree_flatten,
+    tree_leaves,
+    tree_unflatten,
+)
 from edgeprune.graph.trace import Trace, evaluating, undisturbed
 from edgeprune.graph.watch import as_watched
 
 Place = tuple[fx.Node, fx.Node]  # an operator and what made the value that it reads
 See = Callable[[Place, Tensor], Tensor | None]
-
-# Torch leaves these out where they change nothing, which the batch may decide.
-OPTIONAL = frozenset(["contiguous", "to", "detach", "expand"])
 
 
 def replay(
@@ -42,18 +45,18 @@ def replay(
     with (
         undisturbed(model),
         evaluating(model),
-        enable_python_dispatcher(),
+        python_dispatcher(),
         as_watched(),
         _Replay(traced, places, see),
     ):
         return model(x)
 
 
-class _Replay(ProxyTorchDispatchMode):
-    """Counts operators off; of its base class only how early it is asked is taken."""
+class _Replay(EarlyMode):
+    """Counts operators off against the trace."""
 
     def __init__(self, traced: Trace, places: Iterable[Place], see: See) -> None:
-        super().__init__(None, "real", pre_dispatch=True)  # pyright: ignore[reportArgumentType]
+        super().__init__()
         self._ahead = _operators(traced)
         self._next = next(self._ahead, None)
         self._see = see
@@ -78,14 +81,14 @@ class _Replay(ProxyTorchDispatchMode):
         """The node of an operator; None for one that the trace lacks."""
         node = self._next
         while node is not None and node.target is not func:
-            if operator_name(node) not in OPTIONAL:
+            if not operator_of(node).optional:
                 break
             node = next(self._ahead, None)
         self._next = node
         if node is not None and node.target is func:
             self._next = next(self._ahead, None)
             return node
-        if func._schema.name.split("::")[1] in OPTIONAL:  # type: ignore[attr-defined]
+        if operator_named(plain_name(func)).optional:
             return None
         message = (
             f"The model takes another way with these data than with the example: "
@@ -97,16 +100,16 @@ class _Replay(ProxyTorchDispatchMode):
         self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments after all that is watched among them has been seen."""
-        places = pytree.tree_leaves((node.args, node.kwargs))
-        leaves, structure = pytree.tree_flatten((args, kwargs))
+        places = tree_leaves((node.args, node.kwargs))
+        leaves, structure = tree_flatten((args, kwargs))
         for value in self._values[node]:
             at = next(index for index, item in enumerate(places) if item is value)
             seen = self._see((node, value), leaves[at])
             leaves[at] = leaves[at] if seen is None else seen
-        return pytree.tree_unflatten(leaves, structure)
+        return tree_unflatten(leaves, structure)
 
 
 def _operators(traced: Trace) -> Iterator[fx.Node]:
     for node in traced.nodes:
-        if node.op == "call_function" and hasattr(node.target, "_schema"):
+        if node.op == "call_function" and has_schema(node.target):
             yield node

@@ -9,7 +9,8 @@ from torch import nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
-from edgeprune.graph.rules import operator_name, rule_for
+from edgeprune.graph.operators import operator_of
+from edgeprune.graph.rules import operator_name
 from edgeprune.graph.rules.pointwise import elementwise
 from edgeprune.graph.sizes import holding
 from edgeprune.graph.surgery import cuts_of, numbers_of, plan_surgery
@@ -120,10 +121,7 @@ def _numbers(traced: Trace) -> list[tuple[str, str]]:
     """Numbers that values are reckoned with, in order, with their lines."""
     found = list(traced.constants)
     for node in traced.nodes:
-        if (
-            node.op != "call_function"
-            or rule_for(operator_name(node)) is not elementwise
-        ):
+        if node.op != "call_function" or operator_of(node).rule is not elementwise:
             continue
         numbers = [item for item in node.args if isinstance(item, int | float)]
         if numbers:

@@ -21,14 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
+from edgeprune.graph.torch_private import (
+    FakeTensorMode,
+    python_dispatcher,
+    tree_flatten,
+    tree_map_only,
+    tree_unflatten,
+)
 from edgeprune.graph.watch import SOURCE, Visit, Watch, is_torch
 
 Inputs = tuple[Any, ...]  # tensors, or lists, tuples and dicts of them
@@ -120,7 +124,7 @@ def pruned_failure(error: Exception) -> str:
 
 def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
     state = state_of(model)
-    leaves, structure = pytree.tree_flatten(inputs)
+    leaves, structure = tree_flatten(inputs)
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder()
     watch = Watch(model, recorder)
@@ -129,7 +133,7 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
         evaluating(model),
         quiet(),
         torch.no_grad(),
-        enable_python_dispatcher(),
+        python_dispatcher(),
         fakes or nullcontext(),
     ):
         weights = [
@@ -137,7 +141,7 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
             for path, tensor in state.items()
         ]
         if fakes is not None:
-            leaves = pytree.tree_map_only(Tensor, fakes.from_tensor, leaves)
+            leaves = tree_map_only(Tensor, fakes.from_tensor, leaves)
         owners = {
             recorder.placeholder(weight).name: path
             for path, weight in zip(state, weights, strict=True)
@@ -145,7 +149,7 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
         for leaf in leaves:
             if isinstance(leaf, Tensor):
                 recorder.placeholder(leaf)
-        arguments = pytree.tree_unflatten(leaves, structure)
+        arguments = tree_unflatten(leaves, structure)
         named = dict(zip(state, weights, strict=True))
         with recorder, watch:
             results = list(tensors_in(functional_call(model, named, arguments)))

@@ -9,12 +9,11 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, fx, nn
@@ -33,18 +32,12 @@ from edgeprune.graph.sizes import (
     held_numbers,
     holding,
 )
+from edgeprune.graph.torch_private import functions_opened
 
 SIZES, SOURCE = "sizes", "source"  # keys of a node's meta
 
 TORCH = f"{Path(torch.__file__).parent}/"
 HERE = f"{Path(__file__).parent}/"
-# A function of torch that is written in Python asks these whether to hand itself over
-# as a whole. It must not: the operators inside it are what is watched.
-ASKED = (
-    "has_torch_function",
-    "has_torch_function_unary",
-    "has_torch_function_variadic",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ class Watch(TorchFunctionMode):
         }
         with ExitStack() as stack:
             stack.enter_context(holding(self._model, numbers))
-            stack.enter_context(_untaken())
+            stack.enter_context(functions_opened())
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True),
@@ -181,10 +174,6 @@ SIZE_READERS = {torch.Tensor.size, torch.Tensor.shape.__get__}  # type: ignore[a
 CONSTANT_MAKERS = {torch.tensor, torch.as_tensor, torch.scalar_tensor}
 
 
-def _never(*_: object) -> bool:
-    return False
-
-
 class _Passing(TorchFunctionMode):
     """Changes nothing; that it is there keeps torch's modules off their shortcuts."""
 
@@ -201,12 +190,8 @@ class _Passing(TorchFunctionMode):
 @contextmanager
 def as_watched() -> Iterator[None]:
     """Inside, code takes the same way through torch as it does under a `Watch`."""
-    with _untaken(), _Passing():
+    with functions_opened(), _Passing():
         yield
-
-
-def _untaken() -> AbstractContextManager[Any]:
-    return patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, _never))
 
 
 def is_torch(filename: str) -> bool:

@@ -17,13 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from edgeprune.errors import MeasurementError
-
-# Kernels of the CPU provider that may write into their first input of equal size.
-IN_PLACE = {
-    "Add", "Clip", "Div", "Elu", "Flatten", "FusedConv", "HardSigmoid", "HardSwish",
-    "Identity", "LeakyRelu", "Mul", "PRelu", "Relu", "Reshape", "Sigmoid", "Squeeze",
-    "Sub", "Tanh", "Unsqueeze",
-}  # fmt: skip
+from edgeprune.measure.onnx_operators import onnx_operator
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def _taken_over(
     sizes: dict[str, int],
 ) -> str | None:
     """The input whose memory the first output takes over, if any."""
-    if node.op_type not in IN_PLACE or node.output[0] not in sizes:
+    if not onnx_operator(node.op_type).in_place or node.output[0] not in sizes:
         return None
     size = sizes[node.output[0]]
     inputs: Sequence[str] = node.input

@@ -19,11 +19,11 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
+from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.selections import SELECTION
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # What ONNX Runtime adds to the names of nodes that it fuses or lays out anew.
 FUSED_PREFIX, LAYOUT_SUFFIX = "fused ", "_nchwc"
 
@@ -131,7 +131,7 @@ def weights_of_nodes(path: Path) -> dict[str, str]:
             for name in node.input
             if name in weights and not name.startswith(SELECTION)
         ]
-        if node.op_type in WEIGHTED and own:
+        if onnx_operator(node.op_type).layer and own:
             layer = own[0]
         else:
             layer = next((made_by[name] for name in node.input if name in made_by), "")

@@ -25,11 +25,11 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, state_of
 from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.selections import convolve_selections
 from edgeprune.records import Plan
 
 Cuts = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
-CONVOLUTIONS = {"Conv", "ConvTranspose"}
 UNFIT = (
     ExportError,
     onnx.checker.ValidationError,
@@ -156,7 +156,7 @@ class Variants:
         proto = onnx.ModelProto()
         proto.CopyFrom(self._skeleton)
         for node in proto.graph.node:
-            if node.op_type not in CONVOLUTIONS:
+            if not onnx_operator(node.op_type).convolution:
                 continue
             weight = node.input[1]
             outputs = cuts.get(weight, {}).get(int(node.op_type == "ConvTranspose"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -10,16 +9,12 @@ from typing import Any
 
 from torch import fx
 
+from edgeprune.graph.operators import operator_of
 from edgeprune.graph.rules import operator_name, result_shape
 from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.trace import Trace
 
-LINEAR = "linear"
-WEIGHTED = frozenset(["conv1d", "conv2d", "conv3d", LINEAR])
-NORM = "batch_norm"
-SUM = "add"
-RELU = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
-NOTHING = frozenset(["dropout", "feature_dropout", "alpha_dropout"])  # in evaluation
+LINEAR = "linear"  # its channels are the last axis of what it makes
 
 
 @dataclass(frozen=True)
@@ -113,9 +108,10 @@ def layers_of(traced: Trace) -> dict[str, Layer]:
     behind: set[fx.Node] = set()
     for node in order:
         layer = None
-        if operator_name(node) in WEIGHTED:
+        known = operator_of(node)
+        if known.fitted:
             layer = _weighted(traced, node, order)
-        elif operator_name(node) == NORM and node not in behind:
+        elif known.batch_norm and node not in behind:
             layer = _alone(traced, node)
         if layer is not None:
             found[layer.name] = layer
@@ -158,13 +154,13 @@ def _links(traced: Trace, node: fx.Node, order: Mapping[fx.Node, int]) -> list[L
 
 
 def _link(traced: Trace, node: fx.Node, term: fx.Node) -> Link | None:
-    name = operator_name(node)
-    if name in NOTHING:
+    known = operator_of(node)
+    if known.idle:
         return Link(node)
-    if name == NORM:
+    if known.batch_norm:
         norm = _norm(traced, node)
         return Link(node, norm) if norm else None
-    addend = _addend(node, term) if name == SUM else None
+    addend = _addend(node, term) if known.adds else None
     return Link(node, addend=addend) if addend else None
 
 
@@ -173,10 +169,8 @@ def _limits(node: fx.Node) -> tuple[float, float] | None:
     users = list(node.users)
     if len(users) != 1 or users[0].op != "call_function":
         return None
-    name, arguments = operator_name(users[0]), bound_arguments(users[0])
-    if name == "hardtanh":
-        return float(arguments["min_val"]), float(arguments["max_val"])
-    return RELU.get(name)
+    limits = operator_of(users[0]).limits
+    return None if limits is None else limits(bound_arguments(users[0]))
 
 
 def _kind(link: Link) -> str:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from edgeprune.graph.points import RECTIFIERS
-from edgeprune.graph.rules import operator_name
+from edgeprune.graph.operators import operator_of
 from edgeprune.score.activations import Seen, observe, preactivations
 from edgeprune.score.context import Context
 
@@ -33,6 +32,6 @@ def apoz(context: Context) -> dict[str, Tensor]:
 
 
 def _active(values: Seen) -> Tensor:
-    if operator_name(values.point.reader) in RECTIFIERS:
+    if operator_of(values.point.reader).rectifier:
         return values.tensor > 0
     return values.tensor != 0

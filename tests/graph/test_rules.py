@@ -11,7 +11,9 @@ import torch.nn.functional as F
 import torchvision  # noqa: F401  registers its operators
 from torch import nn
 
-from edgeprune.graph.rules import RULES, operator_name
+from edgeprune.errors import TraceError
+from edgeprune.graph.operators import OPERATORS, register_operator
+from edgeprune.graph.rules import operator_name
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import trace
@@ -302,7 +304,7 @@ def test_what_cannot_be_followed_is_frozen_with_its_line(name):
 
 def test_every_rule_has_a_test():
     """Each rule of the table is that of an operator that a case here calls."""
-    tested = {RULES[name] for name in ELSEWHERE}
+    tested = {OPERATORS[name].rule for name in ELSEWHERE}
     x = torch.randn(2, 3, 8, 8)
     models = [Between(function, reads) for function, reads, _, _ in CASES.values()]
     models += [
@@ -311,12 +313,55 @@ def test_every_rule_has_a_test():
     ]
     for model in models:
         for node in trace(model.eval(), (x,)).nodes:
-            if node.op == "call_function" and operator_name(node) in RULES:
-                tested.add(RULES[operator_name(node)])
-    assert not {name for name, rule in RULES.items() if rule not in tested}
+            if node.op == "call_function" and operator_name(node) in OPERATORS:
+                tested.add(OPERATORS[operator_name(node)].rule)
+    assert not {name for name, row in OPERATORS.items() if row.rule not in tested}
 
 
 def test_the_table_lists_operators_that_exist():
     listed = torch._C._dispatch_get_all_op_names()  # torchvision's among them
     known = {name.split("::")[1].split(".")[0].rstrip("_") for name in listed}
-    assert {name for name in RULES if name.rstrip("_") not in known} == set()
+    assert {name for name in OPERATORS if name.rstrip("_") not in known} == set()
+
+
+@pytest.fixture
+def unknown(monkeypatch):
+    """An operator of a user's own, in a library of its own."""
+    library = torch.library.Library("edgeprune_tests", "FRAGMENT")
+    library.define("doubled(Tensor x) -> Tensor")
+    library.impl("doubled", lambda x: 2 * x, "CompositeExplicitAutograd")
+    library.impl("doubled", lambda x: 2 * x, "Meta")
+    held = dict(OPERATORS)
+    yield lambda x: pooled(torch.ops.edgeprune_tests.doubled(x))
+    OPERATORS.clear()
+    OPERATORS.update(held)
+    library._destroy()
+
+
+def test_users_can_teach_an_operator_of_their_own(unknown):
+    model, x = Between(unknown, 8).eval(), torch.randn(2, 3, 8, 8)
+    before = survey(model, (x,))
+    assert not before.groups
+    assert "operator doubled has no rule" in before.refusals[0].reason
+    register_operator("doubled", like="relu")
+    after = survey(model, (x,))
+    assert [group.size for group in after.groups] == [8]
+    plan = random_plan(after, 0)
+    with torch.no_grad():
+        expected = zero_consumers(model, after, plan)(x)
+        found = apply(model, after, plan)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "complaint"),
+    [
+        ("relu", {"like": "add"}, "known already"),
+        ("mine", {}, "either a rule"),
+        ("mine", {"rule": lambda call: call.tensor, "like": "relu"}, "either a rule"),
+        ("mine", {"like": "nothing"}, "'nothing', which is not known"),
+    ],
+)
+def test_an_operator_is_taught_once_and_in_one_way(name, asked, complaint):
+    with pytest.raises(TraceError, match=complaint):
+        register_operator(name, **asked)

@@ -1,13 +1,5 @@
-"""What each ATen operator does to channel labels: rules by kind, and one table."""
+"""What operators do to channel labels, by kind; the table is `graph.operators`."""
 
 from edgeprune.graph.rules.call import Call, operator_name, result_shape
-from edgeprune.graph.rules.table import RULES, Rule, rule_for
 
-__all__ = [
-    "RULES",
-    "Call",
-    "Rule",
-    "operator_name",
-    "result_shape",
-    "rule_for",
-]
+__all__ = ["Call", "operator_name", "result_shape"]

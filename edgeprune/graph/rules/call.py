@@ -10,6 +10,7 @@ from torch import fx
 
 from edgeprune.graph.labels import Claim, Factor, Labels, Ledger, Reason, Role, Shape
 from edgeprune.graph.sizes import AttributeSize, AxisSize, Size
+from edgeprune.graph.torch_private import argument_defaults, has_schema, plain_name
 from edgeprune.graph.trace import source_line
 from edgeprune.graph.watch import SIZES, whole_numbers
 
@@ -68,8 +69,8 @@ class Call:
         A `Size` knows its origin; None was not found among what the code gave.
         """
         matched: dict[int, int] = self.node.meta.get(SIZES, {})
-        schema = [item.name for item in self.node.target._schema.arguments]  # type: ignore[union-attr]
-        values = dict(zip(schema, self.node.args, strict=False)) | self.node.kwargs
+        names = list(argument_defaults(self.node.target))
+        values = dict(zip(names, self.node.args, strict=False)) | self.node.kwargs
         if name not in values:
             return []
         position = 0
@@ -142,23 +143,17 @@ class Call:
 
 def bound_arguments(node: fx.Node) -> dict[str, Any]:
     """A node's arguments by the names of the ATen schema, defaults filled in."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:  # no ATen operator: an unknown that freezes what it touches
+    if not has_schema(node.target):  # no ATen operator: it freezes what it touches
         return {str(index): value for index, value in enumerate(node.args)}
-    bound = {item.name: item.default_value for item in schema.arguments}
-    names = [item.name for item in schema.arguments]
-    bound.update(zip(names, node.args, strict=False))
+    bound = argument_defaults(node.target)
+    bound.update(zip(list(bound), node.args, strict=False))
     bound.update(node.kwargs)
     return bound
 
 
 def operator_name(node: fx.Node) -> str:
     """The operator's plain name: `aten.relu_.default` is `relu`."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return str(node.target)
-    name = schema.name.split("::")[1]
-    return name.rstrip("_") if not name.startswith("_") else name
+    return plain_name(node.target) if has_schema(node.target) else str(node.target)
 
 
 def result_shape(node: fx.Node) -> Shape:

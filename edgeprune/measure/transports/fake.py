@@ -14,6 +14,7 @@ from typing import Any
 
 import onnx
 
+from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.transports.base import Answer, Job
 
 BLOCK = 8  # channels that the device computes together
@@ -21,8 +22,6 @@ MACS_PER_MS = 20e6
 ELEMENTS_PER_MS = 2e6  # of operators that only move values
 LAUNCH_MS = 1e-3  # of each operator
 INT8_GAIN = 2.0
-WEIGHTED = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
-FREE = frozenset(["QuantizeLinear", "DequantizeLinear", "Identity"])
 MACHINE = {
     "system": "made up",
     "architecture": "x86_64",
@@ -53,7 +52,7 @@ class Operator:
 
 def blocked_ms(item: Operator) -> float:
     """A time with steps: channels count in whole blocks, int8 is twice as fast."""
-    if item.kind in FREE:
+    if onnx_operator(item.kind).free:
         return 0.0
     if not item.macs:
         return LAUNCH_MS + math.prod(item.made) / ELEMENTS_PER_MS
@@ -192,7 +191,7 @@ def operators_of(path: Path, batch: int = 1) -> list[Operator]:
 
 
 def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
-    if node.op_type not in WEIGHTED:
+    if not onnx_operator(node.op_type).layer:
         return 0
     read, weight = (shapes.get(name, ()) for name in node.input[:2])
     made = shapes.get(node.output[0], ())

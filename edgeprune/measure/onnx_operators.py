@@ -1,0 +1,49 @@
+"""The table of ONNX operators: what is known of those of a file, one row each.
+
+The traced network has a table of its own, `edgeprune.graph.operators`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OnnxOperator:
+    """What is known of one ONNX operator.
+
+    Attributes:
+        layer: it reads a weight that makes channels.
+        convolution: it is one, or a transposed one.
+        in_place: ONNX Runtime's kernel on the CPU may write its result into its first
+            input, if that is of the same size.
+        free: it takes no time of its own.
+    """
+
+    layer: bool = False
+    convolution: bool = False
+    in_place: bool = False
+    free: bool = False
+
+
+def _rows(names: str, row: OnnxOperator) -> dict[str, OnnxOperator]:
+    return dict.fromkeys(names.split(), row)
+
+
+ONNX_OPERATORS: dict[str, OnnxOperator] = {
+    **_rows("Conv ConvTranspose", OnnxOperator(layer=True, convolution=True)),
+    **_rows("Gemm MatMul", OnnxOperator(layer=True)),
+    **_rows(
+        "Add Clip Div Elu Flatten FusedConv HardSigmoid HardSwish LeakyRelu Mul PRelu "
+        "Relu Reshape Sigmoid Squeeze Sub Tanh Unsqueeze",
+        OnnxOperator(in_place=True),
+    ),
+    "Identity": OnnxOperator(in_place=True, free=True),
+    **_rows("QuantizeLinear DequantizeLinear", OnnxOperator(free=True)),
+}
+UNKNOWN = OnnxOperator()
+
+
+def onnx_operator(kind: str) -> OnnxOperator:
+    """What is known of an operator by its kind, such as Conv."""
+    return ONNX_OPERATORS.get(kind, UNKNOWN)
