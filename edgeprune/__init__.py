@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeprune.records import Budget, Plan, RunReport, SparsityReport
     from edgeprune.report.files import read_report
     from edgeprune.score.context import Context
-    from edgeprune.score.criteria import score_channels
+    from edgeprune.score.criteria import register_criterion, score_channels
     from edgeprune.score.pca import spectra
 
 _HOMES = {
@@ -40,6 +40,7 @@ _HOMES = {
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
     "read_report": "edgeprune.report.files",
+    "register_criterion": "edgeprune.score.criteria",
     "register_operator": "edgeprune.graph.operators",
     "sparsify": "edgeprune.api",
     "score_channels": "edgeprune.score.criteria",
@@ -61,6 +62,7 @@ __all__ = [
     "compress",
     "load",
     "read_report",
+    "register_criterion",
     "register_operator",
     "score_channels",
     "sparsify",

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Before torch: processes that share cores would wait for each other's threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

@@ -64,6 +64,39 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
+def register_criterion(
+    name: str,
+    score: Callable[[Context], dict[str, Tensor]],
+    *,
+    needs: Needs = "nothing",
+    comparable: bool = False,
+) -> None:
+    """Add a criterion of your own; every call and command takes it by its name then.
+
+    Args:
+        score: from the context to one score of shape (channels,) for each group; what
+            scores higher is kept.
+        needs: nothing, data, or labelled data.
+        comparable: scores of different groups are in the same unit; others are divided
+            by their group's mean before groups are compared.
+
+    Raises:
+        ScoreError: there is one of that name.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> def first_come(context):
+        ...     return {
+        ...         group.name: -torch.arange(float(group.size))
+        ...         for group in context.graph.groups
+        ...     }
+        >>> edgeprune.register_criterion("first_come", first_come)
+    """
+    if name in CRITERIA:
+        raise ScoreError(f"There is a criterion {name!r} already.")
+    CRITERIA[name] = Criterion(score, needs, comparable)
+
+
 def score_channels(name: str, context: Context) -> Scores:
     """Score every channel of every group by one criterion.
 

@@ -35,9 +35,9 @@ BUDGET_NAMES = (
 DEFAULT_DROP = 2.0  # points below the baseline
 DEFAULT_CRITERION = "l1"
 CRITERIA_HELP = (
-    "How the channels of a group are ranked: l1, l2, fpgm, slimming, apoz, taylor, "
-    "taylor_weight, output_gradient, obd, pls_vip, hopls_vip, pca or random. Two, as "
-    "l1,obd: the second looks only at the channels near the cut."
+    "How the channels of a group are ranked, such as l1, taylor, obd or pls_vip; a "
+    "name that there is none of lists them all. Two, as l1,obd: the second looks only "
+    "at the channels near the cut."
 )
 
 
