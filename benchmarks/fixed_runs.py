@@ -4,8 +4,9 @@
     python -m benchmarks.fixed_runs take after.json      # on the new one, same machine
     python -m benchmarks.fixed_runs compare before.json after.json
 
-Times come from the made-up device and training runs in float32, so that plans, widths,
-zeros and accuracies depend on the code alone. ResNet-20 and the signals are real ones
+Times come from the made-up device, training runs in float32, and as many samples are
+judged on a fast machine as on a slow one, so that plans, widths, zeros and accuracies
+depend on the code alone. ResNet-20 and the signals are real ones
 (see `networks.data_folder`). `take` writes a run as soon as it is done and does not
 repeat it.
 """
@@ -18,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,16 @@ from torch.utils.data import TensorDataset
 
 import edgeprune
 from benchmarks.networks import cifar10, cifar_resnet20, data_folder
+from edgeprune import cli
 from edgeprune.finetune import formats
 from edgeprune.records import Plan, RunReport, SparsityReport
+from edgeprune.score import sensitivity
 
 HERE = Path(__file__).parent
 DEVICE = str(HERE.parent / "tests" / "fake.toml")
 SAMPLES = (2000, 1000, 2000)  # of CIFAR-10, for training, validation and testing
 SIGNALS = "JapaneseVowels"
+JUDGED = 64  # samples, whatever time they take
 Found = dict[str, Any]
 Parts = tuple[TensorDataset, ...]
 
@@ -83,11 +88,12 @@ def signal_net() -> nn.Module:
 
 
 def example(out: Path) -> Found:
-    """The embedded example, to four fifths of its time."""
-    done = edgeprune.compress(
-        "example:meter", "digits", budget="80%", epochs=3, target=DEVICE, out=out
-    )
-    return of_run(done.report)
+    """The embedded example from the command line, to four fifths of its time."""
+    arguments = ["compress", "--budget-ms", "80%", "--epochs", "3", "--quiet"]
+    sys.argv = ["edgeprune", *arguments, "--target", DEVICE, "--out", str(out)]
+    with suppress(SystemExit):
+        cli.main()
+    return of_run(edgeprune.read_report(out))
 
 
 def resnet20(out: Path) -> Found:
@@ -208,6 +214,7 @@ def in_float32(*_: object) -> formats.Format:
 def take(path: Path) -> None:
     """Run all five and write what came of them."""
     formats.fastest_format = in_float32
+    sensitivity.FEWEST = sensitivity.MOST = JUDGED
     found = json.loads(path.read_text()) if path.is_file() else {}
     for name, run in RUNS.items():
         if name in found:

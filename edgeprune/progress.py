@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
+
+LOGGER = logging.getLogger("edgeprune")
 
 
 class Progress(Protocol):
@@ -32,6 +35,25 @@ class Silent:
 
     def finish(self, outcome: str = "") -> None:
         """Show nothing."""
+
+
+class Logged:
+    """Tells the `edgeprune` logger what each step has found."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def start(self, step: str, total: int) -> None:  # noqa: ARG002  bars need it
+        """Remember which step it is."""
+        self._step = step
+        LOGGER.debug("%s ...", step)
+
+    def advance(self, detail: str = "") -> None:
+        """Log nothing: lines must not grow with the size of a network."""
+
+    def finish(self, outcome: str = "") -> None:
+        """Log what was found."""
+        LOGGER.info("%s: %s", self._step, outcome)
 
 
 SILENT = Silent()

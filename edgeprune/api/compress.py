@@ -24,7 +24,7 @@ from edgeprune.finetune.team import leading, serve
 from edgeprune.launch import helping, launched
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import Job, check_job, run
-from edgeprune.progress import SILENT, Progress
+from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload
@@ -73,7 +73,7 @@ def compress(
     limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
     asked = call_settings(model, data, given, CompressSettings)
-    shown = progress or SILENT
+    shown = progress or Logged()
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(asked, shown)
     asked.check()

@@ -17,7 +17,7 @@ from edgeprune.api.origin import call_settings, facts_of, origin_of
 from edgeprune.api.run_folder import run_folder, unfinished_folder, write_sparse_run
 from edgeprune.files import check_folder
 from edgeprune.measure.runner import runner_for
-from edgeprune.progress import SILENT, Progress
+from edgeprune.progress import Logged, Progress
 from edgeprune.records import REMOVED, SPARSITY_SCHEMA, SparsityReport
 from edgeprune.settings import SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
@@ -62,7 +62,7 @@ def sparsify(
     """
     given = {**settings, "method": method, "sparsity": sparsity}
     asked = call_settings(model, data, given, SparsifySettings)
-    shown = progress or SILENT
+    shown = progress or Logged()
     if isinstance(model, str) and isinstance(data, str):
         return sparsify_settings(asked, shown)
     asked.check()

@@ -6,7 +6,8 @@ is missing, and this is the place to mend it.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +28,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "argument_defaults",
+    "exporter_registry_kept",
     "functions_opened",
     "has_schema",
     "last_node",
@@ -70,6 +72,28 @@ def functions_opened() -> AbstractContextManager[Any]:
         return False
 
     return patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, never))
+
+
+def exporter_registry_kept() -> AbstractContextManager[Any]:
+    """Inside, the ONNX exporter does not build its table of operators anew.
+
+    It takes the exporter longer than to write a small network. A torch without such a
+    table is left as it is.
+    """
+    try:
+        build, registry = _registry_builder()
+    except (ImportError, AttributeError):
+        return nullcontext()
+    return patch.object(registry, "from_torchlib", staticmethod(build))
+
+
+@cache
+def _registry_builder() -> tuple[Any, Any]:
+    """What builds the table, once for each version of it, and whose method it is."""
+    from torch.onnx._internal.exporter import _registration
+
+    registry = _registration.ONNXRegistry
+    return cache(registry.from_torchlib), registry
 
 
 def last_node(graph: fx.Graph) -> fx.Node:

@@ -18,7 +18,7 @@ from edgeprune.finetune.fresh import fresh
 from edgeprune.measure.benchmark import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
-from edgeprune.progress import SILENT, Progress
+from edgeprune.progress import LOGGER, SILENT, Progress
 from edgeprune.records import (
     UNPRUNED,
     Attempt,
@@ -115,7 +115,10 @@ class RunLog:
 
     def note(self, *notes: str) -> None:
         """Add what a reader should know, each sentence once."""
-        self.notes += [note for note in notes if note not in self.notes]
+        for note in notes:
+            if note not in self.notes:
+                self.notes.append(note)
+                LOGGER.info("note: %s", note)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -168,6 +168,7 @@ class SparsifySettings(FileSettings, StepSettings, FloorSettings, WorkloadSettin
             "Share that is to be zero, 0 to 1: of the weights with magnitude and with "
             "--regulariser weights, of the channels else.",
             Panel.ZEROS,
+            default="has to be given",
             expected="a share between 0 and 1 is expected, such as 0.7",
         ),
     ] = None
