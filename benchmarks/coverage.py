@@ -35,8 +35,9 @@ import typer
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
-from edgeprune.graph.groups import ChannelGraph, analyse
+from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, operate_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, quiet, tensors_in, trace
@@ -190,7 +191,7 @@ def exported(pruned: nn.Module, inputs: Inputs) -> Row:
 def ours_by_half(model: nn.Module, inputs: Inputs) -> float:
     """Seconds to find the groups and to prune every one by half."""
     begin = time.perf_counter()
-    graph = analyse(model, inputs)
+    graph = build_channel_graph(model, inputs)
     plan = Plan({group.name: tuple(range(0, group.size, 2)) for group in graph.groups})
     operate_(model, plan_surgery(model, graph, plan))
     return time.perf_counter() - begin
@@ -200,7 +201,7 @@ def peer_by_half(name: str, model: nn.Module, inputs: Inputs) -> Row:
     """The same with Torch-Pruning, which is told what must stay."""
     import torch_pruning as tp
 
-    graph = analyse(model, inputs)
+    graph = build_channel_graph(model, inputs)
     last = {
         item.name for item in graph.refusals if item.reason == "output of the network"
     }
@@ -244,7 +245,9 @@ def _out_of_time(*_: Any) -> None:
 def side_by_side(name: str) -> Row:
     """Both engines in turns, from a fresh model every time."""
     inputs = inputs_for(name, build(name), USUAL)
-    analyse(torchvision.models.resnet18().eval(), (torch.rand(1, 3, 64, 64),))
+    build_channel_graph(
+        torchvision.models.resnet18().eval(), (torch.rand(1, 3, 64, 64),)
+    )
     signal.signal(signal.SIGALRM, _out_of_time)
     ours: list[float] = []
     theirs: list[Row] = []

@@ -1,5 +1,6 @@
 """Rules of the house that no linter knows."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -12,12 +13,20 @@ import edgeprune
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "edgeprune").rglob("*.py"))
-LONGEST = 400
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 50
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_no_file_is_too_long(path):
-    assert len(path.read_text().splitlines()) <= LONGEST
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_function_is_too_long(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
 
 
 def test_public_names_are_there_and_listed():
@@ -31,10 +40,14 @@ def test_public_names_are_there_and_listed():
 def test_help_does_not_wait_for_torch():
     code = (
         "import sys, edgeprune, edgeprune.cli; from typer.main import get_command;"
-        "get_command(edgeprune.cli.app).get_help; "
+        "command = get_command(edgeprune.cli.app);"
+        "helped = command.commands['compress'];"
+        "print(helped.get_help(helped.context_class(helped)));"
         "assert not {'torch', 'onnxruntime', 'numpy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "--budget-ms" in shown.stdout
 
 
 def test_the_changelog_begins_with_this_version():
@@ -42,12 +55,6 @@ def test_the_changelog_begins_with_this_version():
         r"^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
     )
     assert versions[0] == edgeprune.__version__
-
-
-def test_the_readmes_commands_are_the_projects():
-    readme = (ROOT / "README.md").read_text()
-    assert "pip install -e . && edgeprune compress --budget-ms 20" in readme
-    assert "pip install -e '.[test]' && pytest" in readme
 
 
 def test_nothing_is_unpickled_anywhere():
@@ -65,7 +72,9 @@ def test_every_test_folder_mirrors_a_part_of_the_package():
     assert folders - {"e2e"} <= parts
 
 
-def test_dependencies_have_lower_bounds_only():
+def test_only_torch_whose_internals_are_used_is_bound_from_above():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
-        assert re.fullmatch(r"[\w.-]+>=[\d.]+", requirement)
+        name, bounds = re.fullmatch(r"([\w.-]+?)(>=.*)", requirement).groups()
+        bounded = name in ("torch", "torchvision")
+        assert re.fullmatch(r">=[\d.]+,<[\d.]+" if bounded else r">=[\d.]+", bounds)

@@ -17,7 +17,15 @@ from torch import fx
 from edgeprune.errors import TraceError
 from edgeprune.graph import macs
 from edgeprune.graph.labels import Labels
-from edgeprune.graph.rules import layout, norms, parts, pointwise, products, weighted
+from edgeprune.graph.rules import (
+    indexing,
+    layout,
+    norms,
+    parts,
+    pointwise,
+    products,
+    weighted,
+)
 from edgeprune.graph.rules.call import Call, operator_name
 
 Rule = Callable[[Call], Labels | tuple[Labels, ...]]
@@ -173,11 +181,11 @@ OPERATORS: dict[str, Operator] = {
     "glu": Operator(parts.glu),
     "slice": Operator(parts.slice_axis),
     "narrow": Operator(parts.narrow),
-    "select": Operator(parts.select),
-    "unbind": Operator(parts.unbind),
-    "index": Operator(parts.index),
-    "index_put": Operator(parts.index_put),
-    "index_select": Operator(parts.index_select),
+    "select": Operator(indexing.select),
+    "unbind": Operator(indexing.unbind),
+    "index": Operator(indexing.index),
+    "index_put": Operator(indexing.index_put),
+    "index_select": Operator(indexing.index_select),
     **_rows("repeat tile", Operator(parts.repeat)),
     "repeat_interleave": Operator(parts.repeat_each),
     **_rows("pad constant_pad_nd", Operator(parts.pad)),

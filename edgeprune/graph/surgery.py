@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph.channel_graph import replace_with_identity
 from edgeprune.graph.factored import CORE, FIRST, LAST, structure_of
-from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import copies_of, kept_indices, validate
 from edgeprune.graph.labels import Axis, LabelArray
 from edgeprune.graph.layers import layer_numbers, replace_
@@ -226,7 +227,7 @@ def _without(graph: ChannelGraph, modules: tuple[str, ...]) -> ChannelGraph:
                 f"Plan bypasses {module!r}, which is no module of this network that "
                 "takes one tensor and returns one of the same shape."
             )
-    return bypass(graph, modules)
+    return replace_with_identity(graph, modules)
 
 
 def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, int]:

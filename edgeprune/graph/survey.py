@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import nn
 
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.groups import ChannelGraph, Group, analyse, refuse_groups
+from edgeprune.graph.channel_graph import build_channel_graph
+from edgeprune.graph.groups import ChannelGraph, Group, refuse_groups
 from edgeprune.graph.operators import operator_of
 from edgeprune.graph.rules import operator_name
 from edgeprune.graph.rules.pointwise import elementwise
@@ -30,7 +31,7 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     Raises:
         TraceError: the model cannot be traced.
     """
-    graph = analyse(model, inputs)
+    graph = build_channel_graph(model, inputs)
     reasons = _culprits(model, graph, list(graph.groups))
     graph = refuse_groups(graph, reasons) if reasons else graph
     exact = [group for group in graph.groups if not group.approximate]

@@ -17,7 +17,8 @@ from torch import nn
 from edgeprune.data import Splits
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import evaluate
-from edgeprune.graph.groups import ChannelGraph, bypass
+from edgeprune.graph.channel_graph import replace_with_identity
+from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import copies_of
 from edgeprune.graph.surgery import apply_with_surgery
 from edgeprune.measure.benchmark import Benchmark, Exported, parameter_shapes
@@ -27,7 +28,8 @@ from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile
 from edgeprune.progress import SILENT, Progress
 from edgeprune.prune.blocks import Block
-from edgeprune.prune.cost_model import CostModel, Steps
+from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.widths import Steps
 from edgeprune.records import (
     Attempt,
     Budget,
@@ -101,7 +103,9 @@ class Candidate:
     def kept_share(self) -> float:
         """The share of all prunable channels that are left."""
         bypassed, groups = self.plan.bypassed, self.graph.groups
-        stay = bypass(self.graph, bypassed).groups if bypassed else groups
+        stay = (
+            replace_with_identity(self.graph, bypassed).groups if bypassed else groups
+        )
         widths = self.widths
         left = sum(widths.get(group.name, group.size) for group in stay)
         return left / max(sum(group.size for group in groups), 1)

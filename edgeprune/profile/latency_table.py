@@ -69,10 +69,7 @@ def measure_latency_table(
         path = cache_folder() / "latency" / f"{key}.json"
         if (known := _read(path)) is not None:
             return known
-        recipe = benchmark.runner.probing
-        count, checks = recipe.networks, recipe.checks
-        if not variants.quick:
-            count = math.ceil(count / SLOW)
+        count, checks = _probe_counts(benchmark, variants)
         plans = draw_plans(graph, count + checks, seed=0)
         progress.start("latency table", len(plans))
         samples = probe(model, graph, variants, plans, benchmark, progress)
@@ -95,6 +92,13 @@ def measure_latency_table(
     )
     write_whole(path, to_json(table, indent=None))
     return table
+
+
+def _probe_counts(benchmark: Benchmark, variants: Variants) -> tuple[int, int]:
+    """How many networks the table is fitted to, and how many check it."""
+    recipe = benchmark.runner.probing
+    slower = 1 if variants.quick else SLOW
+    return math.ceil(recipe.networks / slower), recipe.checks
 
 
 def probe(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from edgeprune.graph.groups import STEP, VECTOR, ChannelGraph, Group, bypass
+from edgeprune.graph.channel_graph import replace_with_identity
+from edgeprune.graph.groups import STEP, VECTOR, ChannelGraph, Group
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.records import Plan, Spectra
 from edgeprune.records.surgery import inside
@@ -92,7 +93,7 @@ def plan_by_variance(
     Args:
         scores: by group, shape (channels,).
     """
-    left = bypass(graph, depth.removed) if depth.removed else graph
+    left = replace_with_identity(graph, depth.removed) if depth.removed else graph
     widths = widths_by_variance(left, spectra, variance)
     kept = {
         name: left.group(name).best(scores[name], width)

@@ -1,13 +1,13 @@
-"""What a network of given widths and blocks costs: counts exactly, time by the table.
+"""Predicts the costs of a plan: counts exactly, time by the latency table.
 
-The same costs come in two forms: `predict` for one plan, and `pieces` for the solver,
-which needs every cost as a sum of tables over the widths of one or two groups.
+The same costs come in two forms: `predict` for one plan, and `cost_tables` for the
+solver, which needs every cost as a sum of tables over the widths of one or two groups.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block, freed, removable_blocks
+from edgeprune.prune.widths import FIXED, Steps, Width, axis_widths, over, product
 from edgeprune.records import Budget, LatencyTable, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place
 from edgeprune.records.surgery import inside
 
 Widths = Mapping[str, int]
-Steps = Mapping[str, Sequence[int]]  # the widths to choose from, by group
 Costs = dict[str, Floats]
 FLOAT_BYTES = 4
 GRID = 2  # groups whose widths make a table; more are taken along a line
@@ -39,22 +39,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Width:
-    """A parameter axis as a sum over groups: base + each group's positions."""
-
-    base: float
-    positions: tuple[tuple[str, float], ...]  # of a channel of each group
-
-    def at(self, widths: Mapping[str, float]) -> float:
-        """The length of the axis."""
-        return self.base + sum(each * widths[name] for name, each in self.positions)
-
-
-FIXED = Width(1.0, ())
-
-
-@dataclass(frozen=True)
-class Part:
+class CostTerm:
     """Something whose cost depends on two widths at most: an operator, a weight.
 
     Attributes:
@@ -72,7 +57,7 @@ class Part:
 
 
 @dataclass
-class Piece:
+class CostTable:
     """Costs as a table over the widths of one or two groups, or of none.
 
     Attributes:
@@ -126,7 +111,7 @@ class CostModel:
         self._figures, self._shapes = figures, shapes
         self._original_ms = original_ms
         self._reference_ms = reference_ms or original_ms
-        self._widths = _axis_widths(graph)
+        self._widths = axis_widths(graph)
         self._operators = [
             item for item in table.operators if item.layer in shapes or not item.layer
         ]
@@ -232,36 +217,34 @@ class CostModel:
             found.append(Width(base, tuple(each.items())))
         return found
 
-    def pieces(self, params: float) -> list[Piece]:
+    def cost_tables(self, params: float) -> list[CostTable]:
         """All costs over the widths that a solver may choose from.
 
         Args:
             params: about how many parameters will be left: it decides how much of
                 them comes from memory in every call.
         """
-        found: dict[tuple[object, ...], Piece] = {}
-        for part in self._parts(params):
-            piece = self._piece(part)
-            key = (piece.groups, piece.blocks, piece.further, piece.instead)
-            empty = Piece(
-                piece.groups, piece.blocks, piece.further, instead=piece.instead
-            )
+        found: dict[tuple[object, ...], CostTable] = {}
+        for term in self._terms(params):
+            one = self._tabulated(term)
+            key = (one.groups, one.blocks, one.further, one.instead)
+            empty = CostTable(one.groups, one.blocks, one.further, instead=one.instead)
             whole = found.setdefault(key, empty)
             for mine, other in (
-                (whole.costs, piece.costs),
-                (whole.slopes, piece.slopes),
+                (whole.costs, one.costs),
+                (whole.slopes, one.slopes),
             ):
                 for resource, values in other.items():
                     mine[resource] = mine.get(resource, 0.0) + values
         return list(found.values())
 
-    def _parts(self, params: float) -> list[Part]:
+    def _terms(self, params: float) -> list[CostTerm]:
         """Operators with their time, layers with their MACs, parameters."""
         missed = self.missed(params)
         constant = Width(self.table.block, ())
         return [
             *(
-                Part(
+                CostTerm(
                     item.layer,
                     "latency_ms",
                     self._width(item.read) if item.read else constant,
@@ -271,7 +254,7 @@ class CostModel:
                 for item in self._operators
             ),
             *(
-                Part(
+                CostTerm(
                     layer.name,
                     "macs",
                     self._width((layer.name, 1)),
@@ -281,7 +264,7 @@ class CostModel:
                 for layer in self._figures.layers
             ),
             *(
-                Part(
+                CostTerm(
                     name,
                     "params",
                     self._width((name, 1)) if len(shape) > 1 else FIXED,
@@ -302,44 +285,46 @@ class CostModel:
         first, second = (self._width((weight, axis)) for axis in (0, 1))
         return first.at(self.sizes) * second.at(self.sizes)
 
-    def _piece(self, part: Part) -> Piece:
+    def _tabulated(self, term: CostTerm) -> CostTable:
         blocks = tuple(
             block.name
             for block in self.blocks
-            if inside(part.owner, (block.name,)) and not part.instead
+            if inside(term.owner, (block.name,)) and not term.instead
         )
-        both = (*part.read.positions, *part.made.positions)
+        both = (*term.read.positions, *term.made.positions)
         names = tuple(dict.fromkeys(name for name, _ in both))
         if len(names) > GRID:
-            return self._sloped(part, blocks)
+            return self._sloped(term, blocks)
         read, made = (
-            _over(width, names, self.steps) for width in (part.read, part.made)
+            over(width, names, self.steps) for width in (term.read, term.made)
         )
-        values = part.cost(read.ravel(), made.ravel()).reshape(read.shape)
-        return Piece(names, blocks, costs={part.resource: values}, instead=part.instead)
+        values = term.cost(read.ravel(), made.ravel()).reshape(read.shape)
+        return CostTable(
+            names, blocks, costs={term.resource: values}, instead=term.instead
+        )
 
-    def _sloped(self, part: Part, blocks: tuple[str, ...]) -> Piece:
+    def _sloped(self, term: CostTerm, blocks: tuple[str, ...]) -> CostTable:
         """Many groups on one side: a line in their sum, for each width of the other."""
         many, one = sorted(
-            (part.read, part.made), key=lambda width: -len(width.positions)
+            (term.read, term.made), key=lambda width: -len(width.positions)
         )
         same = many.positions == one.positions
         if len(one.positions) > 1:  # both sides of many groups: this one as it is
             one = Width(one.at(self.sizes), ())
         names = tuple(name for name, _ in one.positions)
-        widths = _over(one, names, self.steps)
+        widths = over(one, names, self.steps)
 
         def cost(length: float) -> Floats:
             lengths = np.full(widths.size, length)
             other = lengths if same else widths.ravel()
-            pair = (lengths, other) if many is part.read else (other, lengths)
-            return part.cost(*pair).reshape(widths.shape)
+            pair = (lengths, other) if many is term.read else (other, lengths)
+            return term.cost(*pair).reshape(widths.shape)
 
         whole = many.at(self.sizes)
         slope = (cost(whole) - cost(whole / 2)) / (whole / 2)
         base = cost(whole) - slope * (whole - many.base)
-        costs, slopes = {part.resource: base}, {part.resource: slope}
-        return Piece(names, blocks, many.positions, costs, slopes, part.instead)
+        costs, slopes = {term.resource: base}, {term.resource: slope}
+        return CostTable(names, blocks, many.positions, costs, slopes, term.instead)
 
     def _width(self, place: Place) -> Width:
         if place in self._widths:
@@ -352,39 +337,3 @@ class CostModel:
         """The kept share of one parameter axis."""
         width = self._width(place)
         return width.at(chosen) / width.at(self.sizes)
-
-
-def product(each: float) -> Callable[[Floats, Floats], Floats]:
-    """So much for each pair of positions."""
-    return lambda read, made: each * read * made
-
-
-def _over(width: Width, names: Sequence[str], steps: Steps) -> Floats:
-    """A width at every point of the grid of some groups' widths."""
-    grids = np.meshgrid(
-        *(np.array(steps[name], float) for name in names), indexing="ij"
-    )
-    each = dict(width.positions)
-    found = np.full(tuple(len(steps[name]) for name in names), width.base)
-    for name, grid in zip(names, grids, strict=True):
-        found = found + each.get(name, 0.0) * grid
-    return found
-
-
-def _axis_widths(graph: ChannelGraph) -> dict[Place, Width]:
-    """Every parameter axis that groups have a part of."""
-    owned: dict[Place, list[tuple[str, float]]] = {}
-    for group in graph.groups:
-        for member in group.members:
-            count = int((member.channel_of >= 0).sum())
-            place = (member.parameter, member.axis)
-            owned.setdefault(place, []).append((group.name, count / group.size))
-    sizes = {group.name: group.size for group in graph.groups}
-    return {
-        place: Width(
-            len(graph.axes[place])
-            - sum(each * sizes[name] for name, each in positions),
-            tuple(positions),
-        )
-        for place, positions in owned.items()
-    }

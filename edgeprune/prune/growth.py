@@ -13,8 +13,8 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import bisected
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import evaluating, tensors_in
-from edgeprune.prune.cost_model import Steps
 from edgeprune.prune.loss import Loss
+from edgeprune.prune.widths import Steps
 from edgeprune.records import Plan
 
 SAME = 1000  # times the rounding of the largest output: sums in another order

@@ -17,16 +17,8 @@ import numpy as np
 from edgeprune.graph.factored import CORE, FIRST, LAST
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block, removable_blocks
-from edgeprune.prune.cost_model import (
-    FIXED,
-    FLOAT_BYTES,
-    CostModel,
-    Part,
-    Steps,
-    Width,
-    Widths,
-    product,
-)
+from edgeprune.prune.cost_model import FLOAT_BYTES, CostModel, CostTerm, Widths
+from edgeprune.prune.widths import FIXED, Steps, Width, product
 from edgeprune.records import LatencyTable, LayerCost, ModelFigures, OperatorTime
 from edgeprune.records.latency import Floats, Place
 
@@ -122,25 +114,25 @@ class LowRankCosts(CostModel):
             found += float(self._plain_ms(item, missed, read, made)[0])
         return found
 
-    def _parts(self, params: float) -> list[Part]:
+    def _terms(self, params: float) -> list[CostTerm]:
         missed = self._plain.table.missed(FLOAT_BYTES * params)
-        parts = super()._parts(params)
+        parts = super()._terms(params)
         for item in self._operators_of(self.choices):
             read, made = self._ends(item)
             cost = partial(self._plain_ms, item, missed)
             layer = item.layer.removesuffix(".weight")
-            parts.append(Part(item.layer, "latency_ms", read, made, cost, layer))
+            parts.append(CostTerm(item.layer, "latency_ms", read, made, cost, layer))
         for name in self.choices:
             weight = f"{name}.weight"
             read, made = self._sides(name)
             area = math.prod(self._plain.shapes[weight][2:])
             each = self._layers[weight].macs / self._area(name)
             parts += [
-                Part(weight, "macs", read, made, product(each), name),
-                Part(weight, "params", read, made, product(area), name),
+                CostTerm(weight, "macs", read, made, product(each), name),
+                CostTerm(weight, "params", read, made, product(area), name),
             ]
             if f"{name}.bias" in self._plain.shapes:
-                parts.append(Part(weight, "params", FIXED, made, product(1), name))
+                parts.append(CostTerm(weight, "params", FIXED, made, product(1), name))
         return parts
 
     def _plainly(self, bypassed: Collection[str]) -> list[str]:

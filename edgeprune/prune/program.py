@@ -22,7 +22,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from edgeprune.prune.blocks import freed
-from edgeprune.prune.cost_model import CostModel, Piece
+from edgeprune.prune.cost_model import CostModel, CostTable
 from edgeprune.records import Budget
 from edgeprune.records.latency import Floats
 
@@ -32,8 +32,8 @@ INFEASIBLE = 2  # scipy's status
 
 
 @dataclass(frozen=True)
-class Absence:
-    """Where a piece is not there: 1 less (total less factor times the variables)."""
+class AbsenceConstraint:
+    """Where a table is not there: 1 less (total less factor times the variables)."""
 
     variables: list[int]
     factor: float
@@ -41,7 +41,7 @@ class Absence:
 
 
 class Program:
-    """Variables and rows, filled in piece by piece."""
+    """Variables and rows, filled in table by table."""
 
     def __init__(self, model: CostModel) -> None:
         self.model, self.steps = model, model.steps
@@ -99,61 +99,63 @@ class Program:
                     pair = [self.blocks[outer], self.blocks[inner]]
                     self.row(pair, [1.0, 1.0], 0.0, 1.0)
 
-    def add(self, piece: Piece) -> None:
-        """The costs of a piece."""
-        if piece.further:
-            self._add_sloped(piece)
-        elif len(piece.groups) == 2:
-            self._add_pairs(piece)
-        elif piece.groups:
-            shown = self._presence(piece.groups[0], piece)
-            for resource, values in piece.costs.items():
+    def add(self, table: CostTable) -> None:
+        """The costs of a table."""
+        if table.further:
+            self._add_sloped(table)
+        elif len(table.groups) == 2:
+            self._add_pairs(table)
+        elif table.groups:
+            shown = self._presence(table.groups[0], table)
+            for resource, values in table.costs.items():
                 for variable, value in zip(shown, values.tolist(), strict=True):
                     self.cost(resource, variable, value)
         else:
-            for resource, value in piece.costs.items():
-                self._add_constant(resource, float(value), piece)
+            for resource, value in table.costs.items():
+                self._add_constant(resource, float(value), table)
 
-    def _add_constant(self, resource: str, value: float, piece: Piece) -> None:
-        absence = self._absence(piece)
+    def _add_constant(self, resource: str, value: float, table: CostTable) -> None:
+        absence = self._absence(table)
         held = self.constants.get(resource, 0.0)
         self.constants[resource] = held + value * absence.total
         for variable in absence.variables:
             self.cost(resource, variable, -absence.factor * value)
 
-    def _absence(self, piece: Piece) -> Absence:
-        """What is 1 where a piece is not there, as `total` less a sum."""
-        if piece.instead:
-            return Absence([self.blocks[piece.instead]], -1.0, 0.0)
-        return Absence([self.blocks[block] for block in piece.blocks], 1.0, 1.0)
+    def _absence(self, table: CostTable) -> AbsenceConstraint:
+        """What is 1 where a table is not there, as `total` less a sum."""
+        if table.instead:
+            return AbsenceConstraint([self.blocks[table.instead]], -1.0, 0.0)
+        return AbsenceConstraint(
+            [self.blocks[block] for block in table.blocks], 1.0, 1.0
+        )
 
     def _frees(self, group: str, blocks: Sequence[str]) -> bool:
         """Whether the group goes with each of the blocks, so that none need be said."""
         freed = {block.name for block in self.model.blocks if group in block.groups}
         return set(blocks) <= freed
 
-    def _presence(self, group: str, piece: Piece) -> list[int]:
-        """Per width, what is 1 if it is chosen and the piece is there."""
-        if not piece.instead and self._frees(group, piece.blocks):
+    def _presence(self, group: str, table: CostTable) -> list[int]:
+        """Per width, what is 1 if it is chosen and the table is there."""
+        if not table.instead and self._frees(group, table.blocks):
             return self.widths[group]
-        key = (group, piece.blocks, piece.instead)
+        key = (group, table.blocks, table.instead)
         if key not in self._shown:
             shown = [self.variable() for _ in self.widths[group]]
             for variable, width in zip(shown, self.widths[group], strict=True):
                 self.row([variable, width], [1.0, -1.0], -np.inf, 0.0)
-            self._there(shown, piece)
+            self._there(shown, table)
             self._shown[key] = shown
         return self._shown[key]
 
-    def _there(self, shown: Sequence[int], piece: Piece) -> None:
-        """One of these variables is 1 where a piece is there, none where it is not."""
-        absence = self._absence(piece)
+    def _there(self, shown: Sequence[int], table: CostTable) -> None:
+        """One of these variables is 1 where a table is there, none where it is not."""
+        absence = self._absence(table)
         factors = [1.0] * len(shown) + [absence.factor] * len(absence.variables)
         total = absence.total
         self.row([*shown, *absence.variables], factors, total, total)
 
-    def _add_pairs(self, piece: Piece) -> None:
-        first, second = (self._presence(name, piece) for name in piece.groups)
+    def _add_pairs(self, table: CostTable) -> None:
+        first, second = (self._presence(name, table) for name in table.groups)
         pairs = np.array([[self.variable() for _ in second] for _ in first])
         for row, variable in zip(pairs, first, strict=True):
             self.row([*row.tolist(), variable], [*[1.0] * len(row), -1.0], 0.0, 0.0)
@@ -161,35 +163,35 @@ class Program:
             self.row(
                 [*column.tolist(), variable], [*[1.0] * len(column), -1.0], 0.0, 0.0
             )
-        for resource, values in piece.costs.items():
+        for resource, values in table.costs.items():
             for variable, value in zip(
                 pairs.ravel().tolist(), values.ravel().tolist(), strict=True
             ):
                 self.cost(resource, variable, value)
 
-    def _add_sloped(self, piece: Piece) -> None:
+    def _add_sloped(self, table: CostTable) -> None:
         """Its further groups' positions, split over the widths of the first one."""
-        highest = sum(each * self.model.sizes[name] for name, each in piece.further)
-        if piece.groups:
-            shown = self._presence(piece.groups[0], piece)
-            costs = {key: values.tolist() for key, values in piece.costs.items()}
-            slopes = {key: values.tolist() for key, values in piece.slopes.items()}
+        highest = sum(each * self.model.sizes[name] for name, each in table.further)
+        if table.groups:
+            shown = self._presence(table.groups[0], table)
+            costs = {key: values.tolist() for key, values in table.costs.items()}
+            slopes = {key: values.tolist() for key, values in table.slopes.items()}
         else:
             shown = [self.variable()]
-            self._there(shown, piece)
-            costs = {key: [float(value)] for key, value in piece.costs.items()}
-            slopes = {key: [float(value)] for key, value in piece.slopes.items()}
+            self._there(shown, table)
+            costs = {key: [float(value)] for key, value in table.costs.items()}
+            slopes = {key: [float(value)] for key, value in table.slopes.items()}
         parts = [self.variable(upper=highest) for _ in shown]
         for part, variable in zip(parts, shown, strict=True):
             self.row([part, variable], [1.0, -highest], -np.inf, 0.0)
         variables, factors = list(parts), [1.0] * len(parts)
-        for name, each in piece.further:
+        for name, each in table.further:
             for width, variable in zip(
                 self.steps[name], self.widths[name], strict=True
             ):
                 variables.append(variable)
                 factors.append(-each * width)
-        absence = self._absence(piece)
+        absence = self._absence(table)
         variables += absence.variables
         factors += [highest * absence.factor] * len(absence.variables)
         self.row(variables, factors, highest * (absence.total - 1), np.inf)

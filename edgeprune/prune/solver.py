@@ -145,8 +145,8 @@ def _losing(
 def _program(model: CostModel, params: float | None) -> Program:
     present = model.predict({}).params if params is None else params
     program = Program(model)
-    for piece in model.pieces(present):
-        program.add(piece)
+    for table in model.cost_tables(present):
+        program.add(table)
     return program
 
 

@@ -6,6 +6,12 @@ from edgeprune.records.budget import (
     pressure_of,
     time_pressure,
 )
+from edgeprune.records.groups import (
+    DataFacts,
+    GroupsReport,
+    PrunableGroup,
+    RefusedGroup,
+)
 from edgeprune.records.json import (
     from_json,
     to_json,
@@ -22,24 +28,18 @@ from edgeprune.records.measurement import (
     TimingSummary,
 )
 from edgeprune.records.memory import Activation, MemoryTable
+from edgeprune.records.profile import ProfileReport, Reach, ReachPoint
 from edgeprune.records.run import (
     REPORT_SCHEMA,
     UNPRUNED,
     Attempt,
-    DataFacts,
     GroupLoss,
     GroupScores,
-    GroupsReport,
     MeasuredCosts,
     Parity,
     Plan,
-    ProfileReport,
-    PrunableGroup,
     Quantisation,
-    Reach,
-    ReachPoint,
     Reconstruction,
-    RefusedGroup,
     Rescored,
     RunReport,
     Scores,

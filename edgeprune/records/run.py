@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeprune.records.budget import Budget
+from edgeprune.records.groups import DataFacts, RefusedGroup
 from edgeprune.records.latency import LatencySummary
 from edgeprune.records.measurement import Machine, ModelFigures
 from edgeprune.records.spectrum import Spectra
@@ -221,110 +222,6 @@ class Quantisation:
     speedup: float | None = None
     validation_accuracy: float | None = None
     size_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedGroup:
-    """Channels that were left alone, and why.
-
-    Attributes:
-        layers: the weights that make them.
-        latency_ms: the part of these layers' time that is spent on them.
-    """
-
-    name: str
-    channels: int
-    reason: str
-    layers: tuple[str, ...] = ()
-    latency_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PrunableGroup:
-    """Channels that go together, one by one.
-
-    Attributes:
-        granularity: positions of the producing layer that one channel spans.
-        layers: the weights that make them, and then those that read them.
-        approximate: why the removal of one changes what the others compute; empty
-            where it does not.
-    """
-
-    name: str
-    channels: int
-    granularity: int
-    layers: tuple[str, ...]
-    readers: tuple[str, ...]
-    approximate: str
-
-
-@dataclass(frozen=True, slots=True)
-class GroupsReport:
-    """What `edgeprune groups --json` prints.
-
-    Attributes:
-        blocks: modules that could become an identity.
-        by_value: the network looks at values, so another input may take another way.
-    """
-
-    groups: tuple[PrunableGroup, ...]
-    blocks: tuple[str, ...]
-    refused: tuple[RefusedGroup, ...]
-    by_value: bool
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """The data that accuracy was measured on."""
-
-    name: str
-    train: int
-    validation: int
-    test: int
-    classes: int
-    sample_shape: tuple[int, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReachPoint:
-    """The fastest network with a share of the channels: an estimate.
-
-    Attributes:
-        share: of all prunable channels that are left.
-        bypassed: how many blocks are left out.
-    """
-
-    share: float
-    latency_ms: float
-    macs: float
-    params: float
-    bypassed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What pruning can reach on a target.
-
-    Attributes:
-        points: predicted, from few channels to all.
-        smallest: the smallest network, exported and measured.
-    """
-
-    points: tuple[ReachPoint, ...]
-    smallest: Attempt
-    latency_model: LatencySummary
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileReport:
-    """What `edgeprune profile --json` prints."""
-
-    figures: ModelFigures
-    refused: tuple[RefusedGroup, ...]
-    reach: Reach | None = None
-    notes: tuple[str, ...] = ()
 
 
 Status = Literal["met", "unmet"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeprune.records.groups import DataFacts
 from edgeprune.records.measurement import Machine, Timing
-from edgeprune.records.run import DataFacts, Parity, Plan, Training
+from edgeprune.records.run import Parity, Plan
+from edgeprune.records.training import Training
 
 SPARSITY_SCHEMA = 1
 REMOVED = ("materialised", "retrained")  # steps behind the removal of the zeros

@@ -1,8 +1,8 @@
 """Settings: each declared once, with its help, bounds, default and what it goes with.
 
 Command line, `edgeprune.toml`, the checks of Python calls and the reference page are
-all made from these declarations. Add a setting: a field in `parts` or `commands`, and
-its place of use.
+all made from these declarations. Add a setting: a field in `parts`, `training` or
+`commands`, and its place of use.
 """
 
 from edgeprune.settings.commands import (

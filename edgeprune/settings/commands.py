@@ -16,10 +16,9 @@ from edgeprune.settings.parts import (
     FileSettings,
     FloorSettings,
     NetworkSettings,
-    StepSettings,
-    TeacherSettings,
     WorkloadSettings,
 )
+from edgeprune.settings.training import StepSettings, TeacherSettings
 from edgeprune.settings.values import Method, Positive
 
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")

@@ -18,7 +18,8 @@ from edgeprune.settings import SparsifySettings
 from edgeprune.sparse import masks
 from edgeprune.sparse.bayesian import Variational
 from edgeprune.sparse.masked import Masked
-from edgeprune.sparse.penalised import Blocks, Elements, Penalised
+from edgeprune.sparse.penalised import Penalised
+from edgeprune.sparse.penalties import Blocks, Elements
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from edgeprune.export import deliver
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.loop import default_epochs, evaluate, flushing_denormals, train
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
-from edgeprune.graph.groups import ChannelGraph, analyse
+from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import weights_of
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
@@ -99,7 +100,7 @@ class Smaller:
 
 def reached(name: str, model: nn.Module, job: SparseJob) -> Reached:
     """Figures that need no file."""
-    graph = analyse(model, job.workload.inputs)
+    graph = build_channel_graph(model, job.workload.inputs)
     cost, accuracy = count(graph.traced), evaluate(model, job.data.validation)
     sparsity = sparsity_of(model, graph)
     return Reached(model, SparseStep(name, sparsity, accuracy, cost.macs, cost.params))

@@ -18,7 +18,7 @@ from edgeprune.export.checkpoint import (
     restore_,
     saved_plan,
 )
-from edgeprune.graph.groups import analyse, bypass
+from edgeprune.graph.channel_graph import build_channel_graph, replace_with_identity
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.records import Surgery
 from tests.nets import CifarResNet
@@ -40,11 +40,14 @@ def saved(model, surgery, folder, name="tests.nets:small"):
 def pruned_twice(factory, blocks=()):
     """A model after two compressions, the first one's surgery, and both together."""
     model = disturb_(factory().eval())
-    graph = analyse(model, (X,))
-    plan = replace(random_plan(bypass(graph, blocks), 0, 0.7), bypassed=tuple(blocks))
+    graph = build_channel_graph(model, (X,))
+    plan = replace(
+        random_plan(replace_with_identity(graph, blocks), 0, 0.7),
+        bypassed=tuple(blocks),
+    )
     first = plan_surgery(model, graph, plan)
     once = apply(model, graph, plan)
-    again = analyse(once, (X,))
+    again = build_channel_graph(once, (X,))
     second_plan = random_plan(again, 1, 0.7)
     second = plan_surgery(once, again, second_plan)
     return apply(once, again, second_plan), first, first.then(second)
@@ -70,7 +73,7 @@ def test_a_block_that_is_gone_stays_gone(tmp_path):
 
 def test_a_block_removed_later_takes_its_channels_from_the_surgery():
     model = CifarResNet(2).eval()
-    graph = analyse(model, (X,))
+    graph = build_channel_graph(model, (X,))
     first = plan_surgery(model, graph, random_plan(graph, 0))
     both = first.then(Surgery(bypassed=("layer1.1",)))
     assert any(item.parameter.startswith("layer1.1.") for item in first.kept)

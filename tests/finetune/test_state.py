@@ -18,7 +18,8 @@ from edgeprune.graph.survey import survey
 from edgeprune.sparse import masks
 from edgeprune.sparse.bayesian import Variational
 from edgeprune.sparse.masked import Masked
-from edgeprune.sparse.penalised import Blocks, Penalised
+from edgeprune.sparse.penalised import Penalised
+from edgeprune.sparse.penalties import Blocks
 from tests.commands import KilledError
 from tests.data_sets import splits
 from tests.nets import Bottom

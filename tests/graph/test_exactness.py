@@ -7,7 +7,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 
-from edgeprune.graph.groups import analyse, bypass
+from edgeprune.graph.channel_graph import build_channel_graph, replace_with_identity
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.records import Plan
@@ -25,11 +25,11 @@ EXACT = 1e-11  # float64, sums in another order
 NETWORKS = 500
 
 
-def difference(model, x, seed=0, find=analyse, depth=0.0):
+def difference(model, x, seed=0, find=build_channel_graph, depth=0.0):
     """(pruned against silenced, pruned against original, groups and blocks gone)."""
     graph = find(model, (x,))
     blocks = outermost(graph.blocks, seed, depth)
-    left = bypass(graph, blocks)
+    left = replace_with_identity(graph, blocks)
     plan = replace(random_plan(left, seed), bypassed=blocks)
     pruned = apply(model, graph, plan)
     silenced = zero_consumers(without_blocks(model, blocks), left, plan)
@@ -110,6 +110,6 @@ def test_user_networks_are_pruned_exactly(make):
 def test_an_empty_plan_changes_no_bit(drawn):
     model, _ = drawn
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    pruned = apply(model, analyse(model, (x,)), Plan({}))
+    pruned = apply(model, build_channel_graph(model, (x,)), Plan({}))
     with torch.no_grad():
         assert torch.equal(pruned(x), model(x))

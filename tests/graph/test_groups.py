@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import TraceError
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.survey import survey
 from tests.nets import (
     Bottom,
@@ -26,7 +26,7 @@ def reasons(graph):
 
 
 def test_flatten_repeats_a_channel_for_every_position():
-    graph = analyse(Bottom(), IMAGE)
+    graph = build_channel_graph(Bottom(), IMAGE)
     head = next(
         member
         for member in graph.group("second").members
@@ -37,7 +37,7 @@ def test_flatten_repeats_a_channel_for_every_position():
 
 
 def test_padded_shortcuts_leave_fixed_positions_and_free_the_rest():
-    graph = analyse(CifarResNet(9), (torch.randn(2, 3, 32, 32),))
+    graph = build_channel_graph(CifarResNet(9), (torch.randn(2, 3, 32, 32),))
     assert len(graph.groups) == 28
     assert sum(group.size for group in graph.groups) == 1024
     stem = graph.group("conv1")
@@ -51,7 +51,7 @@ def test_depthwise_follows_its_producer():
     model = nn.Sequential(
         nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1)
     )
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     lives_on = {member.parameter for member in graph.group("0").members}
     assert lives_on == {"0.weight", "0.bias", "1.weight", "1.bias", "2.weight"}
 
@@ -66,7 +66,7 @@ def test_grouped_convolutions_take_the_finer_way(groups, channels, granularity):
         nn.Conv2d(channels, channels, 3, groups=groups),
         nn.Conv2d(channels, 4, 1),
     )
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     assert graph.group("0").granularity == granularity
 
 
@@ -89,18 +89,20 @@ def test_an_operator_without_a_rule_freezes_what_it_touches_and_is_named():
 
 
 def test_the_output_of_the_network_cannot_go():
-    assert reasons(analyse(Bottom(), IMAGE))["head"] == "output of the network"
+    assert (
+        reasons(build_channel_graph(Bottom(), IMAGE))["head"] == "output of the network"
+    )
 
 
 def test_a_model_that_looks_at_values_is_followed_on_the_way_it_takes():
     graph = survey(Branching(), IMAGE)
     assert graph.traced.by_value
-    assert not analyse(Bottom(), IMAGE).traced.by_value
+    assert not build_channel_graph(Bottom(), IMAGE).traced.by_value
 
 
 def test_a_wrong_input_shape_is_told_from_a_model_that_does_not_trace():
     with pytest.raises(TraceError, match=r"does not run on an input of shape 2x1x8x8"):
-        analyse(Bottom(), (torch.randn(2, 1, 8, 8),))
+        build_channel_graph(Bottom(), (torch.randn(2, 1, 8, 8),))
 
 
 def test_an_axis_of_one_position_is_no_channel_to_report():
@@ -114,19 +116,19 @@ def test_an_axis_of_one_position_is_no_channel_to_report():
         def forward(self, x):
             return self.head((self.conv(x) * self.scale).mean((2, 3)))
 
-    graph = analyse(Scaled(), IMAGE)
+    graph = build_channel_graph(Scaled(), IMAGE)
     assert group_sizes(graph) == {"conv": 8}
     assert reasons(graph) == {"head": "output of the network"}
 
 
 def test_nothing_is_printed_about_a_model_that_looks_at_values(capfd):
-    analyse(Branching(), IMAGE)
+    build_channel_graph(Branching(), IMAGE)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_training_mode_of_every_module_survives():
     model = Bottom().train()
     model.norm.eval()
-    analyse(model, IMAGE)
+    build_channel_graph(model, IMAGE)
     assert model.training
     assert not model.norm.training

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision import models
 
 from edgeprune.errors import TraceError
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.replay import replay
 from tests.nets import CifarResNet, Shared
 from tests.user_nets import NETWORKS
@@ -32,7 +32,7 @@ def seen_at(model, graph, x, points):
 def test_a_watched_run_of_more_samples_computes_the_same(name):
     model = models.get_model(name, weights=None).eval()
     x = torch.randn(3, 3, 64, 64)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     points = [
         point for group in graph.groups for point in graph.points(group).readings()
     ]
@@ -48,7 +48,7 @@ def test_a_watched_run_of_more_samples_computes_the_same(name):
 def test_every_group_of_every_kind_of_network_can_be_seen(name):
     factory, inputs, _, _ = NETWORKS[name]
     model = factory()
-    graph = analyse(model, inputs())
+    graph = build_channel_graph(model, inputs())
     for group in graph.groups:
         finder = graph.points(group)
         for points in (finder.readings(), finder.preactivations()):
@@ -59,7 +59,7 @@ def test_every_group_of_every_kind_of_network_can_be_seen(name):
 
 def test_points_are_what_the_modules_are_given():
     model, x = CifarResNet(2).eval(), torch.randn(2, 3, 16, 16)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     given = {}
     for path, module in model.named_modules():
         module.register_forward_pre_hook(
@@ -76,7 +76,7 @@ def test_points_are_what_the_modules_are_given():
 
 def test_layers_of_a_residual_stage_are_seen_behind_the_sum():
     model, x = CifarResNet(2).eval(), torch.randn(2, 3, 16, 16)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     layers = graph.points(graph.group("conv1")).layers()
     # Padded shortcuts unite the stages: a part of each later one belongs to it.
     assert list(layers)[:3] == ["conv1", "layer1.0.conv2", "layer1.1.conv2"]
@@ -91,7 +91,7 @@ def test_a_depthwise_layer_passes_channels_on_and_makes_none():
     model = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 2, 1)
     )
-    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     (group,) = graph.groups
     assert list(graph.points(group).layers()) == ["0"]
     (read,) = graph.points(group).readings()
@@ -100,7 +100,7 @@ def test_a_depthwise_layer_passes_channels_on_and_makes_none():
 
 def test_a_module_that_is_called_twice_is_read_twice():
     model = Shared()
-    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     group = next(item for item in graph.groups if item.name == "first")
     assert len(graph.points(group).readings()) >= 2
 
@@ -119,7 +119,7 @@ class Fickle(nn.Module):
 
 def test_another_way_than_the_traced_one_is_refused():
     model = Fickle()
-    graph = analyse(model, (torch.randn(1, 3, 4, 4),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 4, 4),))
     points = graph.points(graph.groups[0]).readings()
     with pytest.raises(TraceError, match="takes another way"):
         seen_at(model, graph, torch.randn(4, 3, 4, 4), points)
@@ -127,7 +127,7 @@ def test_another_way_than_the_traced_one_is_refused():
 
 def test_the_model_is_as_it_was_after_a_watched_run():
     model = CifarResNet(1).train()
-    graph = analyse(model, (torch.randn(1, 3, 16, 16),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 16, 16),))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     points = graph.points(graph.groups[0]).readings()
     seen_at(model, graph, torch.randn(4, 3, 16, 16), points)
@@ -138,7 +138,7 @@ def test_the_model_is_as_it_was_after_a_watched_run():
 
 def test_norms_behind_a_layer_are_those_that_alone_read_it():
     model = models.vgg11_bn(weights=None)
-    graph = analyse(model, (torch.randn(1, 3, 32, 32),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 32, 32),))
     assert graph.norms_behind("features.0") == ("features.1",)
     assert graph.norms_behind("classifier.0") == ()
 
@@ -162,7 +162,7 @@ class Gate(nn.Module):
 
 def test_a_gate_makes_no_channels_and_a_gated_layer_is_seen_behind_the_sum():
     model, x = Gate(), torch.randn(2, 3, 8, 8)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     layers = graph.points(graph.group("stem")).layers()
     assert list(layers) == ["stem", "layer"]
     _, (value,) = seen_at(model, graph, x, [layers["layer"]])
@@ -174,7 +174,7 @@ def test_a_gate_makes_no_channels_and_a_gated_layer_is_seen_behind_the_sum():
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0"])
 def test_squeeze_and_excite_adds_no_layers_to_a_group(name):
     model = models.get_model(name, weights=None)
-    graph = analyse(model, (torch.randn(1, 3, 64, 64),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 64, 64),))
     layers = [name for group in graph.groups for name in graph.points(group).layers()]
     assert not [name for name in layers if name.endswith("fc2")]
     assert [name for name in layers if name.endswith("fc1")]

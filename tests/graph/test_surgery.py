@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import PlanError
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.records import Plan
 from tests.nets import Bottom, CifarResNet, HardCoded, Shared
@@ -17,7 +17,7 @@ IMAGE = (torch.randn(2, 3, 8, 8),)
 def test_the_callers_model_is_left_alone():
     model = Bottom()
     before = copy.deepcopy(model.state_dict())
-    apply(model, analyse(model, IMAGE), Plan({"first": (0, 1)}))
+    apply(model, build_channel_graph(model, IMAGE), Plan({"first": (0, 1)}))
     assert model.first.out_channels == 16
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
@@ -25,7 +25,7 @@ def test_the_callers_model_is_left_alone():
 
 def test_the_result_is_of_the_same_class_with_sizes_brought_in_line():
     model = Bottom()
-    pruned = apply(model, analyse(model, IMAGE), Plan({"first": (0, 3, 5)}))
+    pruned = apply(model, build_channel_graph(model, IMAGE), Plan({"first": (0, 3, 5)}))
     assert type(pruned) is Bottom
     assert (pruned.first.out_channels, pruned.norm.num_features) == (3, 3)
     assert (pruned.second.in_channels, pruned.second.out_channels) == (3, 32)
@@ -35,14 +35,16 @@ def test_the_result_is_of_the_same_class_with_sizes_brought_in_line():
 
 def test_a_pruned_model_can_be_pruned_again():
     model = Bottom()
-    once = apply(model, analyse(model, IMAGE), Plan({"first": tuple(range(8))}))
-    twice = apply(once, analyse(once, IMAGE), Plan({"first": (0, 7)}))
+    once = apply(
+        model, build_channel_graph(model, IMAGE), Plan({"first": tuple(range(8))})
+    )
+    twice = apply(once, build_channel_graph(once, IMAGE), Plan({"first": (0, 7)}))
     assert torch.equal(twice.first.weight, model.first.weight[[0, 7]])
 
 
 def test_tied_weights_stay_tied():
     model = Shared()
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     pruned = apply(model, graph, Plan({g.name: (0, 2, 4) for g in graph.groups}))
     assert pruned.other.weight is pruned.one.weight
     assert pruned.one.weight.shape[0] == 3
@@ -51,7 +53,7 @@ def test_tied_weights_stay_tied():
 def test_gradients_flow_and_frozen_parameters_stay_frozen():
     model = Bottom()
     model.first.weight.requires_grad_(False)
-    pruned = apply(model, analyse(model, IMAGE), Plan({"first": (0, 3, 5)}))
+    pruned = apply(model, build_channel_graph(model, IMAGE), Plan({"first": (0, 3, 5)}))
     pruned(IMAGE[0]).sum().backward()
     assert not pruned.first.weight.requires_grad
     assert pruned.second.weight.grad is not None
@@ -71,13 +73,13 @@ def test_gradients_flow_and_frozen_parameters_stay_frozen():
 def test_a_plan_that_does_not_fit_is_refused_before_surgery(kept, complaint):
     model = Bottom()
     with pytest.raises(PlanError, match=complaint):
-        apply(model, analyse(model, IMAGE), Plan(kept))
+        apply(model, build_channel_graph(model, IMAGE), Plan(kept))
 
 
 def test_a_plan_that_breaks_the_users_code_names_the_line():
     model = HardCoded()
     with pytest.raises(PlanError, match=r"nets.py:\d+ `return self.head\(x.view"):
-        apply(model, analyse(model, IMAGE), Plan({"second": (0, 1)}))
+        apply(model, build_channel_graph(model, IMAGE), Plan({"second": (0, 1)}))
 
 
 class SilentlyWrong(nn.Module):
@@ -97,7 +99,7 @@ class SilentlyWrong(nn.Module):
 
 def test_a_plan_that_would_silently_read_other_channels_is_refused():
     model = SilentlyWrong()
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     free = [group.name for group in graph.groups]
     for name in free:
         size = graph.group(name).size
@@ -112,14 +114,18 @@ def test_a_plan_that_would_silently_read_other_channels_is_refused():
 def test_numbers_that_modules_hold_follow_the_channels():
     heads, norms, partial = Heads(), LayerNorms(), Partial()
     x = (image(),)
-    pruned = apply(heads, analyse(heads, x), Plan({"qkv": (1, 3)}))
+    pruned = apply(heads, build_channel_graph(heads, x), Plan({"qkv": (1, 3)}))
     assert (pruned.num_heads, heads.num_heads) == (2, 4)
     pruned = apply(
-        norms, analyse(norms, x), Plan({"stem": (0, 1), "second": (0, 5, 6)})
+        norms,
+        build_channel_graph(norms, x),
+        Plan({"stem": (0, 1), "second": (0, 5, 6)}),
     )
     assert pruned.norm.normalized_shape == (2,)
     assert (pruned.groups.num_groups, pruned.groups.num_channels) == (3, 12)
-    pruned = apply(partial, analyse(partial, x), Plan({"stem": (0,), "stem#2": (1, 2)}))
+    pruned = apply(
+        partial, build_channel_graph(partial, x), Plan({"stem": (0,), "stem#2": (1, 2)})
+    )
     assert pruned.touched == 1
 
 
@@ -136,14 +142,14 @@ def test_one_number_for_two_kinds_of_channels_must_stay_one():
             return self.head(x.view(-1, self.width, 36).mean(2) * self.width)
 
     model = Twice()
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     pruned = apply(model, graph, Plan({"one": (0, 3)}))
     assert pruned.width == 2
 
 
 def test_a_block_that_is_left_out_is_an_identity_and_frees_nothing_else():
     model = CifarResNet(2).eval()
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     assert {"layer1.0", "layer1.1", "layer2.1", "layer3.1"} <= set(graph.blocks)
     assert not {"layer2.0", "layer3.0", "conv1", "linear"} & set(graph.blocks)
     pruned = apply(model, graph, Plan({}, bypassed=("layer1.1", "layer3.1")))
@@ -164,14 +170,14 @@ def _stem(model, x):
 
 def test_a_module_that_changes_the_shape_is_no_block():
     model = CifarResNet(2)
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     with pytest.raises(PlanError, match="no module of this network"):
         apply(model, graph, Plan({}, bypassed=("layer2.0",)))
 
 
 def test_channels_of_a_block_that_is_left_out_cannot_be_planned():
     model = CifarResNet(2)
-    graph = analyse(model, IMAGE)
+    graph = build_channel_graph(model, IMAGE)
     name = next(g.name for g in graph.groups if g.name.startswith("layer1.1."))
     with pytest.raises(PlanError, match="no prunable group"):
         plan_surgery(model, graph, Plan({name: (0,)}, bypassed=("layer1.1",)))

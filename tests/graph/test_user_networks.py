@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.records import Plan
@@ -55,7 +55,7 @@ def test_a_trace_leaves_nothing_in_the_model():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_group_may_go_down_to_one_channel(name):
     model, inputs, _, _ = prepared(name)
-    graph = analyse(model, inputs)
+    graph = build_channel_graph(model, inputs)
     state = copy.deepcopy(model.state_dict())
     pruned = apply(model, graph, Plan({group.name: (0,) for group in graph.groups}))
     assert run(pruned, inputs).shape == run(model, inputs).shape

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
-from edgeprune.graph.groups import analyse
 from edgeprune.graph.trace import trace
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.onnx_file import write_onnx
@@ -41,7 +41,7 @@ def evaluator(baseline, *loads):
 
 def half(evaluator):
     """A network of about half the width, as a file."""
-    graph = analyse(evaluator.baseline.model, X)
+    graph = build_channel_graph(evaluator.baseline.model, X)
     plan = Plan({g.name: tuple(range(g.size // 2)) for g in graph.groups})
     candidate = Candidate(evaluator.baseline.model, graph, plan)
     return evaluator.benchmark.export(candidate.network, "half")
@@ -81,7 +81,7 @@ def test_the_baseline_is_its_own_measure(baseline):
 
 def test_an_attempt_counts_what_plan_and_blocks_leave(baseline):
     held, _, _ = evaluator(baseline)
-    graph = analyse(baseline.model, X)
+    graph = build_channel_graph(baseline.model, X)
     group = graph.group("layer3.1.conv1")
     plan = Plan({group.name: tuple(range(16))}, ("layer2.1",))
     candidate = Candidate(baseline.model, graph, plan)
@@ -108,7 +108,7 @@ def test_a_candidate_makes_its_network_once(monkeypatch):
 
     monkeypatch.setattr(evaluation, "apply_with_surgery", counted)
     model = CifarResNet(2).eval()
-    graph = analyse(model, X)
+    graph = build_channel_graph(model, X)
     plan = Plan({"layer3.1.conv1": tuple(range(16))})
     candidate = Candidate(model, graph, plan)
     assert candidate.network is candidate.network

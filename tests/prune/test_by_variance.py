@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply
 from edgeprune.prune.by_variance import (
     VARIANCES,
@@ -39,7 +39,7 @@ def vgg16():
     model = models.vgg16_bn(num_classes=10)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
     model.classifier = nn.Linear(512, 10)
-    graph = analyse(model, (torch.randn(1, 3, 32, 32),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 32, 32),))
     layers = tuple(
         spectrum(group.name, group.size, dimensions)
         for group, dimensions in zip(graph.groups, TABLE2, strict=True)
@@ -87,7 +87,7 @@ def test_a_layer_between_two_widths_stays_and_is_named():
 
 def test_residual_blocks_that_add_no_dimensions_go():
     model = models.resnet18(weights=None)
-    graph = analyse(model, (torch.randn(1, 3, 64, 64),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 64, 64),))
     dimensions = {"layer2.1.conv2": 60, "layer2.0.conv2": 60, "layer3.1.conv2": 99}
     layers = tuple(
         spectrum(name, group.size, dimensions.get(name, 50))
@@ -106,7 +106,7 @@ def test_residual_blocks_that_add_no_dimensions_go():
 
 def test_more_variance_never_means_fewer_channels():
     model = CifarResNet(2)
-    graph = analyse(model, (torch.randn(1, 3, 16, 16),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 16, 16),))
     generator = torch.Generator().manual_seed(0)
     groups = tuple(
         Spectrum(
@@ -133,7 +133,7 @@ def test_more_variance_never_means_fewer_channels():
 )
 def test_widths_are_those_that_runtimes_compute_anyway(dimensions, width):
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 2, 1))
-    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     found = Spectra((spectrum("0", 64, dimensions),), (), 1, 0.0)
     assert widths_by_variance(graph, found, 0.999) == {"0": width}
     plan = plan_by_variance(graph, found, {"0": torch.arange(64.0)}, 0.999, Depth())
@@ -168,14 +168,14 @@ def residual_spectra(graph, dimensions):
 def test_a_block_with_several_branches_is_judged_once(dimensions, gone):
     stem = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())
     model = nn.Sequential(stem, Branches(), Branches(), nn.Conv2d(16, 2, 1))
-    graph = analyse(model, (torch.randn(1, 3, 8, 8),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     found = residual_spectra(graph, dict(zip("012", dimensions, strict=True)))
     assert depth_by_growth(graph, found, 0.999).removed == gone
 
 
 def test_parallel_branches_are_not_held_against_each_other():
     model = models.inception_v3(weights=None, init_weights=False, aux_logits=False)
-    graph = analyse(model, (torch.randn(1, 3, 96, 96),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 96, 96),))
     layers = [
         spectrum(name, group.size, group.size)
         for group in graph.groups

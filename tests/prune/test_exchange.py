@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.prune.exchange import BudgetedObjective, exchange
 from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget
@@ -17,7 +17,7 @@ BUDGET = Budget(latency_ms=6.0)
 @pytest.fixture
 def costs():
     model = Residual().eval()
-    return costs_of(model, X, analyse(model, X))
+    return costs_of(model, X, build_channel_graph(model, X))
 
 
 class Objective:

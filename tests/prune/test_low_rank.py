@@ -286,17 +286,17 @@ def test_each_of_them_is_the_choice_somewhere():
 
 
 @pytest.mark.parametrize("make", [lambda: Bottom(16), Twice], ids=["bottom", "twice"])
-def test_pieces_add_up_to_the_prediction(make):
+def test_cost_tables_add_up_to_the_prediction(make):
     costs = low_rank_costs(make)
-    pieces = costs.pieces(costs.predict({}).params)
+    tables = costs.cost_tables(costs.predict({}).params)
     for widths, bypassed in itertools.islice(choices(costs), 0, None, 31):
         predicted = costs.predict(widths, bypassed)
         for resource in ("latency_ms", "macs", "params"):
             total = sum(
-                value_of(piece, resource, costs.steps, widths)
-                for piece in pieces
-                if (piece.instead in bypassed if piece.instead else True)
-                and not set(piece.blocks) & set(bypassed)
+                value_of(table, resource, costs.steps, widths)
+                for table in tables
+                if (table.instead in bypassed if table.instead else True)
+                and not set(table.blocks) & set(bypassed)
             )
             assert total == pytest.approx(getattr(predicted, resource), rel=1e-6)
 

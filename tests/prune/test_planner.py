@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
-from edgeprune.graph.groups import analyse
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import trace
 from edgeprune.prune import planner
@@ -26,7 +26,7 @@ class Device:
 
     def __init__(self, model, inputs=X, slower=1.0, budget=None):
         self.model, self.inputs, self.slower = model.eval(), inputs, slower
-        self.graph = analyse(model, inputs)
+        self.graph = build_channel_graph(model, inputs)
         self.count = count(trace(model, inputs))
         self.budget = budget or Budget()
         self.rounds = 0

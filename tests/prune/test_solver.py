@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.prune import program, solver
 from edgeprune.prune.loss import Loss, lost
 from edgeprune.records import Budget, pressure_of
@@ -47,7 +47,7 @@ def test_a_file_has_room_for_as_many_weights_as_its_precision_says(precision, ea
     model = Bottom(32).eval()
     whole = sum(value.numel() for value in model.parameters())
     size = 1000 + each * whole  # with what is written beside the weights
-    graph = analyse(model, X)
+    graph = build_channel_graph(model, X)
     costs = costs_of(model, X, graph, size_bytes=size, precision=precision)
     limit = Budget(size_bytes=1000 + each * whole // 2)
     assert costs.params_of(limit.size_bytes) == pytest.approx(whole / 2, abs=1)
@@ -65,7 +65,7 @@ def test_no_choice_within_the_budget_loses_less(make, budget, block):
     model = make().eval()
     if block > 1 and isinstance(model, Concatenated):
         pytest.skip("time over a sum of groups is taken as a straight line")
-    costs = costs_of(model, X, analyse(model, X), block=block)
+    costs = costs_of(model, X, build_channel_graph(model, X), block=block)
     loss = losses(costs)
     assert sum(1 for _ in choices(costs)) < CHOICES
     least = brute_force(costs, loss, budget)
@@ -84,32 +84,32 @@ def test_no_choice_within_the_budget_loses_less(make, budget, block):
 def test_the_budgets_of_these_tests_bind():
     """Else the test above would be of a solver that may answer `all of it`."""
     model = Residual().eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     whole = costs.predict({})
     assert all(pressure_of(whole, budget) > 1 for budget in BUDGETS)
 
 
 @pytest.mark.parametrize("make", [lambda: Bottom(32), Residual, Concatenated])
-def test_pieces_add_up_to_the_prediction(make):
+def test_cost_tables_add_up_to_the_prediction(make):
     """What the solver sees of a choice is what the model predicts for it."""
     model = make().eval()
-    costs = costs_of(model, X, analyse(model, X), block=1)
+    costs = costs_of(model, X, build_channel_graph(model, X), block=1)
     steps = costs.steps
-    pieces = costs.pieces(costs.predict({}).params)
+    tables = costs.cost_tables(costs.predict({}).params)
     for widths, bypassed in itertools.islice(choices(costs), 0, None, 7):
         predicted = costs.predict(widths, bypassed)
         for resource in ("latency_ms", "macs", "params"):
             total = sum(
-                value_of(piece, resource, steps, widths)
-                for piece in pieces
-                if not set(piece.blocks) & set(bypassed)
+                value_of(table, resource, steps, widths)
+                for table in tables
+                if not set(table.blocks) & set(bypassed)
             )
             assert total == pytest.approx(getattr(predicted, resource), rel=1e-6)
 
 
 def test_a_budget_out_of_reach_gives_the_fastest_choice():
     model = Residual().eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     found = solver.least_loss(costs, losses(costs), Budget(latency_ms=1e-6))
     assert not found.feasible
     assert set(found.bypassed) == {"first", "second"}
@@ -120,7 +120,7 @@ def test_a_budget_out_of_reach_gives_the_fastest_choice():
 
 def test_without_time_there_is_a_greedy_answer_and_a_note():
     model = Bottom(32).eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     budget = Budget(latency_ms=5.0)
     found = solver.least_loss(costs, losses(costs), budget, time_limit_s=0.0)
     assert "greedy" in found.note
@@ -130,7 +130,7 @@ def test_without_time_there_is_a_greedy_answer_and_a_note():
 
 def test_the_fastest_network_with_a_share_of_the_channels():
     model = Residual().eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     whole = sum(costs.sizes.values())
     for share in (0.3, 0.6):
         found = solver.fastest(costs, channels=share)
@@ -145,7 +145,7 @@ def test_the_fastest_network_with_a_share_of_the_channels():
 
 def test_the_fastest_network_keeps_other_limits():
     model = Residual().eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     budget = Budget(params=700)
     found = solver.fastest(costs, budget=budget)
     assert costs.predict(named(costs, found), found.bypassed).params <= 700
@@ -157,7 +157,7 @@ def test_the_fastest_network_keeps_other_limits():
 def test_a_network_without_groups_has_one_choice():
     model = nn.Linear(4, 2).eval()
     inputs = (torch.randn(1, 4),)
-    costs = costs_of(model, inputs, analyse(model, inputs))
+    costs = costs_of(model, inputs, build_channel_graph(model, inputs))
     assert solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=20.0)).feasible
     assert not solver.least_loss(costs, Loss({}, {}), Budget(latency_ms=1.0)).feasible
 
@@ -172,7 +172,7 @@ def test_what_the_library_prints_goes_nowhere(monkeypatch, capfd):
 
     monkeypatch.setattr(program, "milp", noisy)
     model = Bottom(32).eval()
-    costs = costs_of(model, X, analyse(model, X))
+    costs = costs_of(model, X, build_channel_graph(model, X))
     solver.least_loss(costs, losses(costs), Budget(latency_ms=5.0))
     ctypes.CDLL(None).fflush(None)
     print("mine")

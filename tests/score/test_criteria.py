@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.errors import ScoreError
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
 from tests.nets import Bottom, CifarResNet
@@ -22,7 +22,9 @@ BATCHES = TensorBatches(
 
 
 def context_of(model, batches=BATCHES):
-    return Context(model, analyse(model, (torch.randn(2, 3, 8, 8),)), batches)
+    return Context(
+        model, build_channel_graph(model, (torch.randn(2, 3, 8, 8),)), batches
+    )
 
 
 def scores_of(name, context):
@@ -72,7 +74,7 @@ def test_residual_networks_get_one_score_per_united_channel(name):
     batches = TensorBatches(
         torch.randn(6, 3, 16, 16), torch.randint(0, 10, (6,)), Reading(6)
     )
-    graph = analyse(model, (torch.randn(2, 3, 16, 16),))
+    graph = build_channel_graph(model, (torch.randn(2, 3, 16, 16),))
     found = score_channels(name, Context(model, graph, batches))
     assert [len(group.scores) for group in found.groups] == [
         group.size for group in graph.groups
@@ -91,7 +93,7 @@ def test_norms_of_united_channels_are_the_mean_over_their_filters():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1, groups=4), nn.Conv2d(4, 2, 1)
     )
-    graph = analyse(model, (torch.randn(1, 3, 4, 4),))
+    graph = build_channel_graph(model, (torch.randn(1, 3, 4, 4),))
     found = torch.tensor(score_channels("l1", Context(model, graph)).groups[0].scores)
     first = torch.tensor(filter_norms(model[0].weight, 1))
     second = torch.tensor(filter_norms(model[1].weight, 1))
@@ -120,7 +122,7 @@ def test_taylor_is_the_finite_difference_of_the_loss():
 
 
 def context_of_double(model, batches):
-    graph = analyse(model, (torch.randn(2, 3, 8, 8, dtype=torch.float64),))
+    graph = build_channel_graph(model, (torch.randn(2, 3, 8, 8, dtype=torch.float64),))
     return Context(model, graph, batches)
 
 
@@ -186,7 +188,9 @@ def test_channels_of_every_kind_get_scores(criterion, name):
     factory, inputs, _, _ = NETWORKS[name]
     model = factory()
     x = torch.cat([inputs()[0], inputs()[0]])
-    context = Context(model, analyse(model, (x,)), [(x, torch.arange(4))], samples=4)
+    context = Context(
+        model, build_channel_graph(model, (x,)), [(x, torch.arange(4))], samples=4
+    )
     for group in context.graph.groups:
         scores = scores_of(criterion, context)[group.name]
         assert scores.shape == (group.size,)
@@ -218,7 +222,7 @@ class Sequence(nn.Module):
 @pytest.mark.parametrize("name", ["taylor", "output_gradient", "pls_vip", "hopls_vip"])
 def test_samples_are_found_on_any_axis(name):
     model, x = Sequence().eval(), torch.randn(24, 16, 6)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     found = [
         scores_of(name, Context(model, graph, [(x, torch.arange(24) % 3)], 24, step=n))
         for n in (16, 5)

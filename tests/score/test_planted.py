@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import CRITERIA, score_channels
 
@@ -89,7 +89,7 @@ def test_a_useless_filter_is_last_and_a_decisive_one_first(name):
     model, images = Net().eval(), torch.randn(64, 2, 6, 6)
     with torch.no_grad():
         PLANTED[name](model, images)
-    graph = analyse(model, (images[:1],))
+    graph = build_channel_graph(model, (images[:1],))
     batches = [(images, torch.arange(64) % 4)]
     context = Context(model, graph, batches, samples=64)
     scores = np.array(score_channels(name, context).groups[0].scores)

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torch.nn import functional as F
 
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import CRITERIA, score_channels
 from edgeprune.score.hopls import hopls_importance
@@ -51,7 +51,7 @@ def made(act=F.relu, side=5):
             tensor.copy_(torch.randn(6))
         model.norm.running_var.copy_(torch.rand(6) + 0.5)
     x, y = data(side)
-    graph = analyse(model, (x[:1],))
+    graph = build_channel_graph(model, (x[:1],))
     batches = [(x[at : at + 8], y[at : at + 8]) for at in range(0, SAMPLES, 8)]
     return model, Context(model, graph, batches, samples=SAMPLES)
 
@@ -116,7 +116,9 @@ def test_output_gradient_of_many_classes_lies_below_the_norm_over_them():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 5, 1), nn.Flatten(), nn.Linear(5, 200)).double()
     x = torch.randn(64, 1, 1, 1).double()
-    context = Context(model, analyse(model, (x[:1],)), [(x, torch.zeros(64).long())])
+    context = Context(
+        model, build_channel_graph(model, (x[:1],)), [(x, torch.zeros(64).long())]
+    )
     norms = model[2].weight.norm(dim=0).detach().numpy()
     shares = scores_of("output_gradient", context)["0"] / norms
     assert shares.max() < 1.05
@@ -271,7 +273,7 @@ def test_a_planted_rank_is_found():
     )
     context = Context(
         model,
-        analyse(model, (torch.randn(1, 3, 8, 8),)),
+        build_channel_graph(model, (torch.randn(1, 3, 8, 8),)),
         [(torch.randn(64, 3, 8, 8), torch.zeros(64).long())],
     )
     (group,) = spectra(context).groups
@@ -300,7 +302,9 @@ class Stage(nn.Module):
 
 def test_the_channels_of_a_residual_stage_are_one_set_of_variables():
     model, x = Stage().double(), torch.randn(16, 3, 8, 8).double()
-    context = Context(model, analyse(model, (x[:1],)), [(x, torch.zeros(16).long())])
+    context = Context(
+        model, build_channel_graph(model, (x[:1],)), [(x, torch.zeros(16).long())]
+    )
     found = spectra(context)
     assert [layer.name for layer in found.layers] == ["stem", "one", "two"]
     united = np.zeros((10, 10))
@@ -333,6 +337,6 @@ def test_the_model_may_be_frozen_by_its_owner():
     model, context = made()
     expected = scores_of("taylor", context)["first"]
     frozen = copy.deepcopy(model).requires_grad_(False)
-    graph = analyse(frozen, (data()[0][:1],))
+    graph = build_channel_graph(frozen, (data()[0][:1],))
     found = scores_of("taylor", Context(frozen, graph, context.batches, SAMPLES))
     np.testing.assert_allclose(found["first"], expected)

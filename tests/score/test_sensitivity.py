@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgeprune.data import Reading, TensorBatches
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply
 from edgeprune.records import GroupScores, Plan, Scores
 from edgeprune.score.context import Context
@@ -26,7 +26,7 @@ X = torch.randn(96, 3, 16, 16)
 def context_of(model):
     model.eval()
     batches = TensorBatches(X, torch.zeros(len(X), dtype=torch.long), Reading(32))
-    return Context(model, analyse(model, (X[:1],)), batches)
+    return Context(model, build_channel_graph(model, (X[:1],)), batches)
 
 
 def rising(graph):

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision import models
 
 from edgeprune.errors import ScoreError
-from edgeprune.graph.groups import analyse
+from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.records import Spectra, Spectrum
 from edgeprune.score.blocks import score_blocks
 from edgeprune.score.context import Context
@@ -20,7 +20,9 @@ from tests.nets import Bottom, CifarResNet
 def context_of(model, size=8, samples=12):
     x = torch.randn(samples, 3, size, size)
     y = torch.arange(samples) % 4
-    return Context(model, analyse(model, (x[:1],)), [(x, y)], samples=samples)
+    return Context(
+        model, build_channel_graph(model, (x[:1],)), [(x, y)], samples=samples
+    )
 
 
 def held(scores):
@@ -114,7 +116,7 @@ def test_an_ungrouped_proxy_computes_the_same_and_can_be_analysed(name):
         for module in proxy.modules()
         if isinstance(module, nn.Conv2d)
     )
-    both = [analyse(net, (x[:1],)) for net in (model, proxy)]
+    both = [build_channel_graph(net, (x[:1],)) for net in (model, proxy)]
     assert len(both[1].groups) > len(both[0].groups)
 
 
@@ -123,7 +125,10 @@ def test_a_group_that_is_several_in_the_proxy_needs_as_much_as_the_most_needy():
         nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 2, 1)
     )
     x = torch.randn(1, 3, 8, 8)
-    graph, proxy = analyse(model, (x,)), analyse(ungrouped(model), (x,))
+    graph, proxy = (
+        build_channel_graph(model, (x,)),
+        build_channel_graph(ungrouped(model), (x,)),
+    )
     curves = ((0.5, 0.9, *[1.0] * 6), (0.6, 0.7, *[1.0] * 6))
     found = Spectra(
         tuple(
@@ -147,7 +152,9 @@ def test_a_transposed_grouped_convolution_is_made_dense_too():
 def test_labels_that_lie_in_a_row_only_cost_the_estimate():
     model = Bottom(32)
     x, y = torch.randn(200, 3, 8, 8), (torch.arange(200) >= 100).long()
-    context = Context(model, analyse(model, (x[:1],)), [(x, y)], samples=512)
+    context = Context(
+        model, build_channel_graph(model, (x[:1],)), [(x, y)], samples=512
+    )
     found = rescore("pls_vip", context, score_channels("l1", context), {"first": 16})
     assert found.rescored.estimated_seconds_of_all is None
 
@@ -155,7 +162,10 @@ def test_labels_that_lie_in_a_row_only_cost_the_estimate():
 def test_channels_that_span_several_of_the_proxys_take_one_in_so_many():
     model = models.resnext50_32x4d(weights=None)
     x = torch.randn(1, 3, 64, 64)
-    graph, proxy = analyse(model, (x,)), analyse(ungrouped(model), (x,))
+    graph, proxy = (
+        build_channel_graph(model, (x,)),
+        build_channel_graph(ungrouped(model), (x,)),
+    )
     found = Spectra(
         tuple(
             Spectrum(

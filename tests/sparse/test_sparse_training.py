@@ -12,7 +12,8 @@ from edgeprune.graph.layers import weights_of
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.sparse.bayesian import Variational, kl_divergence
-from edgeprune.sparse.penalised import Blocks, Elements, Penalised
+from edgeprune.sparse.penalised import Penalised
+from edgeprune.sparse.penalties import Blocks, Elements
 from edgeprune.sparse.zeros import plan_of_zeros, zero_channels
 from tests.data_sets import splits
 from tests.nets import Bottom

@@ -7,7 +7,8 @@ from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
-from edgeprune.sparse.penalised import Blocks, Penalised
+from edgeprune.sparse.penalised import Penalised
+from edgeprune.sparse.penalties import Blocks
 from edgeprune.sparse.temporary_norms import Normed, with_norms, without_norms
 from edgeprune.sparse.zeros import zero_channels
 from tests.data_sets import splits

@@ -23,10 +23,10 @@ from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.space import PlainSpace, PlainSpaces
-from edgeprune.prune.cost_model import Steps
 from edgeprune.prune.low_rank import bayesian_ranks, energies, factored
 from edgeprune.prune.low_rank_costs import LowRankCosts, Plain, rank_groups
 from edgeprune.prune.solver import fastest
+from edgeprune.prune.widths import Steps
 from edgeprune.records import GroupScores, Plan, Scores, Surgery, pressure_of
 from edgeprune.records.surgery import inside
 

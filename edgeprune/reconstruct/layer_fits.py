@@ -1,0 +1,184 @@
+"""Fits the layers of a smaller network, one after another, to given outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from edgeprune.graph.factored import LAST
+from edgeprune.graph.stepping import Stepper
+from edgeprune.graph.trace import Trace
+from edgeprune.progress import SILENT, Progress
+from edgeprune.reconstruct.folded import weights_of, write_
+from edgeprune.reconstruct.layers import Layer, layers_of
+from edgeprune.reconstruct.least_squares import Fit, Sums
+from edgeprune.reconstruct.rows import made, read
+from edgeprune.records import Surgery
+
+SAMPLES = 4096
+ROWS = (4096, 65536)  # positions at which layers are fitted: fewest and most
+LARGEST = 8192  # numbers that a filter reads; equations of more take too long
+WORK = 5e11  # multiplications for the sums of all layers, about
+RIDGE = 1e-3
+TURNS = 3
+
+End = tuple[str, fx.Node]  # a layer's name, and the operator whose result counts
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How layers are fitted.
+
+    Attributes:
+        samples: at most; as many as the memory has room for.
+        ridge: of least squares, as a share of the mean square that is read.
+        turns: how often what a rectifier cuts off is looked at again.
+        rows: positions at which each layer is fitted, about; None for as many as
+            take some ten seconds.
+    """
+
+    samples: int = SAMPLES
+    ridge: float = RIDGE
+    turns: int = TURNS
+    rows: int | None = None
+    seed: int = 0
+    progress: Progress = SILENT
+
+
+AS_USUAL = Fitting()
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A layer in both networks."""
+
+    before: Layer
+    after: Layer
+
+    @property
+    def key(self) -> End:
+        """What of the original it is held against."""
+        return self.before.name, self.before.end
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What a layer makes at some positions of a batch.
+
+    Attributes:
+        at: the positions, shape (rows, 2).
+        rows: shape (rows, channels).
+    """
+
+    at: Tensor
+    rows: Tensor
+
+
+def pair_layers(
+    before: Mapping[str, Layer],
+    new: Trace,
+    state: Mapping[str, Tensor],
+    surgery: Surgery,
+) -> list[LayerPair]:
+    """Layers that both have, in the order of the smaller one, but the largest.
+
+    A factored layer makes in its last part what it made before.
+    """
+    last = {f"{layer}.{LAST}.weight": f"{layer}.weight" for layer in surgery.factored}
+    return [
+        LayerPair(before[path].alike(layer), layer.alike(before[path]))
+        for name, layer in layers_of(new).items()
+        if (path := last.get(name, name)) in before
+        and math.prod(state[name].shape[1:]) <= LARGEST
+    ]
+
+
+def rows_for(state: Mapping[str, Tensor], pairs: list[LayerPair]) -> int:
+    """Positions for each layer, so that all together take some seconds."""
+    shapes = [weights_of(state, pair.after).shape for pair in pairs]
+    work = sum(groups * read**2 for groups, _, read in shapes)
+    fewest, most = ROWS
+    return int(min(max(WORK / max(work, 1), fewest), most))
+
+
+def fit_layers_(
+    new: Trace,
+    state: Mapping[str, Tensor],
+    pairs: list[LayerPair],
+    wanted: Iterable[list[LayerOutput]],
+    batches: list[Tensor],
+    how: Fitting,
+) -> None:
+    """Fit layer after layer, on what those before it make by then."""
+    state = {path: tensor.data for path, tensor in state.items()}
+    run = Stepper(new, state, batches)
+    for pair, parts in zip(pairs, wanted, strict=True):
+        layer = pair.after
+        run.up_to(layer.node)
+        rows: list[_Rows] = []
+        for number, part in enumerate(parts):
+            x = run.value(layer.arguments["input"], number)
+            beside = torch.zeros_like(part.rows)
+            for addend in layer.addends:
+                value = run.value(addend, number)
+                beside += made(value, layer.channels, part.at)
+            held = read(layer, x, state[layer.name], part.at)
+            rows.append(_Rows(held, part.rows, beside))
+        sums, fit = _fitted(layer, weights_of(state, layer), rows, how)
+        write_(state, layer, fit, sums)
+        how.progress.advance(layer.name)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a layer is fitted to.
+
+    Attributes:
+        read: shape (rows, groups, read).
+        wanted, beside: what the sum is to be, and what others add to it, each of
+            shape (rows, groups * made).
+    """
+
+    read: Tensor
+    wanted: Tensor
+    beside: Tensor
+
+
+def _fitted(
+    layer: Layer, weights: Tensor, rows: list[_Rows], how: Fitting
+) -> tuple[Sums, Fit]:
+    """Least squares; behind a rectifier only what it lets pass has to be right.
+
+    What it cuts off may be anything beyond its limit: in turns that is set to what the
+    fit makes of it, and the fit made anew. Zhang et al., "Accelerating Very Deep
+    Convolutional Networks for Classification and Detection", 2016, section 3.2.
+    """
+    sums, shape = Sums(weights.shape), weights.shape[:2]
+    shifted = layer.bias is not None or layer.norm is not None
+    for part in rows:
+        sums.add(part.read, (part.wanted - part.beside).unflatten(1, shape))
+    fit = sums.fit(weights, how.ridge, shifted=shifted)
+    for _ in range(how.turns):
+        if layer.limits is None:
+            break
+        allowed = [_allowed(part, fit, layer.limits) for part in rows]
+        sums.want(
+            (part.read, some.unflatten(1, shape))
+            for part, some in zip(rows, allowed, strict=True)
+        )
+        fit = sums.fit(weights, how.ridge, shifted=shifted)
+    return sums, fit
+
+
+def _allowed(part: _Rows, fit: Fit, limits: tuple[float, float]) -> Tensor:
+    """What is wanted, or what is made where both are beyond a limit."""
+    lowest, highest = limits
+    found = fit(part.read).flatten(1) + part.beside
+    wanted = part.wanted
+    wanted = torch.where(wanted <= lowest, found.clamp_max(lowest), wanted)
+    wanted = torch.where(part.wanted >= highest, found.clamp_min(highest), wanted)
+    return wanted - part.beside
