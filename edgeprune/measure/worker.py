@@ -124,9 +124,8 @@ def measure(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     loaded = [load(model) for model in job["models"]]
     warmups = [repeat(item, job["warmup"], job["warmup_s"]) for item in loaded]
     rounds: list[list[list[float]]] = [[] for _ in loaded]
-    for _ in range(job["rounds"]):
-        for item, samples in zip(loaded, rounds, strict=True):
-            samples.append(repeat(item, job["iterations"], job["seconds"]))
+    for index in turns(len(loaded), job["rounds"]):
+        rounds[index].append(repeat(loaded[index], job["iterations"], job["seconds"]))
     return [
         {
             "rounds_ms": samples,
@@ -136,6 +135,16 @@ def measure(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for item, samples, warmup in zip(loaded, rounds, warmups, strict=True)
     ]
+
+
+def turns(models: int, rounds: int) -> list[int]:
+    """Whose turn it is: each model's once a round, in the opposite order every time.
+
+    So a load that changes in step with the turns favours nobody over two rounds.
+    """
+    forwards = list(range(models))
+    orders = (forwards, forwards[::-1])
+    return [index for number in range(rounds) for index in orders[number % 2]]
 
 
 def profile(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:

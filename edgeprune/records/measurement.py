@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
@@ -41,8 +42,8 @@ class Timing:
     """One model's latency: every sample, and how it was taken.
 
     Attributes:
-        rounds_ms: one list of samples per round, in the order they were taken; rounds
-            of models that are compared alternate.
+        rounds_ms: one list of samples per round, in the order they were taken; in each
+            round all models that are compared take a turn, forwards, then backwards.
         warmup_ms: the runs before the first round, which count for nothing.
         provider: the execution provider that ran, not the one asked for.
     """
@@ -75,11 +76,19 @@ class Timing:
     def ratio_to(self, other: Timing) -> float:
         """Its time as a share of another's, whose rounds alternated with its own.
 
-        The median over rounds: what disturbs a machine disturbs both files of a round.
+        Two rounds in a row run in opposite orders, so a load that comes and goes with
+        every turn falls on both files alike: their sums are compared, and the median
+        over all such pairs leaves out what disturbed the machine once.
         """
+        mine, theirs = (
+            [statistics.median(samples) for samples in timing.rounds_ms]
+            for timing in (self, other)
+        )
+        if len(mine) == 1:
+            return mine[0] / theirs[0]
         return statistics.median(
-            statistics.median(mine) / statistics.median(theirs)
-            for mine, theirs in zip(self.rounds_ms, other.rounds_ms, strict=True)
+            sum(these) / sum(those)
+            for these, those in zip(pairwise(mine), pairwise(theirs), strict=True)
         )
 
     @property

@@ -16,6 +16,7 @@ import onnx
 
 from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.transports.base import Answer, Job
+from edgeprune.measure.worker import turns
 
 BLOCK = 8  # channels that the device computes together
 MACS_PER_MS = 20e6
@@ -115,9 +116,8 @@ class FakeTransport:
     def _time(self, job: Job, files: Sequence[Path]) -> list[Any]:
         each = [self.latency_ms(path, job.batch) for path in files]
         rounds: list[list[list[float]]] = [[] for _ in files]
-        for _ in range(job.recipe.rounds):
-            for ms, samples in zip(each, rounds, strict=True):
-                samples.append(self._samples(job, ms))
+        for index in turns(len(files), job.recipe.rounds):
+            rounds[index].append(self._samples(job, each[index]))
         return [
             {
                 "rounds_ms": samples,
