@@ -44,6 +44,7 @@ from edgeprune.records import (
 )
 
 UNCHANGED = Surgery()
+MORE_VERDICTS = 3  # measurements, where the rounds of one disagree
 
 
 class ReferenceTime:
@@ -217,9 +218,18 @@ class Evaluator:
             surgery,
         )
 
-    def remeasured(self, snapshot: ModelSnapshot) -> ModelSnapshot:
-        """The same network by another measurement, as for a verdict."""
+    def remeasured(self, snapshot: ModelSnapshot, limits: Budget) -> ModelSnapshot:
+        """The same network by a measurement of its own, which gives the verdict.
+
+        While the rounds disagree whether it is as fast as it has to be, more are taken,
+        and all of them count.
+        """
         paired = self.time(snapshot.exported)
+        limit_ms = limits.most_ms(self.reference.ms)
+        for _ in range(MORE_VERDICTS):
+            if limit_ms is None or paired.is_clear(limit_ms / self.reference.ms):
+                break
+            paired = paired.followed_by(self.time(snapshot.exported))
         costs = self.costs(snapshot.exported, paired)
         figures = snapshot.figures.measured(paired, self.reference.ms)
         return replace(snapshot, paired=paired, costs=costs, figures=figures)

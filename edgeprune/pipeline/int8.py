@@ -26,7 +26,7 @@ def try_int8(context: RunContext, result: ModelSnapshot) -> deliver.Int8:
     accuracy = deliver.validation_accuracy(small.path, context.data)
     verdict = _verdict(context, small, (plain, paired), accuracy)
     reason = ""
-    if paired.timing.ratio_to(plain.timing) >= 1:
+    if PairedTiming(paired.timing, plain.timing).ratio >= 1:
         reason = f"fp32 is faster here: int8 has {verdict.reason}"
     elif accuracy < context.floor:
         floor = context.floor
@@ -61,7 +61,7 @@ def _verdict(
 ) -> Quantisation:
     """What an int8 file gave beside the fp32 one, in one measurement."""
     plain, paired = timed
-    speedup = 1 / paired.timing.ratio_to(plain.timing)
+    speedup = 1 / PairedTiming(paired.timing, plain.timing).ratio
     return Quantisation(
         kept=True,
         reason=f"{speedup:.2f}x the speed of fp32 in the same run",

@@ -114,7 +114,7 @@ class Rounds:
         better = snapshot.accuracy > start.accuracy
         log.steps.append(step_of(f"growth {number}", snapshot, before, valid=better))
         if better and pressure_of(snapshot.costs, limits) <= 1:
-            snapshot = self.context.evaluator.remeasured(snapshot)
+            snapshot = self.context.evaluator.remeasured(snapshot, limits)
             if pressure_of(snapshot.costs, limits) <= 1:
                 return snapshot
         log.note(

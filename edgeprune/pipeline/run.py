@@ -96,7 +96,7 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
         if goal is None:
             if decision.verdict != "met" or until_floor:
                 return decision, start
-            start = context.evaluator.remeasured(start)
+            start = context.evaluator.remeasured(start, limits)
             pressure = pressure_of(start.costs, limits)
             if pressure <= 1:
                 return decision, start
@@ -134,7 +134,7 @@ def _by_components(context: RunContext, rounds: Rounds) -> Ended:
         return stop.Decision("exhausted", reason), start
     snapshot, result = rounds.shrink(start, pruned, limits, 1.0)
     if result.step.valid:
-        snapshot = context.evaluator.remeasured(snapshot)
+        snapshot = context.evaluator.remeasured(snapshot, limits)
         if pressure_of(snapshot.costs, limits) <= 1:
             return stop.Decision("met", "the network fits", resume=0), snapshot
         reason = "after training it takes a little more than before"

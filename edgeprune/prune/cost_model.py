@@ -180,10 +180,7 @@ class CostModel:
 
     def limit_ms(self, budget: Budget) -> float | None:
         """The budget's limit on time in this model's milliseconds, if there is one."""
-        limits = [] if budget.latency_ms is None else [budget.latency_ms]
-        if budget.latency_ratio is not None:
-            limits.append(budget.latency_ratio * self._reference_ms)
-        return min(limits, default=None)
+        return budget.most_ms(self._reference_ms)
 
     def size_of(self, params: float) -> float:
         """Bytes of the file with so many parameters."""

@@ -28,6 +28,13 @@ class Budget:
         """Whether there is a limit on time."""
         return self.latency_ms is not None or self.latency_ratio is not None
 
+    def most_ms(self, reference_ms: float) -> float | None:
+        """The time that is allowed where the baseline takes so much; None for any."""
+        limits = [] if self.latency_ms is None else [self.latency_ms]
+        if self.latency_ratio is not None:
+            limits.append(self.latency_ratio * reference_ms)
+        return min(limits, default=None)
+
     def with_time_scaled(self, factor: float) -> Budget:
         """The same, with the limit on time multiplied by a factor."""
         return replace(

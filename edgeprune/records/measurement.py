@@ -73,22 +73,29 @@ class Timing:
         ordered = sorted(self.samples_ms)
         return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
-    def ratio_to(self, other: Timing) -> float:
-        """Its time as a share of another's, whose rounds alternated with its own.
+    def ratios_to(self, other: Timing) -> list[float]:
+        """Its time as a share of another's whose rounds alternated with its own.
 
         Two rounds in a row run in opposite orders, so a load that comes and goes with
-        every turn falls on both files alike: their sums are compared, and the median
-        over all such pairs leaves out what disturbed the machine once.
+        every turn falls on both files alike: one share for each two rounds in a row.
         """
         mine, theirs = (
             [statistics.median(samples) for samples in timing.rounds_ms]
             for timing in (self, other)
         )
         if len(mine) == 1:
-            return mine[0] / theirs[0]
-        return statistics.median(
+            return [mine[0] / theirs[0]]
+        return [
             sum(these) / sum(those)
             for these, those in zip(pairwise(mine), pairwise(theirs), strict=True)
+        ]
+
+    def followed_by(self, later: Timing) -> Timing:
+        """The rounds of two measurements of one file as those of one."""
+        return replace(
+            self,
+            rounds_ms=(*self.rounds_ms, *later.rounds_ms),
+            warmup_ms=(*self.warmup_ms, *later.warmup_ms),
         )
 
     @property
@@ -125,8 +132,23 @@ class PairedTiming:
 
     @property
     def ratio(self) -> float:
-        """The file's time as a share of the baseline's."""
-        return self.timing.ratio_to(self.baseline)
+        """The file's time as a share of the baseline's.
+
+        The median over rounds leaves out what disturbed the machine for a moment.
+        """
+        return statistics.median(self.timing.ratios_to(self.baseline))
+
+    def is_clear(self, ratio: float) -> bool:
+        """Whether all rounds are on the same side of a share of the baseline's time."""
+        found = self.timing.ratios_to(self.baseline)
+        return max(found) <= ratio or min(found) > ratio
+
+    def followed_by(self, later: PairedTiming) -> PairedTiming:
+        """Two measurements of one pair as one."""
+        return PairedTiming(
+            self.timing.followed_by(later.timing),
+            self.baseline.followed_by(later.baseline),
+        )
 
 
 @dataclass(frozen=True, slots=True)
