@@ -17,7 +17,16 @@ EdgepruneError
 
 
 class EdgepruneError(Exception):
-    """Something that edgeprune refuses, said in one sentence."""
+    """Something that edgeprune refuses, said in one sentence.
+
+    Example:
+        >>> import edgeprune
+        >>> try:
+        ...     edgeprune.load("no/such/folder")
+        ... except edgeprune.EdgepruneError as error:
+        ...     print(type(error).__name__)
+        WorkloadError
+    """
 
 
 class ConfigError(EdgepruneError):

@@ -37,6 +37,14 @@ class Finished:
     Attributes:
         model: the compressed module, at evaluation mode.
         folder: where its files are.
+
+    Example:
+        >>> import edgeprune
+        >>> from examples import data, nets
+        >>> settings = {"budget": {"max_macs": "60%"}, "train": False, "max_drop": 100}
+        >>> done = edgeprune.compress(nets.make_net(), data.make_data(), **settings)
+        >>> (done.folder / "model.onnx").exists(), done.model.training
+        (True, False)
     """
 
     report: RunReport
@@ -68,6 +76,15 @@ def compress(
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
+
+    Example:
+        >>> import edgeprune
+        >>> from examples import data, nets
+        >>> done = edgeprune.compress(
+        ...     nets.make_net(), data.make_data(), budget="60%", max_drop=100, epochs=1
+        ... )
+        >>> done.report.status, done.report.result.latency_ratio <= 0.6
+        ('met', True)
     """
     timed = isinstance(budget, int | float | str)
     limits = {"budget_ms": budget} if timed else dict(budget or {})

@@ -32,6 +32,14 @@ class Sparsified:
     Attributes:
         model: the module with the zeros, or the smaller one, at evaluation mode.
         folder: where its files are.
+
+    Example:
+        >>> import edgeprune
+        >>> from examples import data, nets
+        >>> settings = {"sparsity": 0.5, "epochs": 1, "max_drop": 100}
+        >>> done = edgeprune.sparsify(nets.make_net(), data.make_data(), **settings)
+        >>> bool((done.model[0].weight == 0).any())
+        True
     """
 
     report: SparsityReport
@@ -59,6 +67,14 @@ def sparsify(
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
+
+    Example:
+        >>> import edgeprune
+        >>> from examples import data, nets
+        >>> settings = {"sparsity": 0.5, "epochs": 1, "max_drop": 100}
+        >>> done = edgeprune.sparsify(nets.make_net(), data.make_data(), **settings)
+        >>> done.report.status, done.report.method
+        ('met', 'magnitude')
     """
     given = {**settings, "method": method, "sparsity": sparsity}
     asked = call_settings(model, data, given, SparsifySettings)

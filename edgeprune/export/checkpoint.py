@@ -82,6 +82,13 @@ def load(run: str | Path, factory: Factory | None = None) -> nn.Module:
     Raises:
         EdgepruneError: files are missing or damaged, or the factory makes another
             network than the one that was compressed.
+
+    Example:
+        >>> import edgeprune
+        >>> from examples.nets import make_net
+        >>> model = edgeprune.load("runs/first", make_net)
+        >>> model[0].weight.shape[0] < make_net()[0].weight.shape[0]
+        True
     """
     saved = read_plan(run)
     model = _made(saved, factory)

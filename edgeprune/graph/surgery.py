@@ -48,6 +48,16 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan does not fit the graph, or the pruned network does not
             run, or a size written into `forward` makes it another function.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+        ... )
+        >>> graph = edgeprune.survey(model, (torch.randn(1, 3, 16, 16),))
+        >>> smaller = edgeprune.apply(model, graph, edgeprune.Plan({"0": (0, 2, 5)}))
+        >>> tuple(smaller[0].weight.shape), tuple(smaller[1].weight.shape)
+        ((3, 3, 3, 3), (4, 3, 3, 3))
     """
     return apply_with_surgery(model, graph, plan)[0]
 

@@ -30,6 +30,17 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
 
     Raises:
         TraceError: the model cannot be traced.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+        ... )
+        >>> graph = edgeprune.survey(model, (torch.randn(1, 3, 16, 16),))
+        >>> [(group.name, group.size) for group in graph.groups]
+        [('0', 8)]
+        >>> [(item.name, item.reason) for item in graph.refusals]
+        [('1', 'output of the network')]
     """
     graph = build_channel_graph(model, inputs)
     reasons = _culprits(model, graph, list(graph.groups))

@@ -14,6 +14,12 @@ class Budget:
         latency_ms: in milliseconds of the baseline's reference time.
         latency_ratio: as a share of the baseline's time; judged within one measurement,
             so that no reference is needed.
+
+    Example:
+        >>> import edgeprune
+        >>> budget = edgeprune.Budget(latency_ratio=0.5, macs=60_000_000)
+        >>> budget.most_ms(reference_ms=12.0)
+        6.0
     """
 
     latency_ms: float | None = None

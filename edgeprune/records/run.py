@@ -26,6 +26,12 @@ class Plan:
         bypassed: modules that become an identity.
         copies: for each group that gets wider, the rising numbers of the channels that
             are there once more; as often as a number stands there.
+
+    Example:
+        >>> import edgeprune
+        >>> plan = edgeprune.Plan({"stem": (0, 3, 5)}, bypassed=("blocks.2",))
+        >>> len(plan.kept["stem"])
+        3
     """
 
     kept: Mapping[str, tuple[int, ...]]
@@ -229,7 +235,15 @@ Status = Literal["met", "unmet"]
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything that a run found; the content of `report.json`."""
+    """Everything that a run found; the content of `report.json`.
+
+    Example:
+        >>> import edgeprune
+        >>> report = edgeprune.read_report("runs/first")
+        >>> before, after = report.baseline, report.result
+        >>> after.latency_ratio <= 0.6, after.params < before.params
+        (True, True)
+    """
 
     schema_version: int
     status: Status

@@ -72,6 +72,15 @@ class PenaltyFound:
 class SparsityReport:
     """The content of `sparsity.json`.
 
+    Example:
+        >>> import edgeprune
+        >>> from examples import data, nets
+        >>> settings = {"sparsity": 0.5, "epochs": 1, "max_drop": 100}
+        >>> done = edgeprune.sparsify(nets.make_net(), data.make_data(), **settings)
+        >>> report = done.report
+        >>> report.steps[-1].sparsity.weights >= report.wanted
+        True
+
     Attributes:
         wanted: share that was to be zero, of what the method makes zero.
         steps: from the baseline on; the last one is the result.

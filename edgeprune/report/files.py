@@ -26,6 +26,12 @@ def read_report(run: str | Path) -> RunReport:
 
     Raises:
         ReportError: there is none, or it is of another version or shape.
+
+    Example:
+        >>> import edgeprune
+        >>> report = edgeprune.read_report("runs/first")
+        >>> report.status, report.result.macs < report.baseline.macs
+        ('met', True)
     """
     path = Path(run)
     path = path / JSON_NAME if path.is_dir() else path

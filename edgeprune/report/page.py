@@ -87,9 +87,10 @@ def accuracy_figure(report: RunReport) -> go.Figure:
     figure.add_hline(
         y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
     )
-    if report.budget.latency_ms is not None:
+    limit_ms = report.budget.most_ms(report.baseline.latency_ms)
+    if limit_ms is not None:
         figure.add_vline(
-            x=report.budget.latency_ms,
+            x=limit_ms,
             line_color=LIMIT,
             line_dash="dash",
             annotation_text="budget",

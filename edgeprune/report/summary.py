@@ -46,8 +46,8 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
         return tuple(pick(model) for model in models)
 
     return [
-        Row("latency, median", take(lambda m: m.summary.median_ms), milliseconds),
-        Row("latency, p90", take(lambda m: m.summary.p90_ms), milliseconds),
+        Row("latency, median", take(lambda m: m.latency_ms), milliseconds),
+        Row("latency, p90", take(lambda m: m.p90_ms), milliseconds),
         Row("MACs", take(lambda m: m.macs), millions),
         Row("parameters", take(lambda m: m.params), millions),
         Row("file", take(lambda m: m.size_bytes), megabytes),

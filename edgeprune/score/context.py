@@ -22,6 +22,17 @@ class Context:
     Attributes:
         samples: how many samples a criterion that needs data reads.
         step: samples that go through the network at once, at most.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+        ... )
+        >>> x, y = torch.randn(32, 3, 16, 16), torch.arange(32) % 4
+        >>> graph = edgeprune.survey(model, (x[:1],))
+        >>> context = edgeprune.Context(model, graph, [(x, y)], samples=16)
+        >>> tuple(context.tensor("0.weight").shape)
+        (8, 3, 3, 3)
     """
 
     model: nn.Module

@@ -103,6 +103,16 @@ def score_channels(name: str, context: Context) -> Scores:
     Raises:
         ScoreError: no such criterion, no data for one that needs them, or scores
             that are not finite.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+        ... )
+        >>> graph = edgeprune.survey(model, (torch.randn(1, 3, 16, 16),))
+        >>> scores = edgeprune.score_channels("l1", edgeprune.Context(model, graph))
+        >>> [(group.name, len(group.scores)) for group in scores.groups]
+        [('0', 8)]
     """
     criterion = criterion_of(name)
     if criterion.needs != "nothing" and context.batches is None:

@@ -88,6 +88,17 @@ def spectra(context: Context) -> Spectra:
     of a single position take what the others ask for).
     Channels that several layers make, as those of a residual stage, are one set of
     variables: their covariances are added up, each divided by its total variance.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+        ... )
+        >>> x, y = torch.randn(32, 3, 16, 16), torch.arange(32) % 4
+        >>> graph = edgeprune.survey(model, (x[:1],))
+        >>> found = edgeprune.spectra(edgeprune.Context(model, graph, [(x, y)]))
+        >>> [(layer.name, layer.channels) for layer in found.layers]
+        [('0', 8)]
     """
     start = time.perf_counter()
     layers = _layers(context)
