@@ -38,7 +38,7 @@ from torch.utils import _pytree as pytree
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.surgery import apply, operate_, plan_surgery
+from edgeprune.graph.surgery import apply, apply_surgery_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, quiet, tensors_in, trace
 from edgeprune.measure.onnx_file import write_onnx
@@ -193,7 +193,7 @@ def ours_by_half(model: nn.Module, inputs: Inputs) -> float:
     begin = time.perf_counter()
     graph = build_channel_graph(model, inputs)
     plan = Plan({group.name: tuple(range(0, group.size, 2)) for group in graph.groups})
-    operate_(model, plan_surgery(model, graph, plan))
+    apply_surgery_(model, plan_surgery(model, graph, plan))
     return time.perf_counter() - begin
 
 

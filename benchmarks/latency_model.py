@@ -35,8 +35,8 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
+from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.runner import HostRunner, Runner
-from edgeprune.measure.variants import Variants
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
@@ -101,7 +101,7 @@ def measure(name: str) -> Row:
             figures=figures,
             shapes=parameter_shapes(model),
         )
-        variants = Variants(model, graph, inputs, Path(held))
+        variants = ResizedModels(model, graph, inputs, Path(held))
         probing = target.probing.model_copy(update={"rounds": ROUNDS})
         runner = HostRunner(target.model_copy(update={"probing": probing}))
         kinds = {
@@ -124,7 +124,7 @@ def measure(name: str) -> Row:
     return row
 
 
-def shares(runner: Runner, variants: Variants, plans: list[Plan]) -> list[float]:
+def shares(runner: Runner, variants: ResizedModels, plans: list[Plan]) -> list[float]:
     """Measured times under plans, as shares of the unpruned network's."""
     found: list[float] = []
     for start in range(0, len(plans), BATCH):

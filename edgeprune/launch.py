@@ -15,6 +15,6 @@ def launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def helping() -> bool:
+def is_worker() -> bool:
     """Whether another process is the main one, which measures, prints and writes."""
     return launched() and int(os.environ["RANK"]) > 0

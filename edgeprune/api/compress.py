@@ -20,8 +20,8 @@ from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import run_folder, unfinished_folder, write_run
 from edgeprune.errors import TargetError
 from edgeprune.files import check_folder
-from edgeprune.finetune.team import leading, serve
-from edgeprune.launch import helping, launched
+from edgeprune.finetune.process_group import run_as_main, work_for_main
+from edgeprune.launch import is_worker, launched
 from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline import Job, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
@@ -107,7 +107,7 @@ def compress_settings(settings: CompressSettings, progress: Progress) -> Finishe
     if settings.out is not None:
         check_folder(settings.out)
     _target(settings)
-    load = partial(load_workload, settings, SILENT if helping() else progress)
+    load = partial(load_workload, settings, SILENT if is_worker() else progress)
     return _together(load, settings, progress)
 
 
@@ -124,12 +124,12 @@ def _together(
     load: Callable[[], Workload], settings: CompressSettings, progress: Progress
 ) -> Finished:
     """Run, alone or as the main one of several processes, or help that one."""
-    if helping():
-        done = serve(load().data)
-        assert isinstance(done, Finished)  # from `leading`, below
+    if is_worker():
+        done = work_for_main(load().data)
+        assert isinstance(done, Finished)  # from `run_as_main`, below
         return done
     if launched():
-        return leading(lambda: _run(load(), settings, progress))
+        return run_as_main(lambda: _run(load(), settings, progress))
     return _run(load(), settings, progress)
 
 

@@ -15,7 +15,7 @@ from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.trace import Inputs
-from edgeprune.launch import helping
+from edgeprune.launch import is_worker
 from edgeprune.progress import Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import NetworkSettings, WorkloadSettings
@@ -59,7 +59,7 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
     progress.finish(f"{source}; {counts} of {splits.name}")
-    if example and settings.weights is None and not helping():
+    if example and settings.weights is None and not is_worker():
         model = trained_example(model, splits, settings.seed, progress)
     batch = settings.batch or (BATCH if example else 1)
     found = _workload(source, model, splits, settings, batch)

@@ -13,7 +13,7 @@ import typer
 
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError
-from edgeprune.launch import TOGETHER, helping, launched
+from edgeprune.launch import TOGETHER, is_worker, launched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +56,7 @@ def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgr
 
     from edgeprune.report.terminal import LiveProgress, PlainProgress
 
-    console = Console(stderr=True, quiet=helping())
+    console = Console(stderr=True, quiet=is_worker())
     live = console.is_terminal and not quiet
     progress = LiveProgress(console) if live else PlainProgress(console)
     try:
@@ -69,12 +69,12 @@ def main() -> None:
     """Run a command; a refusal is one line on standard error and exit 1."""
     try:
         with ExitStack() as stack:
-            if helping():
+            if is_worker():
                 nowhere = stack.enter_context(Path(os.devnull).open("w"))
                 stack.enter_context(redirect_stdout(nowhere))
             app()
     except EdgepruneError as error:
-        where = f" in process {os.environ['RANK']}" if helping() else ""
+        where = f" in process {os.environ['RANK']}" if is_worker() else ""
         sys.stderr.write(f"error{where}: {error}\n")
         sys.exit(1)
     except SystemExit as ended:

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from edgeprune.errors import ExportError, WorkloadError
-from edgeprune.graph.surgery import operate_
+from edgeprune.graph.surgery import apply_surgery_
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
 from edgeprune.records import Plan, Surgery, from_json, to_json
 from edgeprune.workload import load_model, load_weights_
@@ -126,7 +126,7 @@ def restore_(model: nn.Module, run: str | Path) -> Surgery:
         EdgepruneError: see `load`.
     """
     surgery = read_plan(run).surgery
-    operate_(model, surgery)
+    apply_surgery_(model, surgery)
     load_weights_(model, Path(run) / WEIGHTS_FILE)
     return surgery
 

@@ -61,13 +61,13 @@ CANDIDATES = (
 )
 
 
-def settled_format(
+def fastest_format(
     model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device = CPU
 ) -> Format:
     """The format that was found fastest when such a model was first trained here."""
     facts = _facts(model, batch, device)
     return cached_choice(
-        "format", facts, CANDIDATES, lambda: fastest_format(model, batch, device)
+        "format", facts, CANDIDATES, lambda: measured_format(model, batch, device)
     )
 
 
@@ -78,7 +78,7 @@ def _facts(model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device)
     return json.dumps([shapes, tuple(batch[0].shape), here])
 
 
-def fastest_format(
+def measured_format(
     model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device = CPU
 ) -> Format:
     """The candidate with the fastest training step on this batch.

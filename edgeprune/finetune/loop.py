@@ -17,11 +17,11 @@ from edgeprune.data import Splits
 from edgeprune.data.splits import Batch, reorder
 from edgeprune.errors import WorkloadError
 from edgeprune.finetune.config import TrainingConfig
-from edgeprune.finetune.formats import PLAIN, Format, settled_format
-from edgeprune.finetune.learner import MIN_BATCH, Learner
-from edgeprune.finetune.resuming import Best, keep, resume_
+from edgeprune.finetune.formats import PLAIN, Format, fastest_format
+from edgeprune.finetune.process_group import ProcessGroup, team
+from edgeprune.finetune.resume import CheckpointSelector, keep, resume_
 from edgeprune.finetune.state import Saved, load_state
-from edgeprune.finetune.team import Team, team
+from edgeprune.finetune.trainer import MIN_BATCH, Trainer
 from edgeprune.graph.trace import evaluating
 from edgeprune.progress import SILENT
 from edgeprune.records import Epoch, SecondHead, Training
@@ -35,12 +35,12 @@ MOST_EPOCHS = 200  # however much time there is
 def train(
     model: nn.Module, splits: Splits, config: TrainingConfig
 ) -> tuple[nn.Module, Training]:
-    """Train a copy; the weights of the epoch that `Best` keeps, and the history.
+    """Train a copy; return the weights of the epoch that is kept, and the history.
 
     The learning rate rises over the first tenth of the steps and falls to zero along a
     cosine. The state before the first epoch competes too, as epoch 0: training never
     returns a model that is worse on the validation split. Where there are several
-    processes, those in `serve` take part; what is held in shape is trained by one.
+    processes, all take part; what a constraint holds in shape is trained by one.
 
     Raises:
         WorkloadError: nothing is trained, or the loss stays no number at a tenth of
@@ -50,7 +50,7 @@ def train(
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
     held = config.held_by is not None
-    members = Team(torch.device("cpu")) if held else team()
+    members = ProcessGroup(torch.device("cpu")) if held else team()
     saved = load_state(config.state) if config.state else None
     for rate in (config.learning_rate, config.learning_rate / 10):
         training = _Training(model, replace(config, learning_rate=rate), saved, members)
@@ -96,7 +96,7 @@ class _Training:
     model: nn.Module
     config: TrainingConfig
     saved: Saved | None
-    members: Team
+    members: ProcessGroup
 
     def go(self, splits: Splits) -> tuple[nn.Module, Training] | None:
         """All epochs; None if the loss stops being a number."""
@@ -104,7 +104,7 @@ class _Training:
         reorder(splits.train, config.seed)
         first = self.members.agreed(next(iter(splits.train)))
         whole = _steps_per_epoch(splits, len(first[1]))
-        form = self._agreed(lambda: settled_format(model, first, self.members.device))
+        form = self._agreed(lambda: fastest_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)
         config.progress.start(config.purpose, steps)
         learner = self._learner(config, form, first, steps)
@@ -113,7 +113,7 @@ class _Training:
         start = copy.deepcopy(model)
         start.load_state_dict(learner.judged.state_dict())
         before = learner.accuracy(splits.validation)
-        best = Best(
+        best = CheckpointSelector(
             start,
             before if learner.settled else -1.0,
             splits.sizes[1],
@@ -139,9 +139,9 @@ class _Training:
 
     def _learner(
         self, config: TrainingConfig, form: Format, first: Batch, steps: int
-    ) -> Learner:
+    ) -> Trainer:
         torch.manual_seed(config.seed)  # of a second head's weights
-        return Learner(self.model, config, form, first[0], steps, self.members)
+        return Trainer(self.model, config, form, first[0], steps, self.members)
 
     def _agreed(self, find: Callable[[], Format]) -> Format:
         """The format that the main process finds fastest."""
@@ -176,7 +176,11 @@ class _Training:
         return self.members.agreed(int(min(max(steps, 1.0), most)))
 
     def _record(
-        self, form: Format, before: float, best: Best, history: list[Epoch]
+        self,
+        form: Format,
+        before: float,
+        best: CheckpointSelector,
+        history: list[Epoch],
     ) -> Training:
         config = self.config
         return Training(
@@ -196,7 +200,7 @@ class _Training:
         )
 
 
-def _epoch(learner: Learner, splits: Splits, number: int, *, last: bool) -> Epoch:
+def _epoch(learner: Trainer, splits: Splits, number: int, *, last: bool) -> Epoch:
     """One pass over the training data and a look at the validation split."""
     began = time.perf_counter()
     loss, beside = learner.epoch(splits.train, number)

@@ -15,8 +15,8 @@ from torch import fx, nn
 
 from edgeprune.graph.groups import ChannelGraph, Group, Member, refuse_groups
 from edgeprune.graph.labelling import Labelling, is_inside, label
-from edgeprune.graph.labels import Axis, LabelArray, Ledger, Remarks, Role
-from edgeprune.graph.points import uses_of
+from edgeprune.graph.labels import Axis, ConstraintStore, LabelArray, Reasons, Role
+from edgeprune.graph.sites import uses_of
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
@@ -48,11 +48,11 @@ def replace_with_identity(
 def _channel_graph(
     traced: Trace, inputs: Inputs, bypassed: tuple[str, ...]
 ) -> ChannelGraph:
-    run = label(traced, Ledger(), bypassed)
-    classes = run.ledger.classes()
+    run = label(traced, ConstraintStore(), bypassed)
+    classes = run.constraints.classes()
     axes = {axis: classes[labels] for axis, labels in run.axes.items()}
     roles = _roles(run)
-    reasons = _by_channel(run.ledger.frozen, classes)
+    reasons = _by_channel(run.constraints.frozen, classes)
     homes = _homes(axes)
     return ChannelGraph(
         inputs=inputs,
@@ -60,10 +60,14 @@ def _channel_graph(
         axes=axes,
         frozen=frozenset(reasons),
         channels=int(classes.max(initial=-1)) + 1,
-        choices=run.ledger.choices,
-        follows=tuple((path, classes[rows]) for path, rows in run.ledger.follows),
+        choices=run.constraints.choices,
+        follows=tuple((path, classes[rows]) for path, rows in run.constraints.follows),
         groups=_groups(
-            homes, axes, roles, reasons, _by_channel(run.ledger.approximate, classes)
+            homes,
+            axes,
+            roles,
+            reasons,
+            _by_channel(run.constraints.approximate, classes),
         ),
         refusals=_refusals(homes, roles, reasons),
         uses=uses_of(run, traced, classes),
@@ -75,7 +79,7 @@ def _channel_graph(
 def _roles(run: Labelling) -> dict[Axis, Role]:
     """What each parameter axis is for, as weighted layers claimed it."""
     claimed: dict[int, Role] = {}
-    for claim in run.ledger.claims:
+    for claim in run.constraints.axis_uses:
         if len(claim.labels):
             claimed.setdefault(int(claim.labels[0]), claim.role)
     return {
@@ -85,7 +89,7 @@ def _roles(run: Labelling) -> dict[Axis, Role]:
     }
 
 
-def _by_channel(remarks: Remarks, classes: LabelArray) -> dict[int, str]:
+def _by_channel(remarks: Reasons, classes: LabelArray) -> dict[int, str]:
     """The first reason that is not silent, for each channel that has any."""
     reasons: dict[int, str] = {}
     for labels, reason in remarks:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeprune.graph.labels import Axis, LabelArray, Role
-from edgeprune.graph.points import Finder, Uses
+from edgeprune.graph.sites import SiteFinder, Uses
 from edgeprune.graph.sizes import Path
 from edgeprune.graph.trace import Inputs, Trace
 from edgeprune.records import RefusedGroup
@@ -149,7 +149,7 @@ class ChannelGraph:
         """The group of this name; KeyError if there is none."""
         return {group.name: group for group in self.groups}[name]
 
-    def points(self, group: Group) -> Finder:
+    def sites(self, group: Group) -> SiteFinder:
         """Where the channels of a group, or of a part of one, can be seen."""
         number: dict[int, int] = {}
         for member in group.members:
@@ -158,7 +158,7 @@ class ChannelGraph:
             channels = member.channel_of[here]
             number |= dict(zip(classes.tolist(), channels.tolist(), strict=True))
         axes = [(member.parameter, member.axis) for member in group.members]
-        return Finder(self.uses, number, axes)
+        return SiteFinder(self.uses, number, axes)
 
 
 def refuse_groups(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGraph:

@@ -10,13 +10,20 @@ from typing import Any
 
 from torch import fx
 
-from edgeprune.graph.labels import Axis, Factor, LabelArray, Labels, Ledger, Reason
+from edgeprune.graph.labels import (
+    Axis,
+    ConstraintStore,
+    Factor,
+    LabelArray,
+    Labels,
+    Reason,
+)
 from edgeprune.graph.operators import operator_named
+from edgeprune.graph.provenance import Visit
 from edgeprune.graph.rules import Call, operator_name, result_shape
 from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.sizes import AttributeSize, AxisSize
 from edgeprune.graph.trace import Trace
-from edgeprune.graph.watch import Visit
 
 
 @dataclass
@@ -31,7 +38,7 @@ class Labelling:
             at times, are not in every trace, so that a count of all would differ.
     """
 
-    ledger: Ledger
+    constraints: ConstraintStore
     widths: Mapping[Axis, LabelArray]
     axes: dict[Axis, LabelArray] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
@@ -40,7 +47,7 @@ class Labelling:
 
 def label(
     traced: Trace,
-    ledger: Ledger,
+    constraints: ConstraintStore,
     bypassed: Collection[str] = (),
     original: Mapping[Axis, LabelArray] | None = None,
 ) -> Labelling:
@@ -50,7 +57,7 @@ def label(
         original: the axes of the network that this one was pruned from. There may
             be one channel left along an axis that had many.
     """
-    run = Labelling(ledger, original or {})
+    run = Labelling(constraints, original or {})
     visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
     passed = {
         visit.left: visit.entered
@@ -76,7 +83,7 @@ def label(
         elif node.op == "output":
             reason = Reason("output of the network")
             for source in node.all_input_nodes:
-                ledger.freeze_all(run.values[source], reason)
+                constraints.freeze_all(run.values[source], reason)
         else:
             run.values[node] = Labels(result_shape(node))  # a constant of the code
     _follow_comparisons(run, traced)
@@ -116,7 +123,7 @@ def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
         return Labels(shape)
     factors: list[Factor] = []
     for axis, size in enumerate(shape):
-        labels = run.axes[path, axis] = run.ledger.fresh(size)
+        labels = run.axes[path, axis] = run.constraints.fresh(size)
         if len(run.widths.get((path, axis), labels)) > 1:
             factors.append(Factor.lying(labels, len(shape), axis))
     return Labels(shape, tuple(factors))
@@ -135,7 +142,7 @@ def _call(run: Labelling, node: fx.Node) -> Any:
     run.calls[name] += 1
     shape = result_shape(node)
     call = Call(
-        run.ledger, node, arguments, shape, run.values, f"{name} {run.calls[name]}"
+        run.constraints, node, arguments, shape, run.values, f"{name} {run.calls[name]}"
     )
     known = operator_named(name)
     if not any(tensor.factors for tensor in call.tensors()) and not known.makes:
@@ -151,4 +158,4 @@ def _follow_comparisons(run: Labelling, traced: Trace) -> None:
                 value = run.values.get(length.node)
                 factors = value.along(length.axis) if isinstance(value, Labels) else []
                 for factor in factors:
-                    run.ledger.follow(number.path, factor, length.axis)
+                    run.constraints.follow(number.path, factor, length.axis)

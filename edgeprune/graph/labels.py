@@ -86,11 +86,11 @@ class Reason:
 
 SILENT = Reason("")
 Role = Literal["input", "output"]
-Remarks = list[tuple[LabelArray, Reason]]
+Reasons = list[tuple[LabelArray, Reason]]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class AxisUse:
     """What an operator takes the labels along an axis of a weight for."""
 
     labels: LabelArray
@@ -99,7 +99,7 @@ class Claim:
 
 
 @dataclass
-class Ledger:
+class ConstraintStore:
     """Everything that a run over labels finds out.
 
     Attributes:
@@ -113,7 +113,7 @@ class Ledger:
             all positions must go together, and no operator has said which.
         alike: labels of two axes of which the code takes the length of one for the
             other.
-        claims: what the labels of a weight's axis are for.
+        axis_uses: what the labels of a weight's axis are for.
         follows: labels along axes whose length a module holds as a number, one row
             for each position.
     """
@@ -123,15 +123,15 @@ class Ledger:
     edges: list[tuple[LabelArray, LabelArray]] = field(
         default_factory=list[tuple[LabelArray, LabelArray]]
     )
-    frozen: Remarks = field(default_factory=Remarks)
-    approximate: Remarks = field(default_factory=Remarks)
+    frozen: Reasons = field(default_factory=Reasons)
+    approximate: Reasons = field(default_factory=Reasons)
     splits: list[tuple[LabelArray, tuple[int, ...]]] = field(
         default_factory=list[tuple[LabelArray, tuple[int, ...]]]
     )
     alike: list[tuple[LabelArray, LabelArray]] = field(
         default_factory=list[tuple[LabelArray, LabelArray]]
     )
-    claims: list[Claim] = field(default_factory=list[Claim])
+    axis_uses: list[AxisUse] = field(default_factory=list[AxisUse])
     follows: list[tuple[Path, LabelArray]] = field(
         default_factory=list[tuple[Path, LabelArray]]
     )
@@ -236,7 +236,9 @@ def align(tensor: Labels, ndim: int) -> Labels:
     return Labels(ahead + tensor.shape, factors)
 
 
-def meet(ledger: Ledger, operands: Sequence[Labels], where: str) -> Labels:
+def meet(
+    constraints: ConstraintStore, operands: Sequence[Labels], where: str
+) -> Labels:
     """The labels of an elementwise operation, after broadcasting.
 
     Labels that stand at the same place become one channel. Where one operand has
@@ -249,13 +251,13 @@ def meet(ledger: Ledger, operands: Sequence[Labels], where: str) -> Labels:
     factors: list[Factor] = []
     for operand in aligned:
         for factor in operand.factors:
-            held = _held(ledger, factor, shape, aligned, where)
+            held = _held(constraints, factor, shape, aligned, where)
             factors += [held] if held is not None else []
-    return Labels(shape, _merge(ledger, factors, where))
+    return Labels(shape, _merge(constraints, factors, where))
 
 
 def _held(
-    ledger: Ledger,
+    constraints: ConstraintStore,
     factor: Factor,
     shape: Shape,
     operands: Sequence[Labels],
@@ -271,16 +273,20 @@ def _held(
         )
         if fixed and not spread and len(axes) == 1:
             reason = f"meets a tensor of fixed size {shape[axis]} at {where}"
-            ledger.freeze(factor, Reason(reason))
+            constraints.freeze(factor, Reason(reason))
         if fixed or spread:
             labels = (
-                labels.take([0], axis) if len(axes) == 1 else ledger.tie(labels, axis)
+                labels.take([0], axis)
+                if len(axes) == 1
+                else constraints.tie(labels, axis)
             )
             axes.remove(axis)
     return factor.relaid(labels, axes)
 
 
-def _merge(ledger: Ledger, factors: Sequence[Factor], where: str) -> tuple[Factor, ...]:
+def _merge(
+    constraints: ConstraintStore, factors: Sequence[Factor], where: str
+) -> tuple[Factor, ...]:
     """Unite factors that have axes in common, those with the fewest axes first."""
     merged: list[Factor] = []
     for factor in sorted(factors, key=lambda item: len(item.axes)):
@@ -288,10 +294,10 @@ def _merge(ledger: Ledger, factors: Sequence[Factor], where: str) -> tuple[Facto
         if any(not other.axes <= factor.axes for other in partners):
             for tangled in (factor, *partners):
                 reason = f"channels along different axes meet at {where}"
-                ledger.freeze(tangled, Reason(reason))
+                constraints.freeze(tangled, Reason(reason))
             continue
         for other in partners:
-            ledger.unite(other.labels, factor.labels)
+            constraints.unite(other.labels, factor.labels)
         if not partners:
             merged.append(factor)
     return tuple(merged)

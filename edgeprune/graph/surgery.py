@@ -75,10 +75,10 @@ def apply_with_surgery(
         pruned = copy.deepcopy(model)
     except Exception as error:
         raise PlanError(f"Cannot copy the model: {first_line(error)}.") from error
-    operate_(pruned, surgery)
+    apply_surgery_(pruned, surgery)
     left = _without(graph, plan.bypassed)
     if plan.copies:
-        share_out_(pruned, left, cuts_of(surgery))
+        split_fan_out_(pruned, left, cuts_of(surgery))
     _run(model, pruned, graph)
     by_value = graph.traced.by_value
     try:
@@ -110,14 +110,14 @@ def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
     )
 
 
-def operate_(model: nn.Module, surgery: Surgery) -> None:
+def apply_surgery_(model: nn.Module, surgery: Surgery) -> None:
     """Change a module in place; tied parameters stay tied.
 
     Raises:
         PlanError: it was planned for another module.
     """
     try:
-        bypass_(model, surgery.bypassed)
+        replace_with_identity_(model, surgery.bypassed)
         within, before = _split(surgery)
         _cut_(model, before)
         for layer in surgery.factored:
@@ -176,7 +176,7 @@ def numbers_of(surgery: Surgery) -> dict[Path, int]:
     }
 
 
-def bypass_(model: nn.Module, modules: Collection[str]) -> None:
+def replace_with_identity_(model: nn.Module, modules: Collection[str]) -> None:
     """Put an identity in the place of modules, wherever they are used.
 
     Activations no longer work in place then: behind an identity one may be given what
@@ -189,7 +189,7 @@ def bypass_(model: nn.Module, modules: Collection[str]) -> None:
             setattr(module, "inplace", False)  # noqa: B010  of no class that all share
 
 
-def share_out_(
+def split_fan_out_(
     model: nn.Module, graph: ChannelGraph, cuts: Mapping[str, Mapping[int, LabelArray]]
 ) -> None:
     """Split the weights that read a copied channel, so that their sum is what it was.

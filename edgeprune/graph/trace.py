@@ -24,6 +24,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.provenance import SOURCE, ProvenanceTracer, Visit, is_torch
 from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
 from edgeprune.graph.torch_private import (
@@ -33,7 +34,6 @@ from edgeprune.graph.torch_private import (
     tree_map_only,
     tree_unflatten,
 )
-from edgeprune.graph.watch import SOURCE, Visit, Watch, is_torch
 
 Inputs = tuple[Any, ...]  # tensors, or lists, tuples and dicts of them
 Cuts = Mapping[str, Mapping[int, NDArray[np.int64]]]  # path, axis: the indices kept
@@ -127,7 +127,7 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
     leaves, structure = tree_flatten(inputs)
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder()
-    watch = Watch(model, recorder)
+    watch = ProvenanceTracer(model, recorder)
     with (
         undisturbed(model),
         evaluating(model),

@@ -9,7 +9,7 @@ import numpy as np
 from edgeprune.errors import PlanError
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.labelling import label
-from edgeprune.graph.labels import LabelArray, Ledger
+from edgeprune.graph.labels import ConstraintStore, LabelArray
 from edgeprune.graph.trace import Trace, first_line
 
 MADE = -1  # a position that the user's code makes, so a channel of no parameter
@@ -24,33 +24,37 @@ def verify(
         PlanError: labels of two channels meet, so the pruned model reads a channel
             where the original read another.
     """
-    ledger = Ledger(choices=dict(graph.choices))
+    constraints = ConstraintStore(choices=dict(graph.choices))
     try:
-        run = label(traced, ledger, original=graph.axes)
+        run = label(traced, constraints, original=graph.axes)
     except ValueError as error:
         message = f"The pruned model has another structure: {first_line(error)}."
         raise PlanError(message) from error
-    channel_of = np.full(ledger.size, MADE)
+    channel_of = np.full(constraints.size, MADE)
     for (path, axis), labels in run.axes.items():
         channels = graph.axes[path, axis]
         cuts = kept.get(path, {})
         channel_of[labels] = channels[cuts[axis]] if axis in cuts else channels
-    _check_frozen(ledger, graph, channel_of)
-    _check_edges(ledger, graph, channel_of)
+    _check_frozen(constraints, graph, channel_of)
+    _check_edges(constraints, graph, channel_of)
 
 
-def _check_frozen(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
+def _check_frozen(
+    constraints: ConstraintStore, graph: ChannelGraph, channel_of: LabelArray
+) -> None:
     allowed = graph.frozen | {MADE}
-    for labels, frozen in ledger.frozen:
+    for labels, frozen in constraints.frozen:
         if not set(channel_of[labels].tolist()) <= allowed:
             message = f"Removing channels would change what is fixed: {frozen.text}."
             raise PlanError(message)
 
 
-def _check_edges(ledger: Ledger, graph: ChannelGraph, channel_of: LabelArray) -> None:
+def _check_edges(
+    constraints: ConstraintStore, graph: ChannelGraph, channel_of: LabelArray
+) -> None:
     fixed = np.zeros(graph.channels + 1, dtype=bool)  # the last one is MADE
     fixed[[*graph.frozen, MADE]] = True
-    for edge in ledger.edges:
+    for edge in constraints.edges:
         first, second = channel_of[edge[0]], channel_of[edge[1]]
         made = (first == MADE) | (second == MADE)
         fine = (first == second) | (made & fixed[first] & fixed[second])

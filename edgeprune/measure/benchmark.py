@@ -16,7 +16,7 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.quantize import FEW, SAMPLES, quantize
 from edgeprune.measure.runner import Runner
-from edgeprune.measure.selections import convolve_selections
+from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import (
     LayerCost,
     Memory,
@@ -93,7 +93,7 @@ class Benchmark:
             model, self.inputs, path, dynamic_batch=self.dynamic_batch, flush=flush
         )
         if self.shortcuts_as_conv:
-            convolve_selections(path, path)
+            write_shortcuts_as_conv(path, path)
         return flushed
 
     def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:

@@ -21,7 +21,7 @@ from edgeprune.files import write_whole
 from edgeprune.graph.torch_private import exporter_registry_kept
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
 from edgeprune.measure.onnx_operators import onnx_operator
-from edgeprune.measure.selections import SELECTION
+from edgeprune.measure.shortcuts import SELECTION
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"

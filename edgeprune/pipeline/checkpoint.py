@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import write_whole
-from edgeprune.graph.surgery import operate_
+from edgeprune.graph.surgery import apply_surgery_
 from edgeprune.pipeline.job import RunLog
 from edgeprune.records import Plan, Surgery, from_json, to_json
 
@@ -96,7 +96,7 @@ class RunCheckpoint:
         try:
             record, tensors = _read(self._path(number))
             model = copy.deepcopy(start)
-            operate_(model, record.surgery)
+            apply_surgery_(model, record.surgery)
             model.load_state_dict(tensors)
         except (EdgepruneError, ValidationError, SafetensorError, OSError, KeyError):
             return None

@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 
 from edgeprune.measure.onnx_file import layer_of_node
 from edgeprune.measure.runner import Probe
-from edgeprune.records.latency import Floats, OperatorTime, Place, missed, terms
+from edgeprune.records.latency import Floats, OperatorTime, WidthPlace, missed, terms
 
 Key = tuple[str, str, int]  # the layer, the kind of operator, the how manyth of it
 BLOCKS = (1, 4, 8, 16, 32)
@@ -35,7 +35,7 @@ class Sample:
         weight_bytes: of all parameters.
     """
 
-    widths: Mapping[Place, int]
+    widths: Mapping[WidthPlace, int]
     weight_bytes: int
     probe: Probe
 
@@ -115,8 +115,8 @@ def _operators(
 
 
 def _places(
-    seen: Mapping[Key, _Seen], columns: Mapping[Place, Floats], block: int
-) -> list[tuple[Place | None, Place | None]]:
+    seen: Mapping[Key, _Seen], columns: Mapping[WidthPlace, Floats], block: int
+) -> list[tuple[WidthPlace | None, WidthPlace | None]]:
     """What each operator reads and makes."""
     return [
         (
@@ -130,7 +130,7 @@ def _places(
 def _fit(
     samples: Sequence[Sample],
     seen: Mapping[Key, _Seen],
-    places: Sequence[tuple[Place | None, Place | None]],
+    places: Sequence[tuple[WidthPlace | None, WidthPlace | None]],
     block: int,
     cache: float,
 ) -> Fit:
@@ -154,12 +154,14 @@ def _missed(samples: Sequence[Sample], cache: float) -> Floats:
     return missed(sizes, cache)
 
 
-def _widths(samples: Sequence[Sample], place: Place | None, block: int = 0) -> Floats:
+def _widths(
+    samples: Sequence[Sample], place: WidthPlace | None, block: int = 0
+) -> Floats:
     """The width at a place over the probes; one block where it is always the same."""
     return np.array([float(item.widths[place] if place else block) for item in samples])
 
 
-def _columns(samples: Sequence[Sample]) -> dict[Place, Floats]:
+def _columns(samples: Sequence[Sample]) -> dict[WidthPlace, Floats]:
     """The width of each parameter axis over the probes, where it is not constant."""
     found = {place: _widths(samples, place) for place in samples[0].widths}
     return {place: column for place, column in found.items() if np.ptp(column)}
@@ -167,10 +169,10 @@ def _columns(samples: Sequence[Sample]) -> dict[Place, Floats]:
 
 def _place(
     shapes: Sequence[tuple[int, ...]],
-    columns: Mapping[Place, Floats],
+    columns: Mapping[WidthPlace, Floats],
     layer: str,
     block: int,
-) -> Place | None:
+) -> WidthPlace | None:
     """The parameter axis whose width a shape follows, one of its own layer first."""
     rows = [index for index, shape in enumerate(shapes) if shape]
     if len({len(shapes[row]) for row in rows}) != 1:

@@ -22,7 +22,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
-from edgeprune.measure.variants import Variants
+from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.profile.fit import Fit, Sample, fit, predict
 from edgeprune.profile.memory_table import memory_table
 from edgeprune.progress import SILENT, Progress
@@ -34,7 +34,7 @@ from edgeprune.records import (
     from_json,
     to_json,
 )
-from edgeprune.records.latency import Place
+from edgeprune.records.latency import WidthPlace
 
 VERSION = 1  # of what is measured and how it is fitted
 BATCH = 16  # networks on the device at once
@@ -58,7 +58,7 @@ def measure_latency_table(
     """
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=benchmark.folder) as held:
-        variants = Variants(
+        variants = ResizedModels(
             model,
             graph,
             benchmark.inputs,
@@ -94,7 +94,7 @@ def measure_latency_table(
     return table
 
 
-def _probe_counts(benchmark: Benchmark, variants: Variants) -> tuple[int, int]:
+def _probe_counts(benchmark: Benchmark, variants: ResizedModels) -> tuple[int, int]:
     """How many networks the table is fitted to, and how many check it."""
     recipe = benchmark.runner.probing
     slower = 1 if variants.quick else SLOW
@@ -104,7 +104,7 @@ def _probe_counts(benchmark: Benchmark, variants: Variants) -> tuple[int, int]:
 def probe(
     model: nn.Module,
     graph: ChannelGraph,
-    variants: Variants,
+    variants: ResizedModels,
     plans: Sequence[Plan],
     benchmark: Benchmark,
     progress: Progress = SILENT,
@@ -130,7 +130,7 @@ def probe(
 
 
 def _memory(
-    graph: ChannelGraph, variants: Variants, plans: Sequence[Plan]
+    graph: ChannelGraph, variants: ResizedModels, plans: Sequence[Plan]
 ) -> MemoryTable:
     paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(plans)]
     widths = [widths_under(graph, plan) for plan in (Plan({}), *plans)]
@@ -143,7 +143,7 @@ def errors_of(found: Fit, samples: Sequence[Sample]) -> tuple[float, ...]:
     return tuple((predict(found, samples) / whole - 1).tolist())
 
 
-def widths_under(graph: ChannelGraph, plan: Plan) -> dict[Place, int]:
+def widths_under(graph: ChannelGraph, plan: Plan) -> dict[WidthPlace, int]:
     """The length of every parameter axis under a plan."""
     kept = kept_indices(graph, plan)
     whole = {axis: len(channels) for axis, channels in graph.axes.items()}
@@ -170,7 +170,7 @@ def draw_plans(graph: ChannelGraph, count: int, *, seed: int) -> list[Plan]:
     return plans
 
 
-def _key(variants: Variants, benchmark: Benchmark) -> str:
+def _key(variants: ResizedModels, benchmark: Benchmark) -> str:
     runner = benchmark.runner
     parts = (str(VERSION), variants.structure(), runner.key(), repr(runner.probing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

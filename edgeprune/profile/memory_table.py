@@ -7,13 +7,13 @@ from pathlib import Path
 
 from edgeprune.measure.memory import activations
 from edgeprune.records import Activation, MemoryTable
-from edgeprune.records.memory import Place
+from edgeprune.records.memory import WidthPlace
 
 
 def memory_table(
     reference: Path,
     variants: Sequence[Path],
-    widths: Sequence[Mapping[Place, int]],
+    widths: Sequence[Mapping[WidthPlace, int]],
 ) -> MemoryTable:
     """The table of a network.
 
@@ -27,7 +27,7 @@ def memory_table(
     """
     whole = activations(reference)
     others = [activations(path).shapes for path in variants]
-    columns: dict[tuple[int, ...], Place] = {}
+    columns: dict[tuple[int, ...], WidthPlace] = {}
     for place in widths[0]:
         column = tuple(sizes[place] for sizes in widths)
         if len(set(column)) > 1:
@@ -46,8 +46,8 @@ def memory_table(
 
 
 def _place(
-    rows: Sequence[tuple[int, ...]], columns: Mapping[tuple[int, ...], Place]
-) -> Place | None:
+    rows: Sequence[tuple[int, ...]], columns: Mapping[tuple[int, ...], WidthPlace]
+) -> WidthPlace | None:
     """The parameter axis whose width one of the sizes is."""
     if len({len(row) for row in rows}) != 1:
         return None

@@ -11,7 +11,7 @@ from edgeprune.files import cached_choice
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark, Exported
-from edgeprune.measure.selections import convolve_selections
+from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import LayerCost, ModelFigures, PairedTiming, RefusedGroup
 from edgeprune.units import milliseconds
@@ -82,7 +82,7 @@ def profile_network(
 def _in_fastest_form(profile: Profile) -> Profile:
     """Write shortcuts without parameters as convolutions, if that is faster."""
     path = profile.exported.path.with_name("convolved.onnx")
-    if not convolve_selections(profile.exported.path, path):
+    if not write_shortcuts_as_conv(profile.exported.path, path):
         return profile
     start = replace(profile.exported, path=path)
     baseline, timing = profile.benchmark.compare([profile.exported, start])

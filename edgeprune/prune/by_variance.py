@@ -128,7 +128,7 @@ class _Judged:
 
 def _chain(graph: ChannelGraph) -> list[_Judged]:
     """Convolutions, each behind the one layer whose channels it reads, if it is one."""
-    made = {group.name: list(graph.points(group).layers()) for group in graph.groups}
+    made = {group.name: list(graph.sites(group).layers()) for group in graph.groups}
     makers = [group for group in graph.groups if len(made[group.name]) == 1]
     found: list[_Judged] = []
     for group in makers:
@@ -147,12 +147,12 @@ def _residual(graph: ChannelGraph, blocks: Sequence[str]) -> list[_Judged]:
     """The sums of residual stages, with the innermost block that each is in."""
     found: list[_Judged] = []
     for group in graph.groups:
-        points = graph.points(group).layers()
+        sites = graph.sites(group).layers()
         summed: dict[object, list[str]] = {}
-        for layer, point in points.items() if len(points) > 1 else ():
+        for layer, site in sites.items() if len(sites) > 1 else ():
             around = [block for block in blocks if inside(layer, (block,))]
             block = max(around, key=len, default="")
-            summed.setdefault(block or point.place, []).append(layer)
+            summed.setdefault(block or site.place, []).append(layer)
         for place, layers in summed.items():
             block = place if isinstance(place, str) else ""
             found.append(_Judged(group.name, tuple(layers), block, group.name))

@@ -17,7 +17,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.prune.blocks import Block, freed, removable_blocks
 from edgeprune.prune.widths import FIXED, Steps, Width, axis_widths, over, product
 from edgeprune.records import Budget, LatencyTable, ModelFigures, OperatorTime
-from edgeprune.records.latency import Floats, Place
+from edgeprune.records.latency import Floats, WidthPlace
 from edgeprune.records.surgery import inside
 
 Widths = Mapping[str, int]
@@ -323,14 +323,14 @@ class CostModel:
         costs, slopes = {term.resource: base}, {term.resource: slope}
         return CostTable(names, blocks, many.positions, costs, slopes, term.instead)
 
-    def _width(self, place: Place) -> Width:
+    def _width(self, place: WidthPlace) -> Width:
         if place in self._widths:
             return self._widths[place]
         parameter, axis = place
         shape = self._shapes.get(parameter, ())
         return Width(float(shape[axis]) if axis < len(shape) else 1.0, ())
 
-    def _share(self, place: Place, chosen: Widths) -> float:
+    def _share(self, place: WidthPlace, chosen: Widths) -> float:
         """The kept share of one parameter axis."""
         width = self._width(place)
         return width.at(chosen) / width.at(self.sizes)

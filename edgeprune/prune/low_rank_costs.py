@@ -20,7 +20,7 @@ from edgeprune.prune.blocks import Block, removable_blocks
 from edgeprune.prune.cost_model import FLOAT_BYTES, CostModel, CostTerm, Widths
 from edgeprune.prune.widths import FIXED, Steps, Width, product
 from edgeprune.records import LatencyTable, LayerCost, ModelFigures, OperatorTime
-from edgeprune.records.latency import Floats, Place
+from edgeprune.records.latency import Floats, WidthPlace
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class LowRankCosts(CostModel):
         read, made = self._sides(layer)
         return read.at(self.sizes) * made.at(self.sizes)
 
-    def _factored(self, place: Place) -> Place:
+    def _factored(self, place: WidthPlace) -> WidthPlace:
         """The axis of the factored network that is a plain one's."""
         parameter, axis = place
         layer, _, name = parameter.rpartition(".")

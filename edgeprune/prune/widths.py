@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.records.latency import Floats, Place
+from edgeprune.records.latency import Floats, WidthPlace
 
 Steps = Mapping[str, Sequence[int]]  # the widths to choose from, by group
 
@@ -45,9 +45,9 @@ def over(width: Width, names: Sequence[str], steps: Steps) -> Floats:
     return found
 
 
-def axis_widths(graph: ChannelGraph) -> dict[Place, Width]:
+def axis_widths(graph: ChannelGraph) -> dict[WidthPlace, Width]:
     """Every parameter axis that groups have a part of."""
-    owned: dict[Place, list[tuple[str, float]]] = {}
+    owned: dict[WidthPlace, list[tuple[str, float]]] = {}
     for group in graph.groups:
         for member in group.members:
             count = int((member.channel_of >= 0).sum())

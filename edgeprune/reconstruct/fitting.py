@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from edgeprune.data import Batches
 from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.rules import result_shape
-from edgeprune.graph.stepping import Stepper, peak_bytes, trace_batch
+from edgeprune.graph.stepwise import StepwiseInterpreter, peak_bytes, trace_batch
 from edgeprune.graph.surgery import cuts_of
 from edgeprune.graph.trace import Trace, evaluating, state_of
 from edgeprune.reconstruct.layer_fits import (
@@ -182,7 +182,7 @@ class Reference:
             ends[layer.end].append((layer, torch.Generator().manual_seed(seed)))
         found: dict[End, list[LayerOutput]] = defaultdict(list)
         for x in self._read if ends else ():
-            run = Stepper(self._traced, state_of(self._original), [x])
+            run = StepwiseInterpreter(self._traced, state_of(self._original), [x])
             for node in [item for item in self._traced.nodes if item in ends]:
                 run.through(node)
                 for layer, generator in ends[node]:

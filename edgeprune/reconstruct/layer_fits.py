@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from edgeprune.graph.factored import LAST
-from edgeprune.graph.stepping import Stepper
+from edgeprune.graph.stepwise import StepwiseInterpreter
 from edgeprune.graph.trace import Trace
 from edgeprune.progress import SILENT, Progress
 from edgeprune.reconstruct.folded import weights_of, write_
@@ -115,7 +115,7 @@ def fit_layers_(
 ) -> None:
     """Fit layer after layer, on what those before it make by then."""
     state = {path: tensor.data for path, tensor in state.items()}
-    run = Stepper(new, state, batches)
+    run = StepwiseInterpreter(new, state, batches)
     for pair, parts in zip(pairs, wanted, strict=True):
         layer = pair.after
         run.up_to(layer.node)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.records.memory import MemoryTable, Place
+from edgeprune.records.memory import MemoryTable, WidthPlace
 from edgeprune.records.surgery import inside
 
 Floats = npt.NDArray[np.float64]
@@ -32,8 +32,8 @@ class OperatorTime:
 
     layer: str
     operator: str
-    read: Place | None
-    made: Place | None
+    read: WidthPlace | None
+    made: WidthPlace | None
     weights: tuple[float, ...]
 
 
@@ -76,7 +76,7 @@ class LatencyTable:
 
     def share(
         self,
-        width: Callable[[Place], float],
+        width: Callable[[WidthPlace], float],
         weight_bytes: float,
         bypassed: Collection[str] = (),
     ) -> float:

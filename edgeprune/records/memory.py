@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Place = tuple[str, int]  # a parameter and one of its axes: where a width is read off
+WidthPlace = tuple[
+    str, int
+]  # a parameter and one of its axes: where a width is read off
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Activation:
         each_bytes: for each position of that width, or in all.
     """
 
-    width: Place | None
+    width: WidthPlace | None
     each_bytes: float
 
 
@@ -33,7 +35,7 @@ class MemoryTable:
     values: tuple[Activation, ...]
     alive: tuple[tuple[int, ...], ...]
 
-    def peak_bytes(self, width: Callable[[Place], float]) -> float:
+    def peak_bytes(self, width: Callable[[WidthPlace], float]) -> float:
         """The most bytes alive at once, at given lengths of parameter axes."""
         sizes = [
             item.each_bytes * (1.0 if item.width is None else width(item.width))

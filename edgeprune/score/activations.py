@@ -1,4 +1,4 @@
-"""What channels do on data: the values at a group's points, and their gradients."""
+"""What channels do on data: the values at a group's sites, and their gradients."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import ScoreError
-from edgeprune.graph.points import Point
-from edgeprune.graph.replay import Place, replay
+from edgeprune.graph.hooked_run import Reading, run_with_hooks
 from edgeprune.graph.rules import result_shape
+from edgeprune.graph.sites import Site
 from edgeprune.score.context import Context, sum_by_channel
 
 HELD_BYTES = 2**28  # values with gradients, in one step; all that belongs to it is more
-Points = Mapping[str, Sequence[Point]]  # by group
+Sites = Mapping[str, Sequence[Site]]  # by group
 Take = Callable[[str, "Seen"], None]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A value at a point, for a batch of samples.
+    """A value at a site, for a batch of samples.
 
     Attributes:
-        tensor: shape (samples, other axes, positions): what lies along the point's
+        tensor: shape (samples, other axes, positions): what lies along the site's
             axes, in its order, is the last axis. Values of a sample that were folded
             into its axis, as windows are, are other axes again.
         size: channels of the group.
     """
 
-    point: Point
+    site: Site
     tensor: Tensor
     size: int
 
@@ -41,13 +41,13 @@ class Seen:
     def sums(self) -> Tensor:
         """Sum over all that belongs to a channel, shape (samples, channels)."""
         flat = self.tensor.flatten(1, -2).sum(1)
-        return sum_by_channel(flat, self.point.channel_of, self.size)
+        return sum_by_channel(flat, self.site.channel_of, self.size)
 
     @property
     def means(self) -> Tensor:
         """Mean over all that belongs to a channel, shape (samples, channels)."""
-        ones = torch.ones(len(self.point.channel_of), dtype=self.tensor.dtype)
-        count = sum_by_channel(ones, self.point.channel_of, self.size)
+        ones = torch.ones(len(self.site.channel_of), dtype=self.tensor.dtype)
+        count = sum_by_channel(ones, self.site.channel_of, self.size)
         others = self.tensor[0, ..., 0].numel()
         return self.sums / (count * others).clamp_min(1)
 
@@ -57,10 +57,10 @@ class Seen:
 
         Positions are averaged where channels have unequal numbers of them.
         """
-        owner = torch.from_numpy(self.point.channel_of)
+        owner = torch.from_numpy(self.site.channel_of)
         counts = torch.bincount(owner[owner >= 0], minlength=self.size)
         if (counts != counts[0]).any():
-            summed = sum_by_channel(self.tensor, self.point.channel_of, self.size)
+            summed = sum_by_channel(self.tensor, self.site.channel_of, self.size)
             return (summed / counts.clamp_min(1)).movedim(-1, 1).unsqueeze(-1)
         order = torch.argsort(owner, stable=True)[int((owner < 0).sum()) :]
         laid = self.tensor[..., order].unflatten(-1, (self.size, -1))
@@ -72,36 +72,36 @@ class Seen:
         return self.maps.movedim(1, -1).flatten(0, -2)
 
 
-def observe(context: Context, points: Points, take: Take) -> Tensor:
+def observe(context: Context, sites: Sites, take: Take) -> Tensor:
     """Run the model on the context's samples and hand on what is seen; their labels.
 
     Args:
-        take: is given a group's name and what is seen at one of its points, batch by
+        take: is given a group's name and what is seen at one of its sites, batch by
             batch; what it is given may change afterwards.
     """
-    homes = _homes(points)
+    homes = _homes(sites)
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     labels: list[Tensor] = []
     for x, y in context.labelled():
         labels.append(y)
 
-        def see(place: Place, value: Tensor, samples: int = len(x)) -> None:
-            for name, point in homes[place]:
-                laid = _laid(value, point, samples, foldings[place])
+        def see(place: Reading, value: Tensor, samples: int = len(x)) -> None:
+            for name, site in homes[place]:
+                laid = _laid(value, site, samples, foldings[place])
                 if not torch.isfinite(laid).all():
                     message = f"What {name!r} makes of the data is NaN or infinite."
                     raise ScoreError(message)
-                take(name, Seen(point, laid, sizes[name]))
+                take(name, Seen(site, laid, sizes[name]))
 
         with torch.no_grad():
-            replay(context.model, context.graph.traced, x, homes, see)
+            run_with_hooks(context.model, context.graph.traced, x, homes, see)
     return torch.cat(labels)
 
 
 @dataclass(frozen=True)
 class Gated:
-    """A batch that ran with every point behind a gate of its own.
+    """A batch that ran with every site behind a gate of its own.
 
     Attributes:
         outputs: of the network, shape (N, ...).
@@ -110,9 +110,9 @@ class Gated:
 
     outputs: Tensor
     labels: Tensor
-    _values: Mapping[Place, Tensor]
-    _homes: Mapping[Place, list[tuple[str, Point]]]
-    _foldings: Mapping[Place, _Folding]
+    _values: Mapping[Reading, Tensor]
+    _homes: Mapping[Reading, list[tuple[str, Site]]]
+    _foldings: Mapping[Reading, _Folding]
     _sizes: Mapping[str, int]
 
     def flows(
@@ -134,62 +134,62 @@ class Gated:
         )
         for (place, value), grad in zip(self._values.items(), grads, strict=True):
             found = of(value.detach(), grad).double()
-            for name, point in self._homes[place]:
-                laid = _laid(found, point, len(self.labels), self._foldings[place])
-                yield name, Seen(point, laid, self._sizes[name])
+            for name, site in self._homes[place]:
+                laid = _laid(found, site, len(self.labels), self._foldings[place])
+                yield name, Seen(site, laid, self._sizes[name])
 
 
-def gated(context: Context, points: Points) -> Iterator[Gated]:
-    """Run the model on the context's samples, ready for gradients at the points.
+def gated(context: Context, sites: Sites) -> Iterator[Gated]:
+    """Run the model on the context's samples, ready for gradients at the sites.
 
     A value that several operators read has a gate in front of each of them: what
     passes by on another way, as on a residual one, does not count.
     """
-    homes = _homes(points)
+    homes = _homes(sites)
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     model = copy.deepcopy(context.model).requires_grad_(True)
     portions = replace(context, step=_affordable(context, homes))
     for x, y in portions.labelled():
-        values: dict[Place, Tensor] = {}
+        values: dict[Reading, Tensor] = {}
         with torch.enable_grad():
             see = partial(_gate, values)
-            outputs = replay(model, context.graph.traced, x, homes, see)
+            outputs = run_with_hooks(model, context.graph.traced, x, homes, see)
         yield Gated(outputs, y, values, homes, foldings, sizes)
 
 
-def _affordable(context: Context, places: Iterable[Place]) -> int:
-    """Samples in one step whose values at the points stay within a bound."""
+def _affordable(context: Context, places: Iterable[Reading]) -> int:
+    """Samples in one step whose values at the sites stay within a bound."""
     traced = len(context.graph.inputs[0])
     each = sum(4 * math.prod(result_shape(value)) for _, value in places) / traced
     return max(1, min(context.step, int(HELD_BYTES / max(each, 1))))
 
 
-def _gate(values: dict[Place, Tensor], place: Place, value: Tensor) -> Tensor:
+def _gate(values: dict[Reading, Tensor], place: Reading, value: Tensor) -> Tensor:
     """A copy that is read in the place of a value, and remembered."""
     copied = value.clone()
     values[place] = copied if copied.requires_grad else copied.requires_grad_(True)
     return values[place]
 
 
-def readings(context: Context) -> Points:
+def consumer_inputs(context: Context) -> Sites:
     """Where each group's channels are read."""
     graph = context.graph
-    return {group.name: graph.points(group).readings() for group in graph.groups}
+    return {group.name: graph.sites(group).consumer_inputs() for group in graph.groups}
 
 
-def preactivations(context: Context) -> Points:
+def preactivations(context: Context) -> Sites:
     """What the non-linearity behind each group's layers is given."""
     graph = context.graph
-    return {group.name: graph.points(group).preactivations() for group in graph.groups}
+    return {group.name: graph.sites(group).preactivations() for group in graph.groups}
 
 
-def _homes(points: Points) -> dict[Place, list[tuple[str, Point]]]:
+def _homes(sites: Sites) -> dict[Reading, list[tuple[str, Site]]]:
     """Which groups can be seen at each place."""
-    homes: dict[Place, list[tuple[str, Point]]] = {}
-    for name, found in points.items():
-        for point in found:
-            homes.setdefault(point.place, []).append((name, point))
+    homes: dict[Reading, list[tuple[str, Site]]] = {}
+    for name, found in sites.items():
+        for site in found:
+            homes.setdefault(site.place, []).append((name, site))
     return homes
 
 
@@ -207,19 +207,21 @@ class _Folding:
     first: bool = True
 
 
-def _foldings(context: Context, places: Iterable[Place]) -> dict[Place, _Folding]:
+def _foldings(context: Context, places: Iterable[Reading]) -> dict[Reading, _Folding]:
     """Found by running two samples, and the same two twice."""
     assert context.batches is not None  # checked by the caller
     x = next(iter(context.batches))[0]
     two = torch.cat([x, x])[:2]
-    seen: list[dict[Place, Tensor]] = [{}, {}]
+    seen: list[dict[Reading, Tensor]] = [{}, {}]
     for held, samples in zip(seen, (two, torch.cat([two, two])), strict=True):
 
-        def keep(place: Place, value: Tensor, held: dict[Place, Tensor] = held) -> None:
+        def keep(
+            place: Reading, value: Tensor, held: dict[Reading, Tensor] = held
+        ) -> None:
             held[place] = value.clone()
 
         with torch.no_grad():
-            replay(context.model, context.graph.traced, samples, places, keep)
+            run_with_hooks(context.model, context.graph.traced, samples, places, keep)
     return {place: _folding(seen[0][place], seen[1][place]) for place in seen[0]}
 
 
@@ -241,14 +243,14 @@ def _folding(two: Tensor, four: Tensor) -> _Folding:
     return _Folding(axis, first=bool(before <= behind.abs().sum()))
 
 
-def _laid(value: Tensor, point: Point, samples: int, folding: _Folding) -> Tensor:
-    """Samples first, the positions along the point's axes last."""
-    others = [axis for axis in range(value.ndim) if axis not in point.axes]
+def _laid(value: Tensor, site: Site, samples: int, folding: _Folding) -> Tensor:
+    """Samples first, the positions along the site's axes last."""
+    others = [axis for axis in range(value.ndim) if axis not in site.axes]
     if folding.axis is None or folding.axis not in others:
-        laid = value.permute(*others, *point.axes).flatten(len(others))
+        laid = value.permute(*others, *site.axes).flatten(len(others))
         return laid.expand(samples, *laid.shape)
     rest = [axis for axis in others if axis != folding.axis]
-    laid = value.permute(folding.axis, *rest, *point.axes).flatten(len(others))
+    laid = value.permute(folding.axis, *rest, *site.axes).flatten(len(others))
     if folding.first:
         return laid.unflatten(0, (samples, -1))
     return laid.unflatten(0, (-1, samples)).movedim(1, 0)

@@ -32,6 +32,6 @@ def apoz(context: Context) -> dict[str, Tensor]:
 
 
 def _active(values: Seen) -> Tensor:
-    if operator_of(values.point.reader).rectifier:
+    if operator_of(values.site.reader).rectifier:
         return values.tensor > 0
     return values.tensor != 0

@@ -13,9 +13,9 @@ from tensorly.decomposition import tucker
 from torch import Tensor
 from torch.nn import functional
 
-from edgeprune.graph.points import Point
 from edgeprune.graph.rules import result_shape
-from edgeprune.score.activations import Points, Seen, observe, readings
+from edgeprune.graph.sites import Site
+from edgeprune.score.activations import Seen, Sites, consumer_inputs, observe
 from edgeprune.score.context import Context
 from edgeprune.score.pls import Array, one_hot, projection_importance
 
@@ -40,20 +40,20 @@ def hopls_vip(context: Context) -> dict[str, Tensor]:
     network runs several times.
     """
     squares = context.zeros()
-    everywhere = readings(context)
-    for points in _portions(everywhere, context.samples):
+    everywhere = consumer_inputs(context)
+    for sites in _portions(everywhere, context.samples):
         held: dict[tuple[str, int], list[Tensor]] = {}
 
         def take(
             name: str,
             values: Seen,
-            points: Points = points,
+            sites: Sites = sites,
             held: dict[tuple[str, int], list[Tensor]] = held,
         ) -> None:
-            key = name, points[name].index(values.point)
+            key = name, sites[name].index(values.site)
             held.setdefault(key, []).append(_averaged(values.maps))
 
-        y = _combined(one_hot(observe(context, points, take)), context.seed)
+        y = _combined(one_hot(observe(context, sites, take)), context.seed)
         for name, index in list(held):
             maps = torch.cat(held.pop((name, index))).numpy()
             found = torch.from_numpy(hopls_importance(maps, y)).double()
@@ -160,12 +160,12 @@ def _averaged(maps: Tensor) -> Tensor:
     return maps.clone()
 
 
-def _portions(points: Points, samples: int) -> Iterator[dict[str, list[Point]]]:
-    """Points whose maps of all samples fit in memory together."""
-    portion: dict[str, list[Point]] = {}
+def _portions(sites: Sites, samples: int) -> Iterator[dict[str, list[Site]]]:
+    """Sites whose maps of all samples fit in memory together."""
+    portion: dict[str, list[Site]] = {}
     used = 0
-    for name, found in points.items():
-        needed = sum(_bytes(point, samples) for point in found)
+    for name, found in sites.items():
+        needed = sum(_bytes(site, samples) for site in found)
         if portion and used + needed > HELD_BYTES:
             yield portion
             portion, used = {}, 0
@@ -175,9 +175,9 @@ def _portions(points: Points, samples: int) -> Iterator[dict[str, list[Point]]]:
         yield portion
 
 
-def _bytes(point: Point, samples: int) -> int:
-    """What a point's maps take, by the shape that was traced."""
-    shape: Sequence[int] = result_shape(point.value)
-    others = [size for axis, size in enumerate(shape) if axis not in point.axes][1:]
+def _bytes(site: Site, samples: int) -> int:
+    """What a site's maps take, by the shape that was traced."""
+    shape: Sequence[int] = result_shape(site.value)
+    others = [size for axis, size in enumerate(shape) if axis not in site.axes][1:]
     positions = math.prod(min(size, SIDE) for size in others)
-    return 4 * samples * positions * int((point.channel_of >= 0).sum())
+    return 4 * samples * positions * int((site.channel_of >= 0).sum())

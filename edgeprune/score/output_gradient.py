@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeprune.score.activations import gated, readings
+from edgeprune.score.activations import consumer_inputs, gated
 from edgeprune.score.context import Context
 
 MOST_CLASSES = 16  # of which each is asked by itself
@@ -23,7 +23,7 @@ def output_gradient(context: Context) -> dict[str, Tensor]:
     totals = context.zeros()
     generator = torch.Generator().manual_seed(context.seed)
     seen = 0
-    for batch in gated(context, readings(context)):
+    for batch in gated(context, consumer_inputs(context)):
         outputs = batch.outputs.flatten(1)
         asked = _asked(outputs, generator)
         for index, weights in enumerate(asked):

@@ -13,9 +13,9 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from edgeprune.graph.points import Point
-from edgeprune.graph.replay import Place
+from edgeprune.graph.hooked_run import Reading
 from edgeprune.graph.rules import result_shape
+from edgeprune.graph.sites import Site
 from edgeprune.records import Spectra, Spectrum
 from edgeprune.records.spectrum import ROWS
 from edgeprune.score.activations import Seen, observe
@@ -55,8 +55,8 @@ class Covariance:
         return self._products / max(self.rows, 1) - torch.outer(mean, mean)
 
 
-Layers = dict[str, Point]  # by the layer that makes the channels
-Covariances = dict[tuple[str, Place], Covariance]  # by group and place
+Layers = dict[str, Site]  # by the layer that makes the channels
+Covariances = dict[tuple[str, Reading], Covariance]  # by group and place
 
 
 def pca(context: Context) -> dict[str, Tensor]:
@@ -106,19 +106,19 @@ def spectra(context: Context) -> Spectra:
     found, samples = _covariances(enough, layers)
     order = {node: index for index, node in enumerate(context.graph.traced.nodes)}
     single = [
-        (order[point.reader], layer, found[group, point.place])
-        for group, points in layers.items()
-        for layer, point in points.items()
+        (order[site.reader], layer, found[group, site.place])
+        for group, sites in layers.items()
+        for layer, site in sites.items()
     ]
     single.sort(key=lambda item: item[0])
     rows = {
-        name: min(found[name, point.place].rows for point in points.values())
-        for name, points in layers.items()
+        name: min(found[name, site.place].rows for site in sites.values())
+        for name, sites in layers.items()
     }
     return Spectra(
         groups=tuple(
-            _spectrum(name, _united(found, name, points), rows[name])
-            for name, points in layers.items()
+            _spectrum(name, _united(found, name, sites), rows[name])
+            for name, sites in layers.items()
         ),
         layers=tuple(
             _spectrum(layer, covariance.matrix, covariance.rows)
@@ -130,14 +130,14 @@ def spectra(context: Context) -> Spectra:
 
 
 def _layers(context: Context) -> dict[str, Layers]:
-    """By group the points behind its layers; of none of these where it is read."""
+    """By group the sites behind its layers; of none of these where it is read."""
     found: dict[str, Layers] = {}
     for group in context.graph.groups:
-        finder = context.graph.points(group)
-        read = enumerate(finder.readings())
+        finder = context.graph.sites(group)
+        read = enumerate(finder.consumer_inputs())
         found[group.name] = finder.layers() or {
-            f"{group.name}#{index}" if index else group.name: point
-            for index, point in read
+            f"{group.name}#{index}" if index else group.name: site
+            for index, site in read
         }
     return found
 
@@ -145,30 +145,30 @@ def _layers(context: Context) -> dict[str, Layers]:
 def _covariances(
     context: Context, layers: Mapping[str, Layers]
 ) -> tuple[Covariances, int]:
-    """The covariance at each point, and how many samples were read."""
+    """The covariance at each site, and how many samples were read."""
     sizes = {group.name: group.size for group in context.graph.groups}
-    points = {name: _places(found) for name, found in layers.items()}
+    sites = {name: _places(found) for name, found in layers.items()}
     covariances = {
-        (name, point.place): Covariance(sizes[name])
-        for name, found in points.items()
-        for point in found
+        (name, site.place): Covariance(sizes[name])
+        for name, found in sites.items()
+        for site in found
     }
 
     def take(name: str, values: Seen) -> None:
-        covariances[name, values.point.place].add(values.rows)
+        covariances[name, values.site.place].add(values.rows)
 
-    labels = observe(context, points, take)
+    labels = observe(context, sites, take)
     return covariances, len(labels)
 
 
-def _places(layers: Layers) -> list[Point]:
-    """The points, each place once."""
-    return list({point.place: point for point in layers.values()}.values())
+def _places(layers: Layers) -> list[Site]:
+    """The sites, each place once."""
+    return list({site.place: site for site in layers.values()}.values())
 
 
 def _united(found: Covariances, group: str, layers: Layers) -> Tensor:
     """The covariance of a group's channels over all of its layers."""
-    matrices = [found[group, point.place].matrix for point in _places(layers)]
+    matrices = [found[group, site.place].matrix for site in _places(layers)]
     if len(matrices) == 1:
         return matrices[0]
     return torch.stack(
@@ -188,9 +188,9 @@ def _spectrum(name: str, covariance: Tensor, rows: int) -> Spectrum:
 def _samples(layers: Mapping[str, Layers]) -> int:
     """How many samples have 100 rows for each channel, by the traced shapes."""
     wanted: dict[bool, list[int]] = {True: [0], False: []}
-    for point in (point for found in layers.values() for point in found.values()):
-        channels = int(point.channel_of.max()) + 1
-        shape = result_shape(point.value)
+    for site in (site for found in layers.values() for site in found.values()):
+        channels = int(site.channel_of.max()) + 1
+        shape = result_shape(site.value)
         positions = max(1, math.prod(shape[1:]) // channels)
         wanted[positions == 1].append(math.ceil(ROWS * channels / positions))
     return max(wanted[False] or wanted[True])

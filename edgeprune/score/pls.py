@@ -12,7 +12,7 @@ from sklearn.cross_decomposition import PLSRegression
 from torch import Tensor
 
 from edgeprune.errors import ScoreError
-from edgeprune.score.activations import Seen, observe, readings
+from edgeprune.score.activations import Seen, consumer_inputs, observe
 from edgeprune.score.context import Context
 
 COMPONENTS = 10  # at most
@@ -31,20 +31,20 @@ def pls_vip(context: Context) -> dict[str, Tensor]:
     squares. Holds one number for each sample and variable.
     """
     held: defaultdict[tuple[str, int], list[Tensor]] = defaultdict(list)
-    points = readings(context)
+    sites = consumer_inputs(context)
 
     def take(name: str, values: Seen) -> None:
-        index = points[name].index(values.point)
+        index = sites[name].index(values.site)
         held[name, index].append(values.means)
 
-    labels = observe(context, points, take)
+    labels = observe(context, sites, take)
     features = {key: torch.cat(parts) for key, parts in held.items()}
     widths = [item.shape[1] for item in features.values()]
     x = torch.cat(list(features.values()), 1).double().numpy()
     found = torch.from_numpy(pls_importance(x, one_hot(labels)))
     squares = context.zeros()
     for (name, _), part in zip(features, found.split(widths), strict=True):
-        squares[name] += part.square() / len(points[name])
+        squares[name] += part.square() / len(sites[name])
     return {name: total.sqrt() for name, total in squares.items()}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.groups import Group
-from edgeprune.graph.surgery import operate_, plan_surgery
+from edgeprune.graph.surgery import apply_surgery_, plan_surgery
 from edgeprune.graph.trace import evaluating
 from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
@@ -96,7 +96,7 @@ class OutputErrorEvaluator:
         anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
         """
         model = copy.deepcopy(self._model)
-        operate_(model, plan_surgery(self._model, self._graph, plan))
+        apply_surgery_(model, plan_surgery(self._model, self._graph, plan))
         with evaluating(model):
             for module in model.modules():
                 if isinstance(module, BATCH_NORMS) and len(self._x) > 1:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgeprune.score.activations import gated, readings
+from edgeprune.score.activations import consumer_inputs, gated
 from edgeprune.score.context import Context
 
 
@@ -21,7 +21,7 @@ def taylor(context: Context) -> dict[str, Tensor]:
     """
     totals = context.zeros()
     seen = 0
-    for batch in gated(context, readings(context)):
+    for batch in gated(context, consumer_inputs(context)):
         loss = functional.cross_entropy(batch.outputs, batch.labels, reduction="sum")
         changes: dict[str, Tensor] = {}
         for name, flow in batch.flows(loss, torch.mul, last=True):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.groups import ChannelGraph, Group
-from edgeprune.graph.replay import Place, replay
+from edgeprune.graph.hooked_run import Reading, run_with_hooks
 from edgeprune.records import Plan
 
 BATCHES = 2  # of data, to see that what has no weights is zero indeed
@@ -59,13 +59,13 @@ def _silent(
 ) -> Tensor:
     """Whether a channel is zero in all values that are read, shape (channels,)."""
     found = torch.ones(len(channels), dtype=torch.bool)
-    at: dict[Place, list[tuple[Group, tuple[int, ...], Tensor]]] = {}
+    at: dict[Reading, list[tuple[Group, tuple[int, ...], Tensor]]] = {}
     for group in channels.groups:
-        for point in graph.points(group).readings():
-            place = at.setdefault(point.place, [])
-            place.append((group, point.axes, torch.as_tensor(point.channel_of)))
+        for site in graph.sites(group).consumer_inputs():
+            place = at.setdefault(site.place, [])
+            place.append((group, site.axes, torch.as_tensor(site.channel_of)))
 
-    def see(place: Place, value: Tensor) -> None:
+    def see(place: Reading, value: Tensor) -> None:
         for group, axes, channel_of in at[place]:
             others = [axis for axis in range(value.ndim) if axis not in axes]
             loud = value.abs().amax(others) if others else value.abs()
@@ -74,5 +74,5 @@ def _silent(
 
     with torch.no_grad():
         for (x, _), _ in zip(batches, range(BATCHES), strict=False):
-            replay(model, graph.traced, x, at, see)
+            run_with_hooks(model, graph.traced, x, at, see)
     return found

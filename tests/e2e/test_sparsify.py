@@ -11,7 +11,7 @@ from torch import nn
 import edgeprune
 from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
-from edgeprune.finetune.learner import Learner
+from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import SparsityReport, from_json
 from tests.commands import MODEL, command
 from tests.data_sets import colours
@@ -221,7 +221,7 @@ def test_slimming_brings_its_own_norms_and_takes_them_along(tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
-    whole, calls = Learner.epoch, []
+    whole, calls = Trainer.epoch, []
 
     def dying(self, batches, number):
         calls.append(1)
@@ -229,7 +229,7 @@ def test_a_killed_run_goes_on_where_it_was(trained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return whole(self, batches, number)
 
-    monkeypatch.setattr(Learner, "epoch", dying)
+    monkeypatch.setattr(Trainer, "epoch", dying)
     with pytest.raises(KeyboardInterrupt):
         sparsified(trained, tmp_path, epochs=2)
     assert not (tmp_path / "run").exists()

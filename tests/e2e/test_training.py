@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 import edgeprune
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
-from edgeprune.finetune.learner import Learner
+from edgeprune.finetune.trainer import Trainer
 from edgeprune.progress import Silent
 from tests.commands import MODEL, command, launched
 from tests.data_sets import coloured_parts as data
@@ -92,7 +92,7 @@ class StoppedError(Exception):
 def test_a_run_that_was_stopped_goes_on(network, tmp_path, monkeypatch):
     """Stopped in the second epoch: neither plan nor first epoch is made again."""
     epochs = []
-    whole = Learner.epoch
+    whole = Trainer.epoch
 
     def dying(self, batches, number):
         if number == 2:
@@ -105,13 +105,13 @@ def test_a_run_that_was_stopped_goes_on(network, tmp_path, monkeypatch):
         return whole(self, batches, number)
 
     settings, before = {"epochs": 3, "augment": "crop"}, unfinished()
-    monkeypatch.setattr(Learner, "epoch", dying)
+    monkeypatch.setattr(Trainer, "epoch", dying)
     with pytest.raises(StoppedError):
         run(network, tmp_path / "run", **settings)
     assert epochs == [1]
     assert len(unfinished()) == len(before) + 1
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(Learner, "epoch", counting)
+    monkeypatch.setattr(Trainer, "epoch", counting)
     done = run(network, tmp_path / "run", **settings)
     assert epochs == [1, 2, 3]
     assert "round 1 was begun by an earlier process" in done.report.notes
@@ -121,15 +121,15 @@ def test_a_run_that_was_stopped_goes_on(network, tmp_path, monkeypatch):
 
 
 def test_another_run_does_not_go_on_from_it(network, tmp_path, monkeypatch):
-    whole = Learner.epoch
+    whole = Trainer.epoch
 
     def dying(self, batches, number):
         raise StoppedError
 
-    monkeypatch.setattr(Learner, "epoch", dying)
+    monkeypatch.setattr(Trainer, "epoch", dying)
     with pytest.raises(StoppedError):
         run(network, tmp_path / "run", epochs=1)
-    monkeypatch.setattr(Learner, "epoch", whole)
+    monkeypatch.setattr(Trainer, "epoch", whole)
     done = run(network, tmp_path / "run", epochs=1, seed=1)
     assert not [note for note in done.report.notes if "earlier process" in note]
 

@@ -13,8 +13,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.finetune import loop
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
+from edgeprune.finetune.process_group import run_as_main, team, work_for_main
 from edgeprune.finetune.shared_norms import share_norms_
-from edgeprune.finetune.team import leading, serve, team
 from tests.data_sets import splits
 from tests.nets import Bottom
 
@@ -92,7 +92,7 @@ RECIPES = {
 
 
 def main(folder):
-    loop.settled_format = lambda *_: loop.PLAIN
+    loop.fastest_format = lambda *_: loop.PLAIN
     members = team()
     model = Alike()
     share_norms_(model)
@@ -103,9 +103,9 @@ def main(folder):
     )
     for kind, config in RECIPES.items():
         if not members.main:
-            serve(data(kind))
+            work_for_main(data(kind))
             continue
-        found, history = leading(
+        found, history = run_as_main(
             lambda kind=kind, config=config: trained(kind, **config)
         )
         save_file(found.state_dict(), folder / f"{kind}.safetensors")
@@ -117,7 +117,7 @@ def main(folder):
         raise EdgepruneError("the disk is full")
 
     try:
-        leading(fails) if members.main else serve(data("memory"))
+        run_as_main(fails) if members.main else work_for_main(data("memory"))
     except EdgepruneError as error:
         (folder / f"failure{members.rank}.txt").write_text(str(error))
 

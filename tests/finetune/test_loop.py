@@ -17,12 +17,12 @@ from edgeprune.finetune.formats import (
     CANDIDATES,
     PLAIN,
     fastest_format,
-    settled_format,
+    measured_format,
 )
-from edgeprune.finetune.learner import decay_of, rate_at
 from edgeprune.finetune.loop import default_epochs, evaluate, train
 from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
-from edgeprune.finetune.team import Team
+from edgeprune.finetune.process_group import ProcessGroup
+from edgeprune.finetune.trainer import decay_of, rate_at
 from edgeprune.progress import SILENT
 from tests.data_sets import colours, splits
 from tests.nets import Bottom, Signal
@@ -156,46 +156,46 @@ def test_the_format_is_one_of_the_candidates_and_changes_no_weight():
     assert fastest_format(model, next(iter(splits().train))) in CANDIDATES
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     signal = torch.randn(4, 2, 20), torch.tensor([0, 1, 0, 1])
-    assert fastest_format(Signal(), signal) == PLAIN
+    assert measured_format(Signal(), signal) == PLAIN
 
 
 def test_a_format_that_was_found_once_is_kept(monkeypatch):
     """Timings differ from run to run; what a seed draws must not."""
     answers = iter(CANDIDATES)
-    monkeypatch.setattr(formats, "fastest_format", lambda *_: next(answers))
+    monkeypatch.setattr(formats, "measured_format", lambda *_: next(answers))
     batch = next(iter(splits().train))
-    assert settled_format(Bottom(8), batch) == CANDIDATES[0]
-    assert settled_format(Bottom(8), batch) == CANDIDATES[0]
-    assert settled_format(Bottom(12), batch) == CANDIDATES[1]
+    assert measured_format(Bottom(8), batch) == CANDIDATES[0]
+    assert fastest_format(Bottom(8), batch) == CANDIDATES[0]
+    assert fastest_format(Bottom(12), batch) == CANDIDATES[1]
     for path in cache_folder().glob("format*"):
         path.write_text('{"number": "float8"}')
-    assert settled_format(Bottom(8), batch) == CANDIDATES[2]
+    assert fastest_format(Bottom(8), batch) == CANDIDATES[2]
 
 
 def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypatch):
     """In bfloat16 some answers would be others: what is judged runs in float32."""
-    monkeypatch.setattr(loop, "settled_format", lambda *_: CANDIDATES[-1])
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: CANDIDATES[-1])
     data = splits()
     judged = []
-    whole = loop.Learner.accuracy
+    whole = loop.Trainer.accuracy
 
     def seen(self, batches):
         found = whole(self, batches)
         judged.append((found, evaluate(self.judged, batches)))
         return found
 
-    monkeypatch.setattr(loop.Learner, "accuracy", seen)
+    monkeypatch.setattr(loop.Trainer, "accuracy", seen)
     _, history = train(Bottom(8), data, TrainingConfig("test", 4, learning_rate=0.005))
     assert history.number_format == "bfloat16"
     assert len(judged) == 5
     assert all(found == expected for found, expected in judged)
-    model = loop.Learner(
+    model = loop.Trainer(
         Bottom(8),
         TrainingConfig(),
         CANDIDATES[-1],
-        colours(4)[0],
+        torch.from_numpy(colours(4)[0]),
         1,
-        Team(torch.device("cpu")),
+        ProcessGroup(torch.device("cpu")),
     )
     dtypes = []
     model.judged.head.register_forward_hook(

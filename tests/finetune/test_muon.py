@@ -11,9 +11,9 @@ from torch import nn
 from edgeprune.finetune import loop
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.formats import CANDIDATES
-from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
 from edgeprune.finetune.muon import RELATIVE_STEP, Muon, orthogonal
+from edgeprune.finetune.trainer import Trainer
 from tests.commands import KilledError
 from tests.data_sets import splits
 from tests.nets import Bottom
@@ -137,7 +137,7 @@ def test_complex_weights_take_the_steps_of_sgd():
 @pytest.mark.parametrize("form", CANDIDATES)
 def test_a_seed_repeats_a_training_on_the_same_data(monkeypatch, form):
     """Twice from one object, whose order was changed by the first training."""
-    monkeypatch.setattr(loop, "settled_format", lambda *_: form)
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: form)
     data, model, teacher = splits(), Bottom(8), Bottom(12)
     config = TrainingConfig("x", 2, optimizer="muon", teacher=teacher, hints=True)
     first, history = train(model, data, config)
@@ -159,9 +159,9 @@ def test_a_killed_training_goes_on_where_it_was(monkeypatch, tmp_path):
     torch.manual_seed(0)
     model, teacher = Bottom(8), Bottom(12)
     config = TrainingConfig("x", 4, optimizer="muon", teacher=teacher, hints=True)
-    monkeypatch.setattr(loop, "settled_format", lambda *_: loop.PLAIN)
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: loop.PLAIN)
     expected, _ = train(model, splits(), config)
-    whole, begun = Learner.epoch, []
+    whole, begun = Trainer.epoch, []
 
     def dying(self, data, number):
         if len(begun) == 2:
@@ -171,7 +171,7 @@ def test_a_killed_training_goes_on_where_it_was(monkeypatch, tmp_path):
 
     config = replace(config, state=tmp_path / "state.safetensors")
     with monkeypatch.context() as patched:
-        patched.setattr(Learner, "epoch", dying)
+        patched.setattr(Trainer, "epoch", dying)
         with pytest.raises(KilledError):
             train(model, splits(), config)
     trained, history = train(model, splits(), config)

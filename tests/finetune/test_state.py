@@ -8,11 +8,11 @@ from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Schedule
-from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.loop import train
-from edgeprune.finetune.resuming import Best, keep, resume_
+from edgeprune.finetune.process_group import ProcessGroup
+from edgeprune.finetune.resume import CheckpointSelector, keep, resume_
 from edgeprune.finetune.state import load_state
-from edgeprune.finetune.team import Team
+from edgeprune.finetune.trainer import Trainer
 from edgeprune.graph.channels import Channels
 from edgeprune.graph.survey import survey
 from edgeprune.sparse import masks
@@ -51,7 +51,7 @@ def test_a_killed_training_goes_on_with_its_zeros(
         "state": path,
     }
     epochs = []
-    whole = Learner.epoch
+    whole = Trainer.epoch
 
     def dying(self, data, number):
         if len(epochs) == 4:
@@ -59,14 +59,14 @@ def test_a_killed_training_goes_on_with_its_zeros(
         epochs.append(1)
         return whole(self, data, number)
 
-    monkeypatch.setattr(loop, "settled_format", lambda *_: loop.PLAIN)
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: loop.PLAIN)
     with monkeypatch.context() as patched:
-        patched.setattr(Learner, "epoch", dying)
+        patched.setattr(Trainer, "epoch", dying)
         with pytest.raises(KilledError):
             train(model, splits(), TrainingConfig("x", 6, held_by=make(), **settings))
     assert path.is_file()
     again = make()
-    monkeypatch.setattr(Learner, "epoch", counted := _counting(whole))
+    monkeypatch.setattr(Trainer, "epoch", counted := _counting(whole))
     trained, history = train(
         model, splits(), TrainingConfig("x", 6, held_by=again, **settings)
     )
@@ -118,7 +118,7 @@ def _counting(method):
 def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_than_by_chance(
     start, found, samples, floor, kept
 ):
-    best = Best(nn.Linear(1, 1), start, samples, floor)
+    best = CheckpointSelector(nn.Linear(1, 1), start, samples, floor)
     states = [nn.Linear(1, 1) for _ in found]
     for number, (state, accuracy) in enumerate(zip(states, found, strict=True), 1):
         best.compete(state, accuracy, number)
@@ -133,12 +133,12 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     model, data = Bottom(8), splits()
     path = tmp_path / "state.safetensors"
     config = TrainingConfig("x", 3, state=path)
-    x, team = next(iter(data.train))[0], Team()
-    first = Learner(model, config, loop.PLAIN, x, 45, team)
+    x, team = next(iter(data.train))[0], ProcessGroup()
+    first = Trainer(model, config, loop.PLAIN, x, 45, team)
     first.epoch(data.train, 1)
-    best = Best(model, 0.5, 100)
+    best = CheckpointSelector(model, 0.5, 100)
     keep(first, config, [], best)
-    second = Learner(model, config, loop.PLAIN, x, 45, team)
+    second = Trainer(model, config, loop.PLAIN, x, 45, team)
     resume_(second, config, best, load_state(path))
     assert second.rate == first.rate
     pairs = zip(

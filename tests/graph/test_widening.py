@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import PlanError
-from edgeprune.graph.surgery import apply, operate_, plan_surgery
+from edgeprune.graph.surgery import apply, apply_surgery_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.prune.growth import doubled, widened
 from edgeprune.records import Plan
@@ -81,7 +81,7 @@ def test_a_wider_network_is_made_again_from_the_users_own():
         plan_surgery(once, second_graph, second)
     )
     rebuilt = Bottom(8).double().eval()
-    operate_(rebuilt, whole)
+    apply_surgery_(rebuilt, whole)
     rebuilt.load_state_dict(twice.state_dict())
     assert difference(twice, rebuilt, x) == 0.0
 

@@ -92,7 +92,7 @@ def test_residual_blocks_that_add_no_dimensions_go():
     layers = tuple(
         spectrum(name, group.size, dimensions.get(name, 50))
         for group in graph.groups
-        for name in graph.points(group).layers()
+        for name in graph.sites(group).layers()
     )
     depth = depth_by_growth(graph, Spectra((), layers, 1, 0.0), 0.999)
     assert set(depth.removed) == {"layer1.0", "layer1.1", "layer2.1", "layer4.1"}
@@ -156,7 +156,7 @@ def residual_spectra(graph, dimensions):
     layers = [
         spectrum(name, group.size, dimensions.get(name.partition(".")[0], 1))
         for group in graph.groups
-        for name in graph.points(group).layers()
+        for name in graph.sites(group).layers()
     ]
     return Spectra((), tuple(layers), 1, 0.0)
 
@@ -179,7 +179,7 @@ def test_parallel_branches_are_not_held_against_each_other():
     layers = [
         spectrum(name, group.size, group.size)
         for group in graph.groups
-        for name in graph.points(group).layers()
+        for name in graph.sites(group).layers()
     ]
     depth = depth_by_growth(graph, Spectra((), tuple(layers), 1, 0.0), 0.999)
     reduced = [name for name in depth.removed if name.endswith("conv")]

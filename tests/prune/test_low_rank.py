@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeprune.graph.cost import count
 from edgeprune.graph.factored import Factored, factorable, structure_of
-from edgeprune.graph.surgery import apply, operate_, plan_surgery
+from edgeprune.graph.surgery import apply, apply_surgery_, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import trace
 from edgeprune.measure.benchmark import parameter_shapes
@@ -180,7 +180,7 @@ def test_factoring_and_pruning_compose_in_either_order_and_come_back():
     assert isinstance(model_3.body, Factored)
     assert model_3.body.core.weight.shape[:2] == (12, 10)
     rebuilt = Kinds().double().eval()
-    operate_(rebuilt, surgery)
+    apply_surgery_(rebuilt, surgery)
     rebuilt.load_state_dict(model_3.state_dict())
     with torch.no_grad():
         assert torch.equal(rebuilt(x), model_3(x))

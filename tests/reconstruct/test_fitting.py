@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.graph.stepping import Stepper, peak_bytes, trace_batch
+from edgeprune.graph.stepwise import StepwiseInterpreter, peak_bytes, trace_batch
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import state_of
@@ -272,7 +272,7 @@ def test_a_run_in_steps_is_the_run():
     model, x = Odd().eval(), torch.randn(4, 3, 8, 8)
     traced = trace_batch(model, x)
     parts = [torch.randn(4, 3, 8, 8) for _ in range(3)]
-    run = Stepper(traced, state_of(model), parts)
+    run = StepwiseInterpreter(traced, state_of(model), parts)
     last = next(node for node in traced.nodes if node.op == "output")
     run.up_to(last)
     for number, part in enumerate(parts):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from edgeprune.graph.stepping import trace_batch
+from edgeprune.graph.stepwise import trace_batch
 from edgeprune.reconstruct.layers import layers_of
 from edgeprune.reconstruct.least_squares import Sums
 from edgeprune.reconstruct.rows import drawn, made, read

@@ -8,11 +8,19 @@ from typing import Any
 
 from torch import fx
 
-from edgeprune.graph.labels import Claim, Factor, Labels, Ledger, Reason, Role, Shape
+from edgeprune.graph.labels import (
+    AxisUse,
+    ConstraintStore,
+    Factor,
+    Labels,
+    Reason,
+    Role,
+    Shape,
+)
+from edgeprune.graph.provenance import SIZES, whole_numbers
 from edgeprune.graph.sizes import AttributeSize, AxisSize, Size
 from edgeprune.graph.torch_private import argument_defaults, has_schema, plain_name
 from edgeprune.graph.trace import source_line
-from edgeprune.graph.watch import SIZES, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Call:
         name: the same in a pruned network, for choices that must be repeated.
     """
 
-    ledger: Ledger
+    constraints: ConstraintStore
     node: fx.Node
     arguments: dict[str, Any]
     shape: Shape
@@ -83,22 +91,24 @@ class Call:
 
     def claim(self, factor: Factor, role: Role) -> None:
         """Say what an axis of a weight is for."""
-        self.ledger.claims.append(Claim(factor.labels.ravel(), role, self.node))
+        self.constraints.axis_uses.append(
+            AxisUse(factor.labels.ravel(), role, self.node)
+        )
 
     def freeze(self, factor: Factor, reason: str) -> None:
         """Freeze a factor for a reason that ends in the user's source line."""
-        self.ledger.freeze(factor, Reason(f"{reason} at {self.where}"))
+        self.constraints.freeze(factor, Reason(f"{reason} at {self.where}"))
 
     def approximate(self, factor: Factor, reason: str) -> None:
         """Mark a factor for a reason that ends in the user's source line."""
-        self.ledger.approximate_for(factor, Reason(f"{reason} at {self.where}"))
+        self.constraints.approximate_for(factor, Reason(f"{reason} at {self.where}"))
 
     def refuse(self) -> Any:
         """Freeze all that the operator touches, as many results as it has."""
         name = operator_name(self.node)
         reason = f"operator {name} has no rule for these channels at {self.where}"
         for tensor in self.tensors():
-            self.ledger.freeze_all(tensor, Reason(reason))
+            self.constraints.freeze_all(tensor, Reason(reason))
         value = self.node.meta.get("val")
         if isinstance(value, list | tuple):
             return tuple(Labels(tuple(getattr(item, "shape", ()))) for item in value)
@@ -112,12 +122,12 @@ class Call:
         """
         origin = size.origin if isinstance(size, Size) else None
         if isinstance(origin, AttributeSize):
-            self.ledger.follow(origin.path, factor, axis)
+            self.constraints.follow(origin.path, factor, axis)
         elif isinstance(origin, AxisSize) and factor.axes == frozenset([axis]):
             for other in self._read(origin):
                 if other.labels.size == factor.labels.size:
                     pair = other.labels.ravel(), factor.labels.ravel()
-                    self.ledger.alike.append(pair)
+                    self.constraints.alike.append(pair)
 
     def as_long_as(self, axis: int, size: int | None) -> Factor | None:
         """Labels for an axis that the user's code makes as long as it states."""
@@ -128,7 +138,7 @@ class Call:
                 if len(labels) == self.shape[axis]:
                     return Factor.lying(labels, len(self.shape), axis)
         if isinstance(origin, AttributeSize):
-            for path, rows in self.ledger.follows:
+            for path, rows in self.constraints.follows:
                 if path == origin.path and rows.size == self.shape[axis]:
                     return Factor.lying(rows.ravel(), len(self.shape), axis)
         return None

@@ -21,7 +21,7 @@ def select(call: Call) -> Labels:
         if factor.axes == frozenset([axis]):
             call.freeze(factor, "indexed by number")
         elif axis in factor.axes:
-            labels = call.ledger.tie(labels, axis)
+            labels = call.constraints.tie(labels, axis)
         moved = [other - (other > axis) for other in factor.axes - {axis}]
         factors.append(factor.relaid(np.asarray(labels.take(0, axis)), moved))
     return Labels.of(call.shape, factors)
@@ -79,7 +79,7 @@ def index(call: Call) -> Labels:
     """Positions picked by tensors of numbers; other axes keep their channels."""
     tensor: Labels = call["self"]
     for item in call["indices"]:
-        call.ledger.freeze_all(item or Labels(()), SILENT)
+        call.constraints.freeze_all(item or Labels(()), SILENT)
     picked = Picked.of(call, tensor.shape)
     factors: list[Factor | None] = []
     for factor in tensor.factors:
@@ -88,7 +88,7 @@ def index(call: Call) -> Labels:
             call.freeze(factor, "indexed by number")
             continue
         for axis in factor.axes & picked.axes:
-            labels = call.ledger.tie(labels, axis)
+            labels = call.constraints.tie(labels, axis)
         shape = [1] * len(picked.shape)
         for axis, place in picked.places.items():
             shape[place] = labels.shape[axis]
@@ -99,7 +99,7 @@ def index(call: Call) -> Labels:
 
 def index_put(call: Call) -> Labels:
     """Values put at positions that tensors of numbers pick."""
-    meet(call.ledger, [index(call), call["values"]], call.where)
+    meet(call.constraints, [index(call), call["values"]], call.where)
     return call["self"]
 
 

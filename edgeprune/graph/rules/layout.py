@@ -96,9 +96,9 @@ def _refold(
     for after in touched:
         free = _free_axes(call, factor, labels, after, sizes)
         for axis in set(after) - set(free):
-            labels = call.ledger.tie(labels, axis)
+            labels = call.constraints.tie(labels, axis)
         if len(free) > 1:
-            call.ledger.splits.append((labels, tuple(free)))
+            call.constraints.splits.append((labels, tuple(free)))
         axes.update(free)
     return factor.relaid(labels, axes)
 
@@ -120,7 +120,7 @@ def _free_axes(
     written = varying[:-1] if written == varying else written
     free = [axis for axis in varying if axis not in written] or list(after[:1])
     name = f"axes of {call.name} {sorted(factor.axes)} {after.start}"
-    chosen = call.ledger.choose(name, " ".join(str(axis) for axis in free))
+    chosen = call.constraints.choose(name, " ".join(str(axis) for axis in free))
     return [int(axis) for axis in chosen.split()]
 
 
@@ -214,11 +214,11 @@ def channel_shuffle(call: Call) -> Labels:
     """Channels of each group interleaved; the groups lose the same offsets."""
     made: list[Factor] = []
     for factor in call.tensor.along(1):
-        labels = call.ledger.confine(factor, 1).reshape(call["groups"], -1)
-        tied = np.broadcast_to(call.ledger.tie(labels, 0), labels.shape)
+        labels = call.constraints.confine(factor, 1).reshape(call["groups"], -1)
+        tied = np.broadcast_to(call.constraints.tie(labels, 0), labels.shape)
         made.append(Factor.lying(tied.T.ravel(), len(call.shape), 1))
     if any(1 not in factor.axes for factor in call.tensor.factors):
-        call.ledger.freeze_all(call.tensor, Reason(f"shuffled at {call.where}"))
+        call.constraints.freeze_all(call.tensor, Reason(f"shuffled at {call.where}"))
     return Labels(call.shape, tuple(made))
 
 
@@ -255,7 +255,7 @@ def _unfolded(call: Call, block: int) -> Labels:
         if 1 not in factor.axes:
             call.freeze(factor, "channels along an axis that is shuffled")
             continue
-        labels = np.repeat(call.ledger.confine(factor, 1), block)
+        labels = np.repeat(call.constraints.confine(factor, 1), block)
         made.append(Factor.lying(labels, len(call.shape), 1))
     return Labels(call.shape, tuple(made))
 
@@ -266,7 +266,7 @@ def _folded(call: Call, block: int) -> Labels:
         if 1 not in factor.axes:
             call.freeze(factor, "channels along an axis that is shuffled")
             continue
-        labels = call.ledger.confine(factor, 1).reshape(-1, block)
-        first = call.ledger.tie(labels, 1).ravel()
+        labels = call.constraints.confine(factor, 1).reshape(-1, block)
+        first = call.constraints.tie(labels, 1).ravel()
         made.append(Factor.lying(first, len(call.shape), 1))
     return Labels(call.shape, tuple(made))

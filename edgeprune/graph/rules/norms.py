@@ -39,7 +39,7 @@ def layer_norm(call: Call) -> Labels:
                 call.sized(factor, axis, size)
     vectors = [call.get("weight"), call.get("bias")]
     held = [vector for vector in vectors if vector is not None]
-    return meet(call.ledger, [tensor, *held], call.where)
+    return meet(call.constraints, [tensor, *held], call.where)
 
 
 def group_norm(call: Call) -> Labels:
@@ -50,16 +50,16 @@ def group_norm(call: Call) -> Labels:
     """
     tensor, groups = call["input"], call["num_groups"]
     whole = groups >= min(MANY, tensor.shape[1]) and groups > 1
-    way = call.ledger.choose(call.name, "whole" if whole else "offset")
+    way = call.constraints.choose(call.name, "whole" if whole else "offset")
     result = _scaled(call, tensor, [call.get("weight"), call.get("bias")])
     for factor in result.along(1):
-        labels = call.ledger.confine(factor, 1).reshape(groups, -1)
+        labels = call.constraints.confine(factor, 1).reshape(groups, -1)
         if way == "whole":
-            tied = Factor(call.ledger.tie(labels, 1), frozenset([0]))
+            tied = Factor(call.constraints.tie(labels, 1), frozenset([0]))
             for size in call.given("num_groups"):
                 call.sized(tied, 0, size)
         else:
-            call.ledger.tie(labels, 0)
+            call.constraints.tie(labels, 0)
             call.approximate(factor, "normalised with the other channels")
     return result
 
@@ -69,14 +69,14 @@ def weight_norm(call: Call) -> Labels:
     for factor in call["v"].factors:
         if call["dim"] not in factor.axes:
             call.approximate(factor, "normalised with the other channels")
-    return meet(call.ledger, [call["v"], call["g"]], call.where)
+    return meet(call.constraints, [call["v"], call["g"]], call.where)
 
 
 def _scaled(call: Call, tensor: Labels, held: list[Labels | None]) -> Labels:
     """A tensor and vectors that hold one value for each channel on axis 1."""
     ndim = len(tensor.shape)
     vectors = [_per_channel(item, ndim) for item in held if item is not None]
-    return meet(call.ledger, [tensor, *vectors], call.where)
+    return meet(call.constraints, [tensor, *vectors], call.where)
 
 
 def _per_channel(vector: Labels, ndim: int) -> Labels:

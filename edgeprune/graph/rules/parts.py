@@ -34,7 +34,7 @@ def stack(call: Call) -> Labels:
         )
         for tensor in call.tensors()
     ]
-    return Labels(call.shape, meet(call.ledger, parts, call.where).factors)
+    return Labels(call.shape, meet(call.constraints, parts, call.where).factors)
 
 
 def _joined(call: Call, tensors: list[Labels], axis: int) -> Labels:
@@ -45,7 +45,7 @@ def _joined(call: Call, tensors: list[Labels], axis: int) -> Labels:
         )
         for tensor in tensors
     ]
-    rest = meet(call.ledger, others, call.where).factors
+    rest = meet(call.constraints, others, call.where).factors
     if not any(tensor.along(axis) for tensor in tensors):
         return Labels(call.shape, rest)
     pieces = [_piece(call, tensor, axis) for tensor in tensors]
@@ -77,7 +77,7 @@ def _piece(call: Call, tensor: Labels, axis: int) -> Factor:
 
 def fixed(call: Call, count: int, ndim: int, axis: int) -> Factor:
     """Labels for positions that the user's code creates in a fixed number."""
-    made = Factor.lying(call.ledger.fresh(count), ndim, axis)
+    made = Factor.lying(call.constraints.fresh(count), ndim, axis)
     call.freeze(made, "positions of fixed number")
     return made
 
@@ -122,7 +122,7 @@ def glu(call: Call) -> Labels:
     half = tensor.shape[axis] // 2
     spans = (0, half), (half, 2 * half)
     halves = [_cut(call, tensor, axis, span, None) for span in spans]
-    return meet(call.ledger, halves, call.where)
+    return meet(call.constraints, halves, call.where)
 
 
 def slice_axis(call: Call) -> Labels:
@@ -206,7 +206,7 @@ def _state(
 def _tie_parts(call: Call, factor: Factor, axis: int, length: int) -> None:
     shape = factor.labels.shape
     parts = factor.labels.reshape(*shape[:axis], -1, length, *shape[axis + 1 :])
-    call.ledger.tie(parts, axis)
+    call.constraints.tie(parts, axis)
 
 
 def repeat(call: Call) -> Labels:

@@ -10,7 +10,7 @@ PLANE_AXES = {0, 1}  # sample and channel: pooling acts on what is behind them
 
 def elementwise(call: Call) -> Labels:
     """Operands broadcast; what meets is one channel."""
-    return meet(call.ledger, call.tensors(), call.where)
+    return meet(call.constraints, call.tensors(), call.where)
 
 
 def constant(call: Call) -> Labels:
@@ -60,7 +60,7 @@ def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
             call.approximate(factor, "normalised with the other channels")
             factors.append(factor)
         elif axis in factor.axes:
-            tied = call.ledger.tie(factor.labels, axis)
+            tied = call.constraints.tie(factor.labels, axis)
             factors.append(factor.relaid(tied, factor.axes - {axis}))
         else:
             factors.append(factor)
@@ -127,7 +127,7 @@ def reduction(call: Call) -> Labels | tuple[Labels, ...]:
             call.approximate(factor, f"{verb} is taken over them")
             continue
         for axis in factor.axes & reduced:
-            labels = call.ledger.tie(labels, axis)
+            labels = call.constraints.tie(labels, axis)
         if not call.get("keepdim", False):
             labels = labels.squeeze(tuple(sorted(reduced)))
             axes = {axis - sum(gone < axis for gone in reduced) for axis in axes}

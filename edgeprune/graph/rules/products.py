@@ -22,7 +22,7 @@ def matrix_product(call: Call) -> Labels:
 def biased_product(call: Call) -> Labels:
     """A matrix product added to something: `addmm`, `baddbmm`."""
     made = matrix_product(call)
-    return meet(call.ledger, [call.tensors()[0], made], call.where)
+    return meet(call.constraints, [call.tensors()[0], made], call.where)
 
 
 def einsum(call: Call) -> Labels:
@@ -57,7 +57,7 @@ def attention(call: Call) -> Labels:
                 if len(factor.axes) == 1:
                     call.approximate(factor, "attention is scaled by their number")
     if isinstance(call.get("attn_mask"), Labels):
-        scores = meet(call.ledger, [scores, call["attn_mask"]], call.where)
+        scores = meet(call.constraints, [scores, call["attn_mask"]], call.where)
     weights = normalised_along(call, scores, len(shape) - 1)
     letters = [(*batch, "q", "k"), (*batch, "k", "v")]
     return product(call, [weights, value], letters, (*batch, "q", "v"))
@@ -83,12 +83,12 @@ def product(
         _laid_out(tensor, letters, order)
         for tensor, letters in zip(tensors, operands, strict=True)
     ]
-    met = meet(call.ledger, laid, call.where)
+    met = meet(call.constraints, laid, call.where)
     factors: list[Factor | None] = []
     for factor in met.factors:
         labels, kept = factor.labels, factor.axes
         for axis in range(len(result), len(order)):
-            labels = call.ledger.tie(labels, axis) if len(kept) > 1 else labels
+            labels = call.constraints.tie(labels, axis) if len(kept) > 1 else labels
             labels = labels.take([0], axis=axis)
             kept = kept - {axis}
         labels = labels.reshape(labels.shape[: len(result)])

@@ -48,7 +48,7 @@ def recurrent(call: Call) -> Labels | tuple[Labels, ...]:
         for factor in weight.factors:
             if found is not None and index in readers and factor.axes == frozenset([1]):
                 call.claim(factor, "input")
-                call.ledger.unite(found, factor.labels.ravel())
+                call.constraints.unite(found, factor.labels.ravel())
             else:
                 call.freeze(factor, "width of a recurrent layer")
     results = call.node.meta["val"]
@@ -58,13 +58,13 @@ def recurrent(call: Call) -> Labels | tuple[Labels, ...]:
 def embedding(call: Call) -> Labels:
     """A table's second axis becomes the last axis of what is looked up."""
     made: list[Factor] = []
-    call.ledger.freeze_all(call["indices"], SILENT)
+    call.constraints.freeze_all(call["indices"], SILENT)
     for factor in call["weight"].factors:
         if factor.axes == frozenset([1]):
             labels = factor.labels.ravel()
             made.append(Factor.lying(labels, len(call.shape), len(call.shape) - 1))
         else:
-            call.ledger.freeze(factor, SILENT)
+            call.constraints.freeze(factor, SILENT)
     return Labels(call.shape, tuple(made))
 
 
@@ -73,11 +73,11 @@ def _slide(call: Call, name: str, incoming: int, outgoing: int) -> Labels:
     inputs, beside = _slid_over(call, call[name])
     for factor in call["weight"].factors:
         if factor.axes - {0, 1}:
-            call.ledger.freeze(factor, SILENT)  # positions inside a kernel
+            call.constraints.freeze(factor, SILENT)  # positions inside a kernel
     groups, weight = call.get("groups", 1), call["weight"]
     each = (weight.shape[0] // groups, weight.shape[1])
     way = "dense" if groups == 1 else "whole" if max(each) <= groups else "offset"
-    match call.ledger.choose(call.name, way):
+    match call.constraints.choose(call.name, way):
         case "dense":
             _contract(call, inputs, incoming)
             made = _produced(call, outgoing, onto=1)
@@ -109,9 +109,9 @@ def _slid_over(call: Call, tensor: Labels) -> tuple[LabelArray | None, list[Fact
 
 def _channels(call: Call, tensor: Labels, axis: int) -> LabelArray | None:
     """The channels along one axis, shape (n,); None where there are none."""
-    found = [call.ledger.confine(factor, axis) for factor in tensor.along(axis)]
+    found = [call.constraints.confine(factor, axis) for factor in tensor.along(axis)]
     for other in found[1:]:
-        call.ledger.unite(found[0], other)
+        call.constraints.unite(found[0], other)
     return found[0] if found else None
 
 
@@ -122,13 +122,13 @@ def _contract(call: Call, inputs: LabelArray | None, axis: int) -> None:
         if inputs is None:
             call.freeze(factor, UNREAD)
         else:
-            call.ledger.unite(inputs, call.ledger.confine(factor, axis))
+            call.constraints.unite(inputs, call.constraints.confine(factor, axis))
 
 
 def _produced(call: Call, axis: int, onto: int) -> tuple[Factor, ...]:
     """The weight's output channels, united with the bias, along an axis."""
     made = [
-        Factor.lying(call.ledger.confine(factor, axis), len(call.shape), onto)
+        Factor.lying(call.constraints.confine(factor, axis), len(call.shape), onto)
         for factor in call["weight"].along(axis)
     ]
     for factor in call["weight"].along(axis):
@@ -140,7 +140,7 @@ def _biased(call: Call, made: list[Factor]) -> tuple[Factor, ...]:
     bias: Labels | None = call.get("bias")
     for factor in made:
         for other in bias.factors if bias is not None else ():
-            call.ledger.unite(factor.labels.ravel(), other.labels.ravel())
+            call.constraints.unite(factor.labels.ravel(), other.labels.ravel())
     return tuple(made)
 
 
@@ -148,23 +148,23 @@ def _same_offsets(
     call: Call, inputs: LabelArray | None, incoming: int, outgoing: int
 ) -> Labels:
     """Every group loses the channels at the same offsets; the groups stay."""
-    ledger, groups, weight = call.ledger, call["groups"], call["weight"]
+    constraints, groups, weight = call.constraints, call["groups"], call["weight"]
     inputs_each = weight.shape[incoming] // (groups if incoming == 0 else 1)
     outputs_each = weight.shape[outgoing] // (groups if outgoing == 0 else 1)
     sources = None if inputs is None else inputs.reshape(groups, inputs_each)
-    offsets = None if sources is None else ledger.tie(sources, 0)
+    offsets = None if sources is None else constraints.tie(sources, 0)
     for factor in weight.along(incoming):
-        labels = ledger.confine(factor, incoming).reshape(-1, inputs_each)
+        labels = constraints.confine(factor, incoming).reshape(-1, inputs_each)
         call.claim(factor, "input")
         if offsets is None:
             call.freeze(factor, UNREAD)
         else:
-            ledger.unite(offsets, labels)
+            constraints.unite(offsets, labels)
     made: list[Factor] = []
     for factor in weight.along(outgoing):
-        labels = ledger.confine(factor, outgoing).reshape(-1, outputs_each)
+        labels = constraints.confine(factor, outgoing).reshape(-1, outputs_each)
         call.claim(factor, "output")
-        tied = np.tile(ledger.tie(labels, 0).ravel(), groups)
+        tied = np.tile(constraints.tie(labels, 0).ravel(), groups)
         made.append(Factor.lying(tied, len(call.shape), 1))
     return Labels(call.shape, _biased(call, made))
 
@@ -174,18 +174,18 @@ def _whole_groups(call: Call, inputs: LabelArray | None, outputs_each: int) -> L
 
     Depthwise convolution is this with one channel in each group.
     """
-    ledger, groups, weight = call.ledger, call["groups"], call["weight"]
+    constraints, groups, weight = call.constraints, call["groups"], call["weight"]
     sources = None if inputs is None else inputs.reshape(groups, -1)
     for factor in weight.along(1):
-        ledger.freeze(factor, SILENT)
+        constraints.freeze(factor, SILENT)
     made: list[Factor] = []
     for factor in weight.along(0):
         call.claim(factor, "output")
-        labels = ledger.tie(ledger.confine(factor, 0).reshape(groups, -1), 1)
+        labels = constraints.tie(constraints.confine(factor, 0).reshape(groups, -1), 1)
         if sources is None:
             call.freeze(factor, UNREAD)
         else:
-            ledger.unite(ledger.tie(sources, 1), labels)
+            constraints.unite(constraints.tie(sources, 1), labels)
         for size in call.given("groups"):
             call.sized(Factor(labels, frozenset([0])), 0, size)
         spread = np.repeat(labels.ravel(), outputs_each)

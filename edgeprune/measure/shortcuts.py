@@ -33,7 +33,7 @@ REFUSED = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 Constants = Mapping[str, NDArray[np.generic]]
 
 
-def convolve_selections(source: Path, target: Path) -> int:
+def write_shortcuts_as_conv(source: Path, target: Path) -> int:
     """Write an ONNX file anew with its shortcuts without parameters as convolutions.
 
     Returns:

@@ -20,7 +20,7 @@ from edgeprune.graph.trace import Trace, retrace
 BYTES = 4  # of a number
 
 
-class Stepper:
+class StepwiseInterpreter:
     """A run in evaluation mode that can stop at every operator.
 
     Args:

@@ -22,8 +22,8 @@ from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.formats import Format
 from edgeprune.finetune.losses import loss_of
 from edgeprune.finetune.muon import Muon
+from edgeprune.finetune.process_group import ProcessGroup
 from edgeprune.finetune.shared_norms import share_norms_
-from edgeprune.finetune.team import Team
 from edgeprune.graph.trace import evaluating
 from edgeprune.workload import check_outputs, count_right
 
@@ -33,7 +33,7 @@ MIN_BATCH = 2  # batch norm has no statistics of one sample
 FAR = 1_000_003  # between the seeds of two epochs
 
 
-class Learner:
+class Trainer:
     """A copy of a model that learns, with all that goes along.
 
     Args:
@@ -48,7 +48,7 @@ class Learner:
         form: Format,
         first: Tensor,
         steps: int,
-        team: Team,
+        team: ProcessGroup,
     ) -> None:
         self._config, self._form, self._steps, self._team = config, form, steps, team
         self._model = form.prepare(copy.deepcopy(model)).to(team.device)

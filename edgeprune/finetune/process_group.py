@@ -1,9 +1,9 @@
 """The processes that train together: those of `accelerate launch`, or this one alone.
 
 One of them, the main process, does everything: it profiles, measures, prunes, prints
-and writes. The others wait in `serve` until it trains, then take their part of every
-batch. So a plan is the same however many there are, and nothing else runs on the main
-process's machine while it is timed.
+and writes. The others wait in `work_for_main` until it trains, then take their part of
+every batch. So a plan is the same however many there are, and nothing else runs on the
+main process's machine while it is timed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Work = Callable[[Splits], object]
 T = TypeVar("T")
 
 
-class Team:
+class ProcessGroup:
     """This process alone.
 
     Attributes:
@@ -66,7 +66,7 @@ class Team:
         return iter(batches)
 
 
-class Launched(Team):
+class Launched(ProcessGroup):
     """One of several processes, as Hugging Face Accelerate has started them."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Launched(Team):
         super().__init__(self._accelerator.device)
 
     def call(self, work: Work) -> None:
-        """Hand work to those that wait in `serve`."""
+        """Hand work to those that wait in `work_for_main`."""
         self.agreed(work)
 
     def sums(self, *values: float) -> list[float]:
@@ -148,16 +148,16 @@ class Ended:
 
 
 @cache
-def team() -> Team:
+def team() -> ProcessGroup:
     """The processes that this one belongs to.
 
     Raises:
         ConfigError: there are several, and Accelerate is not installed.
     """
-    return Launched() if launched() else Team()
+    return Launched() if launched() else ProcessGroup()
 
 
-def serve(splits: Splits) -> object:
+def work_for_main(splits: Splits) -> object:
     """Take part in what the main process trains, until that is over.
 
     Returns:
@@ -176,8 +176,8 @@ def serve(splits: Splits) -> object:
             return work.result
 
 
-def leading(work: Callable[[], T]) -> T:
-    """Do the main process's work and let those that wait in `serve` go."""
+def run_as_main(work: Callable[[], T]) -> T:
+    """Do the main process's work and let those that wait in `work_for_main` go."""
     ended = Ended(failure="the main process was stopped")
     try:
         result = work()

@@ -1,4 +1,4 @@
-"""Points, and runs that are watched at them."""
+"""Sites, and runs that are watched at them."""
 
 import pytest
 import torch
@@ -7,22 +7,22 @@ from torchvision import models
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.channel_graph import build_channel_graph
-from edgeprune.graph.replay import replay
+from edgeprune.graph.hooked_run import run_with_hooks
 from tests.nets import CifarResNet, Shared
 from tests.user_nets import NETWORKS
 
 
-def seen_at(model, graph, x, points):
+def seen_at(model, graph, x, sites):
     seen = {}
     with torch.no_grad():
-        outputs = replay(
+        outputs = run_with_hooks(
             model,
             graph.traced,
             x,
-            [point.place for point in points],
+            [site.place for site in sites],
             lambda place, value: seen.__setitem__(place, value.clone()),
         )
-    return outputs, [seen[point.place] for point in points]
+    return outputs, [seen[site.place] for site in sites]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,15 @@ def test_a_watched_run_of_more_samples_computes_the_same(name):
     model = models.get_model(name, weights=None).eval()
     x = torch.randn(3, 3, 64, 64)
     graph = build_channel_graph(model, (x[:1],))
-    points = [
-        point for group in graph.groups for point in graph.points(group).readings()
+    sites = [
+        site for group in graph.groups for site in graph.sites(group).consumer_inputs()
     ]
-    outputs, values = seen_at(model, graph, x, points)
+    outputs, values = seen_at(model, graph, x, sites)
     with torch.no_grad():
         assert torch.equal(outputs, model(x))
-    for point, value in zip(points, values, strict=True):
-        spans = torch.tensor([value.shape[axis] for axis in point.axes]).prod()
-        assert len(point.channel_of) == spans
+    for site, value in zip(sites, values, strict=True):
+        spans = torch.tensor([value.shape[axis] for axis in site.axes]).prod()
+        assert len(site.channel_of) == spans
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -50,10 +50,10 @@ def test_every_group_of_every_kind_of_network_can_be_seen(name):
     model = factory()
     graph = build_channel_graph(model, inputs())
     for group in graph.groups:
-        finder = graph.points(group)
-        for points in (finder.readings(), finder.preactivations()):
-            assert points
-            numbers = {int(n) for point in points for n in point.channel_of}
+        finder = graph.sites(group)
+        for sites in (finder.consumer_inputs(), finder.preactivations()):
+            assert sites
+            numbers = {int(n) for site in sites for n in site.channel_of}
             assert set(range(group.size)) <= numbers
 
 
@@ -66,8 +66,8 @@ def test_points_are_what_the_modules_are_given():
             lambda _, arguments, path=path: given.__setitem__(path, arguments[0])
         )
     group = graph.group("layer1.0.conv1")
-    (read,) = graph.points(group).readings()
-    (before,) = graph.points(group).preactivations()
+    (read,) = graph.sites(group).consumer_inputs()
+    (before,) = graph.sites(group).preactivations()
     _, values = seen_at(model, graph, x, [read, before])
     assert torch.equal(values[0], given["layer1.0.conv2"])
     with torch.no_grad():
@@ -77,11 +77,11 @@ def test_points_are_what_the_modules_are_given():
 def test_layers_of_a_residual_stage_are_seen_behind_the_sum():
     model, x = CifarResNet(2).eval(), torch.randn(2, 3, 16, 16)
     graph = build_channel_graph(model, (x[:1],))
-    layers = graph.points(graph.group("conv1")).layers()
+    layers = graph.sites(graph.group("conv1")).layers()
     # Padded shortcuts unite the stages: a part of each later one belongs to it.
     assert list(layers)[:3] == ["conv1", "layer1.0.conv2", "layer1.1.conv2"]
-    point = layers["layer1.1.conv2"]
-    _, (value,) = seen_at(model, graph, x, [point])
+    site = layers["layer1.1.conv2"]
+    _, (value,) = seen_at(model, graph, x, [site])
     with torch.no_grad():
         stream = model.layer1(torch.relu(model.bn1(model.conv1(x))))
         assert torch.equal(value.relu(), stream)
@@ -93,8 +93,8 @@ def test_a_depthwise_layer_passes_channels_on_and_makes_none():
     )
     graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     (group,) = graph.groups
-    assert list(graph.points(group).layers()) == ["0"]
-    (read,) = graph.points(group).readings()
+    assert list(graph.sites(group).layers()) == ["0"]
+    (read,) = graph.sites(group).consumer_inputs()
     assert "conv2d" in read.value.name
 
 
@@ -102,7 +102,7 @@ def test_a_module_that_is_called_twice_is_read_twice():
     model = Shared()
     graph = build_channel_graph(model, (torch.randn(1, 3, 8, 8),))
     group = next(item for item in graph.groups if item.name == "first")
-    assert len(graph.points(group).readings()) >= 2
+    assert len(graph.sites(group).consumer_inputs()) >= 2
 
 
 class Fickle(nn.Module):
@@ -120,17 +120,17 @@ class Fickle(nn.Module):
 def test_another_way_than_the_traced_one_is_refused():
     model = Fickle()
     graph = build_channel_graph(model, (torch.randn(1, 3, 4, 4),))
-    points = graph.points(graph.groups[0]).readings()
+    sites = graph.sites(graph.groups[0]).consumer_inputs()
     with pytest.raises(TraceError, match="takes another way"):
-        seen_at(model, graph, torch.randn(4, 3, 4, 4), points)
+        seen_at(model, graph, torch.randn(4, 3, 4, 4), sites)
 
 
 def test_the_model_is_as_it_was_after_a_watched_run():
     model = CifarResNet(1).train()
     graph = build_channel_graph(model, (torch.randn(1, 3, 16, 16),))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    points = graph.points(graph.groups[0]).readings()
-    seen_at(model, graph, torch.randn(4, 3, 16, 16), points)
+    sites = graph.sites(graph.groups[0]).consumer_inputs()
+    seen_at(model, graph, torch.randn(4, 3, 16, 16), sites)
     assert model.training
     after = model.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -163,7 +163,7 @@ class Gate(nn.Module):
 def test_a_gate_makes_no_channels_and_a_gated_layer_is_seen_behind_the_sum():
     model, x = Gate(), torch.randn(2, 3, 8, 8)
     graph = build_channel_graph(model, (x[:1],))
-    layers = graph.points(graph.group("stem")).layers()
+    layers = graph.sites(graph.group("stem")).layers()
     assert list(layers) == ["stem", "layer"]
     _, (value,) = seen_at(model, graph, x, [layers["layer"]])
     with torch.no_grad():
@@ -175,6 +175,6 @@ def test_a_gate_makes_no_channels_and_a_gated_layer_is_seen_behind_the_sum():
 def test_squeeze_and_excite_adds_no_layers_to_a_group(name):
     model = models.get_model(name, weights=None)
     graph = build_channel_graph(model, (torch.randn(1, 3, 64, 64),))
-    layers = [name for group in graph.groups for name in graph.points(group).layers()]
+    layers = [name for group in graph.groups for name in graph.sites(group).layers()]
     assert not [name for name in layers if name.endswith("fc2")]
     assert [name for name in layers if name.endswith("fc1")]

@@ -9,14 +9,14 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from edgeprune.finetune.config import TrainingConfig
-from edgeprune.finetune.learner import Learner
 from edgeprune.finetune.state import Saved, save_state
+from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import Epoch
 
 HISTORY = TypeAdapter(list[Epoch])
 
 
-class Best:
+class CheckpointSelector:
     """The state that is kept: the latest that is as good as any, as far as is known.
 
     Of two epochs the later one is better on the whole, as the learning rate is lower;
@@ -51,7 +51,10 @@ class Best:
 
 
 def keep(
-    learner: Learner, config: TrainingConfig, history: Sequence[Epoch], best: Best
+    learner: Trainer,
+    config: TrainingConfig,
+    history: Sequence[Epoch],
+    best: CheckpointSelector,
 ) -> None:
     """Write all of it to the config's file, if it has one."""
     if config.state is None:
@@ -70,7 +73,10 @@ def keep(
 
 
 def resume_(
-    learner: Learner, config: TrainingConfig, best: Best, saved: Saved | None
+    learner: Trainer,
+    config: TrainingConfig,
+    best: CheckpointSelector,
+    saved: Saved | None,
 ) -> list[Epoch]:
     """Come to where an earlier process ended; the epochs that it did."""
     if saved is None:

@@ -10,8 +10,8 @@ import torchvision
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.selections import convolve_selections
-from edgeprune.measure.variants import Variants
+from edgeprune.measure.resized_models import ResizedModels
+from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import Plan
 from tests.nets import Bottom, CifarResNet, Signal
 
@@ -59,7 +59,7 @@ def test_a_cut_file_is_the_exported_one_but_for_the_values(case, tmp_path):
     make, inputs = CASES[case]
     model = make().eval()
     graph = build_channel_graph(model, inputs)
-    variants = Variants(model, graph, inputs, tmp_path)
+    variants = ResizedModels(model, graph, inputs, tmp_path)
     assert variants.quick
     plan = halves(graph)
     path = variants.write(plan, "cut")
@@ -76,13 +76,13 @@ def test_all_files_have_the_form_that_was_chosen(tmp_path):
     make, inputs = CASES["padded shortcuts"]
     model = make().eval()
     graph = build_channel_graph(model, inputs)
-    plain = Variants(model, graph, inputs, tmp_path).structure()
-    variants = Variants(model, graph, inputs, tmp_path, shortcuts_as_conv=True)
+    plain = ResizedModels(model, graph, inputs, tmp_path).structure()
+    variants = ResizedModels(model, graph, inputs, tmp_path, shortcuts_as_conv=True)
     assert variants.structure() != plain
     plan = halves(graph)
     path, expected = variants.write(plan, "cut"), tmp_path / "exported.onnx"
     write_onnx(apply(model, graph, plan), inputs, expected)
-    assert convolve_selections(expected, expected) == 2
+    assert write_shortcuts_as_conv(expected, expected) == 2
     assert outline(path) == outline(expected)
     assert "Slice" not in {kind for kind, *_ in outline(variants.reference)}
 
@@ -90,7 +90,7 @@ def test_all_files_have_the_form_that_was_chosen(tmp_path):
 def test_a_plan_with_blocks_is_exported(tmp_path):
     model, inputs = CifarResNet(2).eval(), (torch.randn(1, 3, 16, 16),)
     graph = build_channel_graph(model, inputs)
-    variants = Variants(model, graph, inputs, tmp_path)
+    variants = ResizedModels(model, graph, inputs, tmp_path)
     path = variants.write(Plan({}, ("layer1.1",)), "without")
     assert len(outline(path)) < len(outline(variants.reference))
 
@@ -98,7 +98,7 @@ def test_a_plan_with_blocks_is_exported(tmp_path):
 def test_one_axis_signals_are_cut_too(tmp_path):
     model, inputs = Signal().eval(), (torch.randn(1, 2, 64),)
     graph = build_channel_graph(model, inputs)
-    variants = Variants(model, graph, inputs, tmp_path)
+    variants = ResizedModels(model, graph, inputs, tmp_path)
     assert outline(variants.write(halves(graph), "cut")) != outline(variants.reference)
 
 
@@ -109,7 +109,9 @@ def test_equal_structures_have_equal_keys_whatever_the_weights(tmp_path):
         model = Bottom(width).eval()
         folder = tmp_path / str(index)
         folder.mkdir()
-        variants = Variants(model, build_channel_graph(model, inputs), inputs, folder)
+        variants = ResizedModels(
+            model, build_channel_graph(model, inputs), inputs, folder
+        )
         keys.append(variants.structure())
     assert keys[0] == keys[1]
     assert keys[0] != keys[2]

@@ -1,7 +1,7 @@
 """Where in a running network a group's channels can be seen.
 
 Weights say what a channel is made of; what it does shows in the values that operators
-are given. A point is one such place: an operator and one of the values that it reads.
+are given. A site is one such place: an operator and one of the values that it reads.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Uses:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class Site:
     """One value that an operator reads.
 
     Attributes:
@@ -77,7 +77,7 @@ def uses_of(run: Labelling, traced: Trace, classes: LabelArray) -> Uses:
     first = {int(labels[0]): axis for axis, labels in run.axes.items() if len(labels)}
     made: dict[Axis | None, list[fx.Node]] = {}
     read: dict[Axis | None, list[fx.Node]] = {}
-    for claim in run.ledger.claims:
+    for claim in run.constraints.axis_uses:
         axis = first.get(int(claim.labels[0])) if len(claim.labels) else None
         found = read if claim.role == "input" else made
         found.setdefault(axis, []).append(claim.node)
@@ -101,8 +101,8 @@ def _dynamic(traced: Trace) -> set[fx.Node]:
     return found
 
 
-class Finder:
-    """Finds the points of a group.
+class SiteFinder:
+    """Finds the sites of a group.
 
     Args:
         number: of each channel (class of labels) that belongs to the group.
@@ -114,7 +114,7 @@ class Finder:
     ) -> None:
         self._uses, self._number, self._axes = uses, number, tuple(axes)
 
-    def readings(self) -> list[Point]:
+    def consumer_inputs(self) -> list[Site]:
         """Where weighted operators read the channels.
 
         Channels that none reads are seen where any operator first does.
@@ -123,29 +123,27 @@ class Finder:
         found = found or self._at(self._read(None))[:1]
         return found or self._at(user for node in self._makers() for user in node.users)
 
-    def layers(self) -> dict[str, Point]:
+    def layers(self) -> dict[str, Site]:
         """By layer that makes the channels, what the non-linearity behind it is given.
 
         Behind a residual layer that is given the sum. Where no non-linearity comes
         before the channels are read, it is what is read. Layers that only make a gate,
         as in squeeze-and-excite, are left out.
         """
-        found: dict[str, Point] = {}
+        found: dict[str, Site] = {}
         for axis in self._axes:
             for node in self._uses.made.get(axis, []):
                 if self._passed_on(node) or self._gates(node):
                     continue
-                point = self._ahead(node, pooled=False) or self._ahead(
-                    node, pooled=True
-                )
-                if point is not None:
-                    found.setdefault(axis[0].rpartition(".")[0] or axis[0], point)
+                site = self._ahead(node, pooled=False) or self._ahead(node, pooled=True)
+                if site is not None:
+                    found.setdefault(axis[0].rpartition(".")[0] or axis[0], site)
         return found
 
-    def preactivations(self) -> list[Point]:
+    def preactivations(self) -> list[Site]:
         """What `layers` finds, each place once; where that is nothing, what is read."""
-        found = {point.place: point for point in self.layers().values()}
-        return list(found.values()) or self.readings()
+        found = {site.place: site for site in self.layers().values()}
+        return list(found.values()) or self.consumer_inputs()
 
     def _read(self, axis: Axis | None) -> list[fx.Node]:
         return self._uses.read.get(axis, [])
@@ -159,7 +157,7 @@ class Finder:
         carried = any(self._carries(source) for source in node.all_input_nodes)
         return carried and node not in self._readers()
 
-    def _ahead(self, maker: fx.Node, *, pooled: bool) -> Point | None:
+    def _ahead(self, maker: fx.Node, *, pooled: bool) -> Site | None:
         """Where the channels are first given to a non-linearity or read.
 
         Args:
@@ -168,7 +166,7 @@ class Finder:
         readers = self._readers()
         for node, source in self._carriers(maker, pooled=pooled):
             if operator_of(node).nonlinear or node in readers:
-                return next(iter(self._points(node, source)), None)
+                return next(iter(self._sites(node, source)), None)
         return None
 
     def _gates(self, maker: fx.Node) -> bool:
@@ -220,25 +218,25 @@ class Finder:
             for channel in factor.labels.ravel()
         )
 
-    def _at(self, nodes: Iterable[fx.Node]) -> list[Point]:
+    def _at(self, nodes: Iterable[fx.Node]) -> list[Site]:
         """The first value of each operator that carries the channels."""
-        found: list[Point] = []
+        found: list[Site] = []
         for node in dict.fromkeys(nodes):
-            points = (
-                point
+            sites = (
+                site
                 for source in node.all_input_nodes
-                for point in self._points(node, source)
+                for site in self._sites(node, source)
             )
-            found += [point] if (point := next(points, None)) else []
+            found += [site] if (site := next(sites, None)) else []
         return found
 
-    def _points(self, reader: fx.Node, value: fx.Node) -> list[Point]:
-        found: list[Point] = []
+    def _sites(self, reader: fx.Node, value: fx.Node) -> list[Site]:
+        found: list[Site] = []
         for factor in self._uses.channels.get(value, ()):
             flat = factor.labels.ravel()
             channel_of = np.array([self._number.get(int(item), -1) for item in flat])
             if (channel_of >= 0).any():
                 found.append(
-                    Point(reader, value, tuple(sorted(factor.axes)), channel_of)
+                    Site(reader, value, tuple(sorted(factor.axes)), channel_of)
                 )
         return found

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
-from edgeprune.measure.selections import convolve_selections
+from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 
 FILL = (0, 0, 0, 0)  # nothing along width and height
 
@@ -79,7 +79,7 @@ def written(tmp_path, model, side, *, dynamic_batch=False):
     plain, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
     x = torch.randn(2, 3, side, side)
     write_onnx(model.eval(), (x,), plain, dynamic_batch=dynamic_batch)
-    return plain, other, convolve_selections(plain, other)
+    return plain, other, write_shortcuts_as_conv(plain, other)
 
 
 def operators(path):
@@ -148,7 +148,7 @@ def test_samples_that_are_left_out_of_an_open_batch_stay_out(tmp_path, last):
     plain, other = tmp_path / "plain.onnx", tmp_path / "other.onnx"
     x = torch.randn(5, 8, 6, 6)
     write_onnx(Alone(shortcut).eval(), (x,), plain, dynamic_batch=True)
-    convolve_selections(plain, other)
+    write_shortcuts_as_conv(plain, other)
     found = OnnxModel(other)(x)
     torch.testing.assert_close(found, OnnxModel(plain)(x))
     assert len(found) == len(x[:last])
@@ -171,7 +171,7 @@ def test_a_file_with_branches_stays_as_it_is(tmp_path):
     proto.graph.node.append(choice)
     onnx.save(proto, plain)
     other.unlink()
-    assert convolve_selections(plain, other) == 0
+    assert write_shortcuts_as_conv(plain, other) == 0
     assert not other.exists()
 
 
@@ -229,7 +229,7 @@ def test_channels_of_zeros_are_zeros(tmp_path):
     shortcut = SHORTCUTS["a quarter on each side"]
     x = torch.randn(1, 8, 6, 6)
     write_onnx(Alone(shortcut).eval(), (x,), path)
-    assert convolve_selections(path, other) == 1
+    assert write_shortcuts_as_conv(path, other) == 1
     found = OnnxModel(other)(x).numpy()
     assert not found[:, :4].any()
     assert not found[:, 12:].any()

@@ -26,7 +26,7 @@ from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, state_of
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.measure.onnx_operators import onnx_operator
-from edgeprune.measure.selections import convolve_selections
+from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import Plan
 
 Cuts = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
@@ -40,7 +40,7 @@ UNFIT = (
 OPEN = -1  # the one size of a Reshape that the runtime works out
 
 
-class Variants:
+class ResizedModels:
     """Writes a network at other widths.
 
     Args:
@@ -60,7 +60,11 @@ class Variants:
         *,
         shortcuts_as_conv: bool = False,
     ) -> None:
-        self._model, self._graph, self._inputs = _told_apart(model), graph, inputs
+        self._model, self._graph, self._inputs = (
+            _with_distinct_initializers(model),
+            graph,
+            inputs,
+        )
         self._folder, self._shortcuts_as_conv = folder, shortcuts_as_conv
         self.reference = folder / "reference.onnx"
         write_onnx(self._model, inputs, self.reference)
@@ -106,7 +110,7 @@ class Variants:
 
     def _finish_(self, path: Path) -> None:
         if self._shortcuts_as_conv:
-            convolve_selections(path, path)
+            write_shortcuts_as_conv(path, path)
 
     def _can_cut(self, plan: Plan) -> bool:
         """Whether what is cut has the shapes of what is exported."""
@@ -182,7 +186,7 @@ def _halved(graph: ChannelGraph) -> Plan:
     return Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
 
 
-def _told_apart(model: nn.Module) -> nn.Module:
+def _with_distinct_initializers(model: nn.Module) -> nn.Module:
     """A copy whose small tensors all differ: the exporter would merge equal ones."""
     changed = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(0)

@@ -37,7 +37,7 @@ def test_norms_go_by_the_statistics_of_all_rows(both):
 @pytest.mark.parametrize("kind", ["memory", "loader"])
 def test_two_processes_train_what_one_does(both, kind, monkeypatch):
     """240 samples in batches of 18: the last has 6; 60 validation samples."""
-    monkeypatch.setattr(loop, "settled_format", lambda *_: loop.PLAIN)
+    monkeypatch.setattr(loop, "fastest_format", lambda *_: loop.PLAIN)
     expected, history = pair.trained(kind, **pair.RECIPES[kind])
     facts = json.loads((both / f"{kind}.json").read_text())
     assert (facts["processes"], history.processes) == (2, 1)

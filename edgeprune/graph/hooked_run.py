@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.operators import operator_named, operator_of
+from edgeprune.graph.provenance import as_watched
 from edgeprune.graph.torch_private import (
     EarlyMode,
     has_schema,
@@ -23,14 +24,13 @@ from edgeprune.graph.torch_private import (
     tree_unflatten,
 )
 from edgeprune.graph.trace import Trace, evaluating, undisturbed
-from edgeprune.graph.watch import as_watched
 
-Place = tuple[fx.Node, fx.Node]  # an operator and what made the value that it reads
-See = Callable[[Place, Tensor], Tensor | None]
+Reading = tuple[fx.Node, fx.Node]  # an operator and what made the value that it reads
+See = Callable[[Reading, Tensor], Tensor | None]
 
 
-def replay(
-    model: nn.Module, traced: Trace, x: Tensor, places: Iterable[Place], see: See
+def run_with_hooks(
+    model: nn.Module, traced: Trace, x: Tensor, places: Iterable[Reading], see: See
 ) -> Tensor:
     """What a model returns in evaluation mode; `see` is shown values on the way.
 
@@ -55,7 +55,7 @@ def replay(
 class _Replay(EarlyMode):
     """Counts operators off against the trace."""
 
-    def __init__(self, traced: Trace, places: Iterable[Place], see: See) -> None:
+    def __init__(self, traced: Trace, places: Iterable[Reading], see: See) -> None:
         super().__init__()
         self._ahead = _operators(traced)
         self._next = next(self._ahead, None)

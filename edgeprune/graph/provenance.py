@@ -54,7 +54,7 @@ class Visit:
     left: fx.Node | None
 
 
-class Watch(TorchFunctionMode):
+class ProvenanceTracer(TorchFunctionMode):
     """Watches one run of a model that is recorded.
 
     Attributes:
@@ -78,7 +78,7 @@ class Watch(TorchFunctionMode):
         self._entered: list[fx.Node | None] = []
         self._inside = ExitStack()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProvenanceTracer:
         numbers = {
             path: Size(value, AttributeSize(path), self.comparisons)
             for path, value in held_numbers(self._model).items()
@@ -189,7 +189,7 @@ class _Passing(TorchFunctionMode):
 
 @contextmanager
 def as_watched() -> Iterator[None]:
-    """Inside, code takes the same way through torch as it does under a `Watch`."""
+    """Inside, code takes the way through torch that it takes under a tracer."""
     with functions_opened(), _Passing():
         yield
 
