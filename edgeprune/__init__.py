@@ -72,7 +72,7 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """What is public, for completion."""
+    """List the public names, for completion."""
     return sorted(__all__)
 
 

@@ -46,7 +46,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def cache_folder() -> Path:
-    """What later runs can use again is kept here; `EDGEPRUNE_CACHE` moves it."""
+    """The folder of results that later runs use again; `EDGEPRUNE_CACHE` moves it."""
     return Path(
         os.environ.get("EDGEPRUNE_CACHE") or platformdirs.user_cache_dir("edgeprune")
     )
@@ -114,5 +114,5 @@ def publish(staged: Path, folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal."""
+    """Hash a file's content; hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

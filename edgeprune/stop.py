@@ -22,7 +22,7 @@ Verdict = Literal["go on", "met", "floor", "exhausted", "rounds"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do next.
+    """The next step of a run.
 
     Attributes:
         goal: the pressure to prune to next, 1 being the budget itself; None at the

@@ -69,7 +69,7 @@ class ProbingRecipe(TimingRecipe):
 
 
 class Limits(_Table):
-    """What the device has; None is unknown."""
+    """The limits of the device; None is unknown."""
 
     memory_mb: Annotated[float, Field(gt=0)] | None = None
     file_mb: Annotated[float, Field(gt=0)] | None = None

@@ -1,4 +1,4 @@
-"""What is compressed: a model and its weights, an input, data and their accuracy."""
+"""Workloads: a model with its weights, an example input, data and their metric."""
 
 from __future__ import annotations
 

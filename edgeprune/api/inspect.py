@@ -1,4 +1,4 @@
-"""What a network is like: its groups, its cost, its scores. Nothing is compressed."""
+"""Inspects a network: its groups, its cost, its scores. Nothing is compressed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from edgeprune.workload import EXAMPLE, check_outputs, check_weights
 def groups_settings(
     settings: GroupsSettings, progress: Progress, *, timed: bool
 ) -> GroupsReport:
-    """What of a network can go and what cannot; needs no data and writes nothing.
+    """Find what can be removed from a network; needs no data and writes nothing.
 
     Args:
         timed: profile the network on the target, for what each refusal costs.
@@ -153,7 +153,7 @@ def score_settings(
 def _scored(
     settings: ScoreSettings, progress: Progress
 ) -> tuple[Context, str, str | None]:
-    """What criteria may look at; without data where none are given or embedded."""
+    """Collect what criteria look at; without data where none are given or embedded."""
     if settings.model is not None and settings.data is None:
         model, inputs = model_and_inputs(settings)
         name, data, batches = settings.model, None, None

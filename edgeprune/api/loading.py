@@ -30,7 +30,7 @@ from edgeprune.workload import (
 
 
 def model_and_inputs(settings: NetworkSettings) -> tuple[nn.Module, Inputs]:
-    """What needs no data: a model, the example by default, and one random batch."""
+    """Load a model, the example by default, and make one random batch for it."""
     name = settings.model or EXAMPLE
     batch = settings.batch or (BATCH if name == EXAMPLE else 1)
     model, _ = loaded_model(name, settings)

@@ -1,4 +1,4 @@
-"""What all runs have in common: whose settings, which data, when and with what."""
+"""Records where a result comes from: settings, data, time and versions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def origin_of(
 
 
 def facts_of(splits: Splits) -> DataFacts:
-    """What a report says of the data."""
+    """Describe the data for a report."""
     return DataFacts(
         splits.name, *splits.sizes, splits.classes, splits.sample_shape, splits.note
     )

@@ -76,14 +76,14 @@ def _asked(outcome: Outcome, settings: CompressSettings) -> str:
 
 
 def _whose(outcome: Outcome) -> str:
-    """What is delivered where nothing had to be pruned."""
+    """Say what is delivered where nothing had to be pruned."""
     if outcome.profile.benchmark.shortcuts_as_conv:
         return "the original with its shortcuts as convolutions"
     return "the original already"
 
 
 def _sentence(outcome: Outcome, settings: CompressSettings) -> str:
-    """What was reached, for a person."""
+    """Say in one sentence what was reached."""
     in_int8 = outcome.int8.figures if settings.precision == "int8" else None
     before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
     where = " in int8" if in_int8 else ""

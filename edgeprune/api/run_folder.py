@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: all of it or nothing."""
+"""Writes a run's files into its folder: all of them or none."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _write_test_split(splits: Splits, path: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What a result was made with."""
+    """Name the versions that a result was made with."""
     return {
         "edgeprune": version("edgeprune"),
         "python": platform.python_version(),

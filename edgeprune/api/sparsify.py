@@ -144,7 +144,7 @@ def _sparsity_report(
 
 
 def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
-    """What was reached, for a person."""
+    """Say in one sentence what was reached."""
     before, after = outcome.steps[0], outcome.steps[-1]
     made = [step for step in outcome.steps if step.name not in REMOVED]
     zeros = made[-1].sparsity

@@ -1,4 +1,4 @@
-"""What all commands share: the app, progress, and how errors end."""
+"""Sets up the app, the progress display and the handling of errors for all commands."""
 
 from __future__ import annotations
 

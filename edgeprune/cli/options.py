@@ -99,7 +99,7 @@ def _flags(settings: type[SettingsModel], name: str, option: Option) -> str:
 
 
 def _kind(settings: type[SettingsModel], name: str) -> type:
-    """What typer is to read; text wherever pydantic knows better."""
+    """Choose the type that typer parses; text wherever pydantic parses better."""
     if settings.options()[name].switch:
         return bool
     kinds = _plain(settings.model_fields[name].annotation)

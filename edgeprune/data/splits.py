@@ -209,7 +209,7 @@ def spread(count: int) -> list[int]:
 
 
 def shuffling(reading: Reading) -> torch.Generator:
-    """What draws the order of the training data."""
+    """Return the generator that draws the order of the training data."""
     return torch.Generator().manual_seed(reading.seed)
 
 

@@ -30,7 +30,7 @@ Factory = Callable[[], nn.Module] | nn.Module | str
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """What `plan.json` holds.
+    """The content of `plan.json`.
 
     Attributes:
         surgery: from the factory's module to the saved one, all rounds and earlier
@@ -97,7 +97,7 @@ def load(run: str | Path, factory: Factory | None = None) -> nn.Module:
 
 
 def read_plan(run: str | Path) -> SavedPlan:
-    """What a run changed.
+    """Read what a run changed.
 
     Raises:
         WorkloadError: no such file, or not one of this program's.
@@ -134,7 +134,7 @@ def restore_(model: nn.Module, run: str | Path) -> Surgery:
 def saved_plan(
     model: str, num_classes: int | None, surgery: Surgery, plans: Sequence[Plan]
 ) -> SavedPlan:
-    """What is to be written as `plan.json`."""
+    """Collect the content of `plan.json`."""
     return SavedPlan(SCHEMA, model, num_classes, surgery, tuple(plans))
 
 

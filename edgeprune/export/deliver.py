@@ -17,7 +17,7 @@ NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
 
 @dataclass(frozen=True)
 class Int8:
-    """What quantisation gave."""
+    """The outcome of quantisation."""
 
     verdict: Quantisation
     figures: ModelFigures | None = None

@@ -38,7 +38,7 @@ class Auxiliary(ABC):
     head: nn.Module
 
     def given(self, x: Tensor) -> Tensor:
-        """What the learner is given in place of a batch."""
+        """Return the input that the network gets in place of a batch."""
         return x
 
     @abstractmethod

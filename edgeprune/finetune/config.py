@@ -34,7 +34,7 @@ class TrainingConfig:
         augment: how training images are changed.
         enough: validation accuracy with which training ends early.
         floor: validation accuracy that is kept once it was reached.
-        held_by: what holds weights in shape meanwhile.
+        constraint: what holds weights in shape meanwhile.
         state: a file that the training is written to after every epoch, and goes on
             from if it is there.
     """
@@ -55,6 +55,6 @@ class TrainingConfig:
     augment: Augmentation = NO_CHANGES
     enough: float | None = None
     floor: float = 0.0
-    held_by: Constraint | None = None
+    constraint: Constraint | None = None
     state: Path | None = None
     progress: Progress = SILENT

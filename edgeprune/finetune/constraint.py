@@ -1,4 +1,4 @@
-"""What may hold weights in shape while the loop trains them, and along which schedule.
+"""Constraints that hold weights in shape while the loop trains them.
 
 The loop asks at fixed places of every step and knows nothing of masks or penalties.
 """
@@ -37,11 +37,11 @@ class Constraint:
     def finish(self) -> None:
         """After the last step, if there were fewer of them than were announced."""
 
-    def hold_(self, model: nn.Module) -> None:
+    def apply_(self, model: nn.Module) -> None:
         """Impose on a copy of the learner what holds for it, as on an average."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a training that goes on later needs."""
+        """Return the tensors from which a training can be resumed."""
         return {}
 
     def restore_(self, state: Mapping[str, Tensor]) -> None:

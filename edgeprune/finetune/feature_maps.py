@@ -20,7 +20,7 @@ SHORTEST = 3  # axes of what has places: (N, channels, length), or (N, tokens, w
 
 @dataclass
 class FeatureMap:
-    """What a module has made when it was run last, seen from outside.
+    """Keeps the output of a module's last call, without a change of the module.
 
     Attributes:
         module: its path.
@@ -102,7 +102,7 @@ def alike(found: Tensor, wanted: Tensor) -> bool:
 
 
 def _maps(model: nn.Module, x: Tensor, paths: list[str]) -> dict[str, Tensor]:
-    """What modules make, in the order in which they are done with it."""
+    """Run a model and return the outputs of modules in the order of completion."""
     found: dict[str, Tensor] = {}
 
     def see(path: str, value: Tensor) -> None:

@@ -72,7 +72,7 @@ def fastest_format(
 
 
 def _facts(model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device) -> str:
-    """What the time of a training step depends on."""
+    """List everything that the time of a training step depends on."""
     shapes = [(name, tuple(held.shape)) for name, held in model.state_dict().items()]
     here = [platform.node(), device.type, torch.get_num_threads(), torch.__version__]
     return json.dumps([shapes, tuple(batch[0].shape), here])

@@ -49,7 +49,7 @@ def train(
     if config.epochs and not any(item.requires_grad for item in model.parameters()):
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
-    held = config.held_by is not None
+    held = config.constraint is not None
     members = ProcessGroup(torch.device("cpu")) if held else team()
     saved = load_state(config.state) if config.state else None
     for rate in (config.learning_rate, config.learning_rate / 10):
@@ -77,12 +77,12 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
 
 
 class _Help:
-    """What another process does meanwhile: the same, silently, on its own data."""
+    """The work of another process meanwhile: the same, silently, on its own data."""
 
     def __init__(
         self, model: nn.Module, config: TrainingConfig, saved: Saved | None
     ) -> None:
-        silent = replace(config, progress=SILENT, state=None, held_by=None)
+        silent = replace(config, progress=SILENT, state=None, constraint=None)
         self._model, self._config, self._saved = model, silent, saved
 
     def __call__(self, splits: Splits) -> None:
@@ -107,37 +107,37 @@ class _Training:
         form = self._agreed(lambda: fastest_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)
         config.progress.start(config.purpose, steps)
-        learner = self._learner(config, form, first, steps)
+        trainer = self._trainer(config, form, first, steps)
         if not steps:
-            learner.finish()
+            trainer.finish()
         start = copy.deepcopy(model)
-        start.load_state_dict(learner.judged.state_dict())
-        before = learner.accuracy(splits.validation)
+        start.load_state_dict(trainer.ema_or_model.state_dict())
+        before = trainer.accuracy(splits.validation)
         best = CheckpointSelector(
             start,
-            before if learner.settled else -1.0,
+            before if trainer.settled else -1.0,
             splits.sizes[1],
             config.floor,
         )
-        history = resume_(learner, config, best, self.saved)
+        history = resume_(trainer, config, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
         for number in range(len(history) + 1, epochs + 1):
             if config.enough is not None and best.accuracy >= config.enough:
                 break
-            history.append(_epoch(learner, splits, number, last=number == epochs))
+            history.append(_epoch(trainer, splits, number, last=number == epochs))
             if not math.isfinite(history[-1].loss):
                 config.progress.finish("the loss is no number")
                 return None
-            if learner.settled:
+            if trainer.settled:
                 found = history[-1].validation_accuracy
-                best.compete(learner.judged, found, number)
+                best.compete(trainer.ema_or_model, found, number)
             if self.members.main:
-                keep(learner, config, history, best)
+                keep(trainer, config, history, best)
         config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
-        return best.model, replace(record, hints=learner.hints)
+        return best.model, replace(record, hints=trainer.hints)
 
-    def _learner(
+    def _trainer(
         self, config: TrainingConfig, form: Format, first: Batch, steps: int
     ) -> Trainer:
         torch.manual_seed(config.seed)  # of a second head's weights
@@ -150,7 +150,7 @@ class _Training:
         return self.members.agreed(find() if self.members.main else None)
 
     def _steps(self, splits: Splits, first: Batch, form: Format, whole: int) -> int:
-        """Of the whole training: by epochs, or as many as there is time for.
+        """Count the steps of the whole training: by epochs, or as time allows.
 
         Some steps are timed, with all that belongs to them, and a look at some of the
         validation data. A training that goes on has as many as it had.
@@ -160,14 +160,14 @@ class _Training:
             return whole * config.epochs
         if self.saved is not None:
             return self.saved[1]["steps"]
-        trial = replace(config, held_by=None, progress=SILENT)
-        learner = self._learner(trial, form, first, TIMED_STEPS)
+        trial = replace(config, constraint=None, progress=SILENT)
+        trainer = self._trainer(trial, form, first, TIMED_STEPS)
         times: list[float] = [time.perf_counter()]
         for x, y in islice(self.members.part(splits.train), TIMED_STEPS):
-            learner.step(x, y, 1 / self.members.count)
+            trainer.step(x, y, 1 / self.members.count)
             times.append(time.perf_counter())
         step_s = (times[-1] - times[1]) / max(len(times) - 2, 1)
-        learner.accuracy([first])
+        trainer.accuracy([first])
         look_s = (time.perf_counter() - times[-1]) * splits.sizes[1] / len(first[1])
         steps = config.seconds / (step_s + look_s / whole)
         if steps < whole:
@@ -200,15 +200,15 @@ class _Training:
         )
 
 
-def _epoch(learner: Trainer, splits: Splits, number: int, *, last: bool) -> Epoch:
+def _epoch(trainer: Trainer, splits: Splits, number: int, *, last: bool) -> Epoch:
     """One pass over the training data and a look at the validation split."""
     began = time.perf_counter()
-    loss, beside = learner.epoch(splits.train, number)
+    loss, beside = trainer.epoch(splits.train, number)
     if last:
-        learner.finish()
-    found = learner.accuracy(splits.validation) if math.isfinite(loss) else 0.0
+        trainer.finish()
+    found = trainer.accuracy(splits.validation) if math.isfinite(loss) else 0.0
     seconds = time.perf_counter() - began
-    return Epoch(number, loss, learner.rate, found, seconds, beside)
+    return Epoch(number, loss, trainer.rate, found, seconds, beside)
 
 
 def _steps_per_epoch(splits: Splits, batch_size: int) -> int:

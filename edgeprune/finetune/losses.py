@@ -1,4 +1,4 @@
-"""What training makes small: errors against labels, and differences from a teacher."""
+"""Losses: errors against labels, and differences from a teacher."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ProcessGroup:
         """Replace tensors by their means over all processes."""
 
     def agreed(self, value: Any) -> Any:
-        """What the main process has, in all of them."""
+        """Send a value of the main process to all of them."""
         return value
 
     def part(self, batches: Batches) -> Iterator[Batch]:

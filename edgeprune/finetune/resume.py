@@ -51,7 +51,7 @@ class CheckpointSelector:
 
 
 def keep(
-    learner: Trainer,
+    trainer: Trainer,
     config: TrainingConfig,
     history: Sequence[Epoch],
     best: CheckpointSelector,
@@ -59,8 +59,8 @@ def keep(
     """Write all of it to the config's file, if it has one."""
     if config.state is None:
         return
-    done, whole = learner.steps
-    parts = {**learner.state(), "best": best.model.state_dict()}
+    done, whole = trainer.steps
+    parts = {**trainer.state(), "best": best.model.state_dict()}
     facts = {
         **_identity(config, whole),
         "history": HISTORY.dump_python(list(history)),
@@ -73,7 +73,7 @@ def keep(
 
 
 def resume_(
-    learner: Trainer,
+    trainer: Trainer,
     config: TrainingConfig,
     best: CheckpointSelector,
     saved: Saved | None,
@@ -82,10 +82,10 @@ def resume_(
     if saved is None:
         return []
     parts, facts = saved
-    _, whole = learner.steps
+    _, whole = trainer.steps
     if any(facts.get(key) != value for key, value in _identity(config, whole).items()):
         return []  # of another training
-    learner.restore_(parts, facts["steps_done"])
+    trainer.restore_(parts, facts["steps_done"])
     best.model.load_state_dict(parts["best"])
     best.accuracy, best.epoch = facts["accuracy"], facts["epoch"]
     best.top = facts["top"]
@@ -95,7 +95,7 @@ def resume_(
 
 
 def _identity(config: TrainingConfig, steps: int) -> dict[str, object]:
-    """What a training must have in common with one that it goes on from."""
+    """Identify a training: only one with the same identity may be resumed."""
     return {
         "purpose": config.purpose,
         "epochs": config.epochs,

@@ -24,7 +24,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ARG004
-        """Of the sum of all processes' losses."""
+        """Return the gradient of the sum of all processes' losses."""
         return _summed(grad_outputs[0])
 
 

@@ -66,8 +66,8 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: rate_at(step, steps)
         )
-        self._held_by = config.held_by or Constraint()
-        self._held_by.begin(self._model, self._optimizer, steps)
+        self._constraint = config.constraint or Constraint()
+        self._constraint.begin(self._model, self._optimizer, steps)
         self._average: AveragedModel | None = None
         if config.average:
             decayed = get_ema_multi_avg_fn(decay_of(config.average, steps))
@@ -76,7 +76,7 @@ class Trainer:
             )
 
     @property
-    def judged(self) -> nn.Module:
+    def ema_or_model(self) -> nn.Module:
         """The learner, or its average."""
         return self._model if self._average is None else self._average.module
 
@@ -94,12 +94,12 @@ class Trainer:
     @property
     def settled(self) -> bool:
         """Whether what holds the weights has reached what it is after."""
-        return self._held_by.settled
+        return self._constraint.settled
 
     def finish(self) -> None:
         """After the last epoch: what holds the weights is where it was to be."""
-        self._held_by.finish()
-        self._held_by.hold_(self.judged)
+        self._constraint.finish()
+        self._constraint.apply_(self.ema_or_model)
 
     def epoch(self, batches: Batches, number: int) -> tuple[float, float | None]:
         """One pass over the training data, or as far as there are steps left.
@@ -130,8 +130,8 @@ class Trainer:
         return mean, second if self._config.inpaint else None
 
     def accuracy(self, batches: Batches) -> float:
-        """Of what is judged, 0..1: each process looks at its part of the samples."""
-        model, device = self.judged, self._team.device
+        """Measure the accuracy, 0..1; each process looks at its part of the samples."""
+        model, device = self.ema_or_model, self._team.device
 
         def predict(x: Tensor) -> Tensor:
             return model(self._form.lay_out(x).to(device))
@@ -147,11 +147,11 @@ class Trainer:
         return self._schedule.last_epoch, self._steps
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a later process goes on from: tensors by part and name."""
+        """Return the state that a later process resumes from: tensors by part, name."""
         return {
             "learner": self._model.state_dict(),
             "optimizer": _optimizer_state(self._optimizer),
-            "held_by": self._held_by.state(),
+            "held_by": self._constraint.state(),
             "average": {} if self._average is None else self._average.state_dict(),
             **{name: item.head.state_dict() for name, item in self._named()},
         }
@@ -160,7 +160,7 @@ class Trainer:
         """Come to the state after so many steps."""
         self._model.load_state_dict(parts["learner"])
         _restore_optimizer_(self._optimizer, parts.get("optimizer", {}))
-        self._held_by.restore_(parts.get("held_by", {}))
+        self._constraint.restore_(parts.get("held_by", {}))
         if self._average is not None:
             self._average.load_state_dict(parts["average"])
         for name, item in self._named():
@@ -184,7 +184,7 @@ class Trainer:
         device = self._team.device
         x = self._form.lay_out(self._config.augment(x)).to(device)
         self._optimizer.zero_grad(set_to_none=True)
-        self._held_by.before_forward()
+        self._constraint.before_forward()
         seen = x
         for item in self._besides:
             seen = item.given(seen)
@@ -201,7 +201,7 @@ class Trainer:
         loss = sum(losses, main)
         # Gradients are averaged over processes whose parts may differ in length.
         (loss * share * self._team.count).backward()
-        self._held_by.after_backward()
+        self._constraint.after_backward()
         self._take()
         inpaint = self._config.inpaint
         second = float(losses[-1].detach()) / inpaint if inpaint else 0.0
@@ -217,11 +217,11 @@ class Trainer:
             self._team.average_(grads)
         nn.utils.clip_grad_norm_(self._trained, CLIP_NORM)
         self._optimizer.step()
-        self._held_by.after_step()
+        self._constraint.after_step()
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self._model)
-            self._held_by.hold_(self._average.module)
+            self._constraint.apply_(self._average.module)
 
     def _soft_targets(self, x: Tensor) -> Tensor | None:
         if self._teacher is None:
@@ -270,7 +270,7 @@ def _optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> Op
 
 
 def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of each parameter, by its number."""
+    """Return an optimiser's state as tensors, by parameter number and name."""
     return {
         f"{number}/{key}": torch.as_tensor(value)
         for number, held in optimizer.state_dict()["state"].items()

@@ -77,7 +77,7 @@ def _channel_graph(
 
 
 def _roles(run: Labelling) -> dict[Axis, Role]:
-    """What each parameter axis is for, as weighted layers claimed it."""
+    """Find the role of each parameter axis, as weighted layers claimed it."""
     claimed: dict[int, Role] = {}
     for claim in run.constraints.axis_uses:
         if len(claim.labels):
@@ -184,7 +184,7 @@ def _groups(
 def _refusals(
     homes: Homes, roles: Mapping[Axis, Role], reasons: Mapping[int, str]
 ) -> tuple[RefusedGroup, ...]:
-    """What is worth telling: the channels that some layer makes."""
+    """Collect the refusals worth telling: of channels that some layer makes."""
     counts: defaultdict[tuple[tuple[str, ...], str], int] = defaultdict(int)
     names: dict[tuple[str, ...], str] = {}
     for home, channels in homes.items():

@@ -1,4 +1,4 @@
-"""What a network costs, counted from its trace: MACs, parameters, activations.
+"""Counts the costs of a network from its trace: MACs, parameters, activations.
 
 One multiply-accumulate is one MAC. Convolutions and matrix products are counted,
 elementwise work and normalisation are not: a runtime fuses them away.

@@ -1,4 +1,4 @@
-"""What a convolution or linear layer becomes when it is factored: two or three layers.
+"""Factored layers: two or three in place of a convolution or linear layer.
 
 A k x k convolution becomes 1 x 1, k x k, 1 x 1; a 1 x 1 convolution or a linear layer
 becomes two of its kind. At full rank they compute the same. The ranks are channels

@@ -92,7 +92,7 @@ class Group:
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """What the labels say of one network.
+    """The channels of one network, and the groups that they form.
 
     Attributes:
         inputs: the example inputs that it was traced with.

@@ -32,7 +32,7 @@ See = Callable[[Reading, Tensor], Tensor | None]
 def run_with_hooks(
     model: nn.Module, traced: Trace, x: Tensor, places: Iterable[Reading], see: See
 ) -> Tensor:
-    """What a model returns in evaluation mode; `see` is shown values on the way.
+    """Run a model in evaluation mode; `see` is shown values on the way.
 
     Args:
         x: any number of samples of the shape that was traced.

@@ -1,4 +1,4 @@
-"""What a plan means for the parameters: which indices stay, and which repeat."""
+"""Turns a plan into indices of each parameter axis: which stay, and which repeat."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ Reasons = list[tuple[LabelArray, Reason]]
 
 @dataclass(frozen=True, slots=True)
 class AxisUse:
-    """What an operator takes the labels along an axis of a weight for."""
+    """The role in which an operator uses the labels along an axis of a weight."""
 
     labels: LabelArray
     role: Role
@@ -263,7 +263,7 @@ def _held(
     operands: Sequence[Labels],
     where: str,
 ) -> Factor | None:
-    """What is left of a factor where other operands fix the length of its axes."""
+    """Reduce a factor where other operands fix the length of its axes."""
     labels, axes = factor.labels, set(factor.axes)
     for axis in sorted(factor.axes):
         # The only channel that is left of many, on one of several axes of length 1.

@@ -33,7 +33,7 @@ NORMS = (
 
 
 def layer_numbers(layer: nn.Module, shape: Shape, groups: int) -> dict[str, int]:
-    """What one of torch's layers says of its sizes when its weight has a shape.
+    """The sizes that one of torch's layers holds when its weight has a given shape.
 
     Args:
         shape: of the weight; of the running mean where a norm has no weight.

@@ -35,7 +35,7 @@ Limits = Callable[[Mapping[str, Any]], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Operator:
-    """What is known of one ATen operator.
+    """Everything that is known about one ATen operator.
 
     Attributes:
         rule: what it does to channel labels.
@@ -213,12 +213,12 @@ UNKNOWN = Operator(Call.refuse)
 
 
 def operator_of(node: fx.Node) -> Operator:
-    """What is known of the operator of a node."""
+    """Look up the operator of a node."""
     return operator_named(operator_name(node))
 
 
 def operator_named(name: str) -> Operator:
-    """What is known of an operator by its plain name."""
+    """Look up an operator by its plain name."""
     return OPERATORS.get(name, UNKNOWN)
 
 

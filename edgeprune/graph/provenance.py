@@ -1,4 +1,4 @@
-"""What can be seen only while the user's Python code runs, written onto the graph.
+"""Traces where sizes and modules come from while the user's Python code runs.
 
 The line of code behind an operator, the origin of the sizes that were given to it, and
 where each module was entered and left.
@@ -224,7 +224,7 @@ def whole_numbers(arguments: Any) -> list[int]:
 
 
 def _matched(node: fx.Node, given: list[int]) -> dict[int, int]:
-    """What the user's code gave, by the place of each whole number of a node."""
+    """Match the numbers that the user's code gave to the whole numbers of a node."""
     own = whole_numbers((node.args, node.kwargs))
     matched: dict[int, int] = {}
     position = 0

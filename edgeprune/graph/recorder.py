@@ -48,7 +48,7 @@ class Recorder(EarlyMode):
                 self._nodes[id(value)] = node, value
 
     def output(self, tensors: list[Tensor]) -> None:
-        """What the graph returns."""
+        """Set the graph's outputs."""
         self.graph.output([self._node(tensor) for tensor in tensors])
 
     def known(self, value: object) -> fx.Node | None:

@@ -141,7 +141,7 @@ class SiteFinder:
         return found
 
     def preactivations(self) -> list[Site]:
-        """What `layers` finds, each place once; where that is nothing, what is read."""
+        """Return each site of `layers` once; without any, the consumer inputs."""
         found = {site.place: site for site in self.layers().values()}
         return list(found.values()) or self.consumer_inputs()
 

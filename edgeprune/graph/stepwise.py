@@ -49,7 +49,7 @@ class StepwiseInterpreter:
         self._step()
 
     def value(self, node: fx.Node, batch: int) -> Any:
-        """What an operator has made of a batch, if it is still to be read."""
+        """Return an operator's result for a batch, if it is still to be read."""
         return self._values[batch][node]
 
     def _step(self) -> None:

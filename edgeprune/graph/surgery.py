@@ -90,7 +90,7 @@ def apply_with_surgery(
 
 
 def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:
-    """What a plan changes in a module.
+    """Work out what a plan changes in a module.
 
     Raises:
         PlanError: the plan does not fit the graph.
@@ -132,7 +132,7 @@ def apply_surgery_(model: nn.Module, surgery: Surgery) -> None:
 
 
 def _split(surgery: Surgery) -> tuple[Surgery, Surgery]:
-    """What was cut inside of factored layers, and what elsewhere or before."""
+    """Split a surgery: cuts inside of factored layers, and all other cuts."""
     parts = [
         f"{layer}.{part}" for layer in surgery.factored for part in (FIRST, CORE, LAST)
     ]
@@ -169,7 +169,7 @@ def cuts_of(surgery: Surgery) -> dict[str, dict[int, LabelArray]]:
 
 
 def numbers_of(surgery: Surgery) -> dict[Path, int]:
-    """What modules hold afterwards, by place."""
+    """Return the sizes that modules hold after a surgery, by place."""
     return {
         (item.module, item.attribute, item.position): item.value
         for item in surgery.numbers
@@ -270,7 +270,7 @@ def _followed(model: nn.Module, graph: ChannelGraph, plan: Plan) -> dict[Path, i
 def _layer_numbers(
     model: nn.Module, kept: Mapping[Axis, LabelArray], numbers: Mapping[Path, int]
 ) -> dict[Path, int]:
-    """What torch's layers say of their sizes, for those with a smaller weight."""
+    """Return the new sizes that torch's layers with a smaller weight hold."""
     state = state_of(model)
     changed = {path for path, _ in kept}
     found: dict[Path, int] = {}

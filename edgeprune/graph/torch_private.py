@@ -89,7 +89,7 @@ def exporter_registry_kept() -> AbstractContextManager[Any]:
 
 @cache
 def _registry_builder() -> tuple[Any, Any]:
-    """What builds the table, once for each version of it, and whose method it is."""
+    """Find the function that builds the registry, and the class that it belongs to."""
     from torch.onnx._internal.exporter import _registration
 
     registry = _registration.ONNXRegistry

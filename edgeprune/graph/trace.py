@@ -212,7 +212,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """What the user's code keeps in its modules while it runs is forgotten again."""
+    """Undo, at the end, what the user's code keeps in its modules while it runs."""
     held: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for own in map(vars, model.modules()):
         kept = (own, own["_parameters"], own["_buffers"])

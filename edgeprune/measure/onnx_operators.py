@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OnnxOperator:
-    """What is known of one ONNX operator.
+    """Everything that is known about one ONNX operator.
 
     Attributes:
         layer: it reads a weight that makes channels.
@@ -45,5 +45,5 @@ UNKNOWN = OnnxOperator()
 
 
 def onnx_operator(kind: str) -> OnnxOperator:
-    """What is known of an operator by its kind, such as Conv."""
+    """Look up an operator by its kind, such as Conv."""
     return ONNX_OPERATORS.get(kind, UNKNOWN)

@@ -83,7 +83,7 @@ class ResizedModels:
         return self._can_cut(_halved(self._graph))
 
     def structure(self) -> str:
-        """What the time depends on: operators, how they hang together, and shapes."""
+        """Describe what the time depends on: operators, connections and shapes."""
         nodes = [
             (
                 node.op_type,

@@ -1,4 +1,4 @@
-"""What a device is asked for, and its answers as records.
+"""Asks a device to measure, and returns its answers as records.
 
 A runner knows a target and a transport that reaches its device; it is the same for all
 devices. All that it says of one, the device itself has answered.
@@ -46,7 +46,7 @@ class NodeTime:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one model took, whole and by operator, in shares of a reference model."""
+    """The time of one model, whole and by operator, in shares of a reference model."""
 
     share: float
     nodes: tuple[NodeTime, ...]

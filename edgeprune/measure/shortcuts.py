@@ -106,7 +106,7 @@ def _selections(proto: onnx.ModelProto) -> Iterator[_Selection]:
 def _filled_up(
     node: onnx.NodeProto, constants: Constants, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, int, int] | None:
-    """What a node adds channels of zeros to, and how many before it and behind it."""
+    """Find the input that a node pads with zero channels, and how many on each side."""
     if len(shapes.get(node.output[0], ())) != IMAGE_DIMS or node.domain:
         return None
     if node.op_type == "Pad":

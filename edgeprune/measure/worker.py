@@ -231,7 +231,7 @@ def forget_peak() -> bool:
 
 
 def operators(session: Any, warmup: int) -> list[dict[str, Any]]:
-    """What the profiler of a session saw, in the order of the first run.
+    """Read a session's profile: its operators in the order of the first run.
 
     The mean of the quicker half: the profiler counts whole microseconds, so a single
     sample would be off by half of one.
@@ -277,7 +277,7 @@ def resident(name: str) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What this device says of itself; null where it says nothing."""
+    """Describe this device; null where it does not tell."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),

@@ -28,7 +28,7 @@ REPLAYED = frozenset(["steps", "training"])  # of a log, by rounds that go on
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """What a round makes of the network that it starts from, before training.
+    """The network that a round prunes, before training.
 
     Attributes:
         surgery: from that network to this one.

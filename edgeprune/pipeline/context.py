@@ -1,4 +1,4 @@
-"""What every stage of a run works with."""
+"""The context that every stage of a run works with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeprune.units import milliseconds
 
 @dataclass(frozen=True)
 class RunContext:
-    """What is known before the first round; `prepare` makes it.
+    """Everything that is known before the first round; `prepare` makes it.
 
     Attributes:
         log: takes down what is found on the way.
@@ -44,7 +44,7 @@ class RunContext:
 
     @property
     def settings(self) -> CompressSettings:
-        """What the run was told."""
+        """The settings of the run."""
         return self.job.settings
 
     @property
@@ -64,7 +64,7 @@ class RunContext:
         return survey(snapshot.model, self.job.workload.inputs)
 
     def scoring(self, model: nn.Module, graph: ChannelGraph) -> Context:
-        """What criteria may look at."""
+        """Collect what criteria may look at."""
         return Context(
             model,
             graph,

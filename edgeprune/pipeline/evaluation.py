@@ -48,7 +48,7 @@ MORE_VERDICTS = 3  # measurements, where the rounds of one disagree
 
 
 class ReferenceTime:
-    """What the baseline takes on the device as a rule.
+    """The time that the baseline usually takes on the device.
 
     The median over all measurements of a run: a measurement in which the machine was
     busy does not move it.
@@ -91,7 +91,7 @@ class Candidate:
 
     @property
     def surgery(self) -> Surgery:
-        """What was changed from the round's start to the network."""
+        """The surgery from the round's start to the network."""
         return self.before.then(self._applied[1])
 
     @property
@@ -155,7 +155,7 @@ class Evaluator:
 
     @property
     def start_ms(self) -> float:
-        """What the unpruned network's deployed file takes as a rule."""
+        """The time that the unpruned network's deployed file usually takes."""
         return self.start_ratio * self.reference.ms
 
     def time(self, exported: Exported) -> PairedTiming:
@@ -178,7 +178,7 @@ class Evaluator:
         return [PairedTiming(timing, baseline) for timing in timings]
 
     def costs(self, exported: Exported, paired: PairedTiming) -> MeasuredCosts:
-        """What a file takes of a budget."""
+        """Collect the costs of a file that budgets may limit."""
         return MeasuredCosts(
             latency_ratio=paired.ratio,
             latency_ms=paired.ratio * self.reference.ms,

@@ -1,4 +1,4 @@
-"""What a run ends with: the files, proved and quantized, and the test split read."""
+"""Finalizes a run: files are verified and quantized, and the test split is read."""
 
 from __future__ import annotations
 

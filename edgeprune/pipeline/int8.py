@@ -59,7 +59,7 @@ def _verdict(
     timed: tuple[PairedTiming, PairedTiming],
     accuracy: float | None,
 ) -> Quantisation:
-    """What an int8 file gave beside the fp32 one, in one measurement."""
+    """Compare an int8 file with the fp32 one, in one measurement."""
     plain, paired = timed
     speedup = 1 / PairedTiming(paired.timing, plain.timing).ratio
     return Quantisation(

@@ -1,4 +1,4 @@
-"""What a run is asked for, the snapshots that it passes on, and what it returns."""
+"""The job of a run, the snapshots that it passes on, and its outcome."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from edgeprune.workload import Workload, check_weights
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is asked for.
+    """The job of a run.
 
     Attributes:
         state: a folder where rounds are kept until the run is finished; None keeps
@@ -95,7 +95,7 @@ class ModelSnapshot:
 
 @dataclass
 class RunLog:
-    """What a run has found so far, for the report."""
+    """Collects the findings of a run for its report."""
 
     attempts: list[Attempt] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -133,7 +133,7 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run returns; its files lie in the folder that it was given.
+    """The outcome of a run; its files lie in the folder that the run was given.
 
     Attributes:
         met: all budgets are met at or above the floor.

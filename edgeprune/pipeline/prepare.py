@@ -78,7 +78,7 @@ def _baseline(profile: Profile, evaluator: Evaluator) -> ModelSnapshot:
 def _start(
     job: Job, profile: Profile, evaluator: Evaluator, baseline: ModelSnapshot
 ) -> tuple[Evaluator, ModelSnapshot]:
-    """What rounds start from: the baseline, or a faster file of the same network.
+    """Choose the start of the rounds: the baseline, or a faster file of it.
 
     Raises:
         ExportError: int8 is refused, or is no faster.

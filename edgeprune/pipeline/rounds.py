@@ -92,7 +92,7 @@ class Rounds:
         return snapshot, stop.RoundResult(step, pressure, pruned.fits)
 
     def slowest(self, start: ModelSnapshot) -> float:
-        """What a round's file may take, as a share of the baseline's time.
+        """The most that a round's file may take, as a share of the baseline's time.
 
         No more than before it; where no time was asked for, no more than the original.
         """

@@ -24,7 +24,7 @@ LEAST_SECONDS = 5.0  # of training, when the time is over
 
 
 def base_config(job: Job) -> TrainingConfig:
-    """What all trainings of a run have in common."""
+    """Build the configuration that all trainings of a run share."""
     settings = job.settings
     changes = (
         job.data.safe_augmentations if settings.augment is None else settings.augment
@@ -98,7 +98,7 @@ class Trainings:
         return most if last else math.ceil(most / PARTS)
 
     def _seconds(self, *, last: bool) -> float | None:
-        """What a training may take of the time that is left, if that is limited.
+        """Return the seconds that a training may take, if they are limited.
 
         A round that only goes part of the way leaves most of it to those that follow,
         as does the last one where the network is to grow.

@@ -56,7 +56,7 @@ class Fit:
 
 @dataclass
 class _Seen:
-    """What the probes saw of one operator; a row for each probe."""
+    """The measurements of one operator; a row for each probe."""
 
     time: Floats
     read: list[tuple[int, ...]]
@@ -117,7 +117,7 @@ def _operators(
 def _places(
     seen: Mapping[Key, _Seen], columns: Mapping[WidthPlace, Floats], block: int
 ) -> list[tuple[WidthPlace | None, WidthPlace | None]]:
-    """What each operator reads and makes."""
+    """Find the axes whose widths give each operator's input and output channels."""
     return [
         (
             _place(rows.read, columns, layer, block),

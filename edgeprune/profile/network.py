@@ -98,7 +98,7 @@ def _in_fastest_form(profile: Profile) -> Profile:
 def priced(
     refusals: Sequence[RefusedGroup], layers: Sequence[LayerCost]
 ) -> tuple[RefusedGroup, ...]:
-    """What each refusal costs: its share of the time of the layers that make it."""
+    """Price each refusal: its share of the time of the layers that make it."""
     made = {layer.name: layer for layer in layers}
 
     def cost(refusal: RefusedGroup) -> float | None:

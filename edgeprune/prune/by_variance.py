@@ -36,7 +36,7 @@ class Depth:
 
 
 def depth_by_growth(graph: ChannelGraph, spectra: Spectra, variance: float) -> Depth:
-    """What goes because its significant dimensions do not exceed those before it.
+    """Find blocks that add no significant dimensions to those before them.
 
     In a network with residual blocks these are judged, each by the sum behind it
     against those before it on its stage; in any other each convolution against the
@@ -112,7 +112,7 @@ def _rounded(group: Group, dimensions: int) -> int:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What may add dimensions.
+    """A layer or block that may add dimensions.
 
     Attributes:
         layers: whose activations tell; seen at the same place, or in the same block.

@@ -24,7 +24,7 @@ NOISE = 0.002  # of the error
 
 
 class Objective(Protocol):
-    """What is to become less."""
+    """A function to minimise."""
 
     def error(self, solution: Solution) -> float:
         """The error of a solution's network."""

@@ -14,7 +14,7 @@ from edgeprune.records import Sensitivity
 
 @dataclass(frozen=True)
 class Loss:
-    """What a choice loses; comparable between groups and blocks.
+    """The loss of a choice; comparable between groups and blocks.
 
     Attributes:
         widths: by group, of keeping w channels, for w = 0 .. its size.

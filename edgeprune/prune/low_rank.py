@@ -56,7 +56,7 @@ def factored_layer(layer: nn.Module) -> Factored:
 
 
 def energies(model: nn.Module, layer: str) -> dict[str, Tensor]:
-    """What each rank of a factored layer carries, by the group that it is: (ranks,).
+    """Return the energy of each rank of a factored layer, shape (ranks,), by group.
 
     The singular values: norms of the slices of the core, or of the first of two.
     """

@@ -158,7 +158,7 @@ class LowRankCosts(CostModel):
         return read, made
 
     def _sides(self, layer: str) -> tuple[Width, Width]:
-        """What a layer reads and makes."""
+        """Return a layer's input and output widths."""
         weight = f"{layer}.weight"
         read, made = (self._width(self._factored((weight, axis))) for axis in (1, 0))
         return read, made

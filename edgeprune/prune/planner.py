@@ -68,13 +68,13 @@ class PlanBenchmark(Protocol):
     """Applies plans, exports their networks and measures the files."""
 
     def measure(self, trial: Trial) -> Attempt:
-        """What a plan's network costs, and how accurate it is where it fits."""
+        """Measure the costs of a plan's network, and its accuracy where it fits."""
         ...
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What the closed loop found.
+    """The result of the closed loop.
 
     Attributes:
         plan: of those below the limits the most accurate one before training; the
@@ -91,7 +91,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a plan is searched for.
+    """The problem that a planner solves.
 
     Attributes:
         scores: by group, shape (channels,): which channels of it stay.
@@ -150,7 +150,7 @@ class _Tried:
 
 
 class _Loop:
-    """What was tried so far, and by how much predictions were off."""
+    """The loop's state: plans tried so far, and the errors of predictions."""
 
     def __init__(self, problem: Problem, benchmark: PlanBenchmark) -> None:
         self.problem, self.benchmark = problem, benchmark

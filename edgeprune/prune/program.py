@@ -79,7 +79,7 @@ class Program:
         self.rows.append((list(variables), list(factors), low, high))
 
     def cost(self, resource: str, variable: int, value: float) -> None:
-        """What a variable costs."""
+        """Add the costs of a variable."""
         held = self.costs.setdefault(resource, {})
         held[variable] = held.get(variable, 0.0) + value
 
@@ -122,7 +122,7 @@ class Program:
             self.cost(resource, variable, -absence.factor * value)
 
     def _absence(self, table: CostTable) -> AbsenceConstraint:
-        """What is 1 where a table is not there, as `total` less a sum."""
+        """Express the absence of a table: 1 where absent, `total` less a sum."""
         if table.instead:
             return AbsenceConstraint([self.blocks[table.instead]], -1.0, 0.0)
         return AbsenceConstraint(

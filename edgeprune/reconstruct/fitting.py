@@ -154,7 +154,7 @@ class Reference:
     def _wanted(
         self, pairs: list[LayerPair], surgery: Surgery
     ) -> Iterator[list[LayerOutput]]:
-        """What the original makes of each batch, in channels that are left: by pair."""
+        """Yield the original's outputs for each pair, in the channels that are left."""
         cuts = cuts_of(surgery)
         kept = {pair.key: cuts.get(pair.after.name, {}).get(0) for pair in pairs}
         if self._keeps:
@@ -173,7 +173,7 @@ class Reference:
     def _looked_at(
         self, layers: list[Layer], kept: Mapping[End, LabelArray | None]
     ) -> dict[End, list[LayerOutput]]:
-        """What the original makes at the ends of some layers, in the channels kept."""
+        """Run the original and keep its outputs at the ends of some layers."""
         assert self._count is not None  # settled by the caller
         order = list(self._layers)
         ends: dict[fx.Node, list[tuple[Layer, torch.Generator]]] = defaultdict(list)

@@ -14,7 +14,7 @@ State = Mapping[str, Tensor]  # by path; written to in place
 
 
 def weights_of(state: State, layer: Layer) -> Tensor:
-    """What multiplies the layer's input, shape (groups, made, read)."""
+    """Return the effective weight of a layer, shape (groups, made, read)."""
     gain = _gain(state, layer.norm) if layer.norm else None
     if layer.weight is None:
         assert gain is not None  # a batch norm by itself

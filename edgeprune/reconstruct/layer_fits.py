@@ -61,13 +61,13 @@ class LayerPair:
 
     @property
     def key(self) -> End:
-        """What of the original it is held against."""
+        """The layer of the original that it is compared with, and its end."""
         return self.before.name, self.before.end
 
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What a layer makes at some positions of a batch.
+    """The output of a layer at some positions of a batch.
 
     Attributes:
         at: the positions, shape (rows, 2).
@@ -135,7 +135,7 @@ def fit_layers_(
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a layer is fitted to.
+    """The rows that a layer is fitted to.
 
     Attributes:
         read: shape (rows, groups, read).
@@ -175,7 +175,7 @@ def _fitted(
 
 
 def _allowed(part: _Rows, fit: Fit, limits: tuple[float, float]) -> Tensor:
-    """What is wanted, or what is made where both are beyond a limit."""
+    """Return the wanted output, or the layer's own where both are beyond a limit."""
     lowest, highest = limits
     found = fit(part.read).flatten(1) + part.beside
     wanted = part.wanted

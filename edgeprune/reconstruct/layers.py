@@ -81,7 +81,7 @@ class Layer:
 
     @property
     def addends(self) -> tuple[fx.Node, ...]:
-        """What is added to it on the way there."""
+        """The values that are added to it on the way there."""
         return tuple(link.addend for link in self.links if link.addend is not None)
 
     def alike(self, other: Layer) -> Layer:
@@ -165,7 +165,7 @@ def _link(traced: Trace, node: fx.Node, term: fx.Node) -> Link | None:
 
 
 def _limits(node: fx.Node) -> tuple[float, float] | None:
-    """Of the rectifier that alone reads a value, if there is one."""
+    """Return the limits of the rectifier that alone reads a value, if there is one."""
     users = list(node.users)
     if len(users) != 1 or users[0].op != "call_function":
         return None

@@ -13,7 +13,7 @@ TINY = 1e-200  # times the smallest ridge it is no denormal yet
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out, for each of the groups that are fitted by themselves.
+    """A solution, for each of the groups that are fitted by themselves.
 
     Attributes:
         weight: shape (groups, made, read).
@@ -27,7 +27,7 @@ class Fit:
     variance: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """What is made of rows, shape (rows, groups, made)."""
+        """Apply the solution to rows; shape (rows, groups, made)."""
         weight, shift = self.weight.to(x.dtype), self.shift.to(x.dtype)
         return torch.einsum("ngr,gmr->ngm", x, weight) + shift
 
@@ -70,12 +70,12 @@ class Sums:
 
     @property
     def mean(self) -> Tensor:
-        """Of what is read, shape (groups, read)."""
+        """Return it for the inputs, shape (groups, read)."""
         return self._x / self._count
 
     @property
     def variance(self) -> Tensor:
-        """Of what is read, shape (groups, read)."""
+        """Return it for the inputs, shape (groups, read)."""
         return self._covariance().diagonal(dim1=1, dim2=2).clamp_min(0)
 
     def fit(self, start: Tensor, ridge: float, *, shifted: bool) -> Fit:

@@ -1,4 +1,4 @@
-"""What a layer reads and makes at some positions, as rows of matrices."""
+"""Collects a layer's inputs and outputs at some positions as rows of matrices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def made(value: Tensor, channels: int, at: Tensor) -> Tensor:
 
 
 def read(layer: Layer, value: Tensor, weight: Tensor, at: Tensor) -> Tensor:
-    """What a layer sums over at some positions of what it makes.
+    """Return the inputs that a layer sums over at some positions of its output.
 
     Args:
         value: what it is given.

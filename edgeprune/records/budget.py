@@ -1,4 +1,4 @@
-"""What a network may cost, and how much of that it uses up."""
+"""Budgets, and the share of them that a network uses up."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Costs(Protocol):
 
     @property
     def size_bytes(self) -> float:
-        """Of the ONNX file."""
+        """The size of the ONNX file."""
         ...
 
     @property
     def memory_bytes(self) -> float:
-        """Of the activations that are alive at once, at most."""
+        """The most bytes of activations that are alive at once."""
         ...
 
 

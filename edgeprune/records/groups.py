@@ -42,7 +42,7 @@ class PrunableGroup:
 
 @dataclass(frozen=True, slots=True)
 class GroupsReport:
-    """What `edgeprune groups --json` prints.
+    """The output of `edgeprune groups --json`.
 
     Attributes:
         blocks: modules that could become an identity.

@@ -1,4 +1,4 @@
-"""What a network takes at any widths: a fitted time for each of its operators."""
+"""Latency tables: a fitted time for each operator, at any widths."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class LatencySummary:
 
     @classmethod
     def of(cls, table: LatencyTable) -> LatencySummary:
-        """Of a table."""
+        """Summarise a table."""
         return cls(
             table.block,
             table.cache_bytes,
@@ -131,7 +131,7 @@ class LatencySummary:
 
     @property
     def median_error(self) -> float:
-        """Of the absolute errors for networks that were not fitted."""
+        """The median of the absolute errors for networks that were not fitted."""
         return statistics.median(map(abs, self.errors)) if self.errors else 0.0
 
 
@@ -141,7 +141,7 @@ def missed(weight_bytes: Floats, cache_bytes: float) -> Floats:
 
 
 def terms(read: Floats, made: Floats, gone: Floats, block: int) -> Floats:
-    """What an operator's time is a sum of, shape (n, 10).
+    """Return the terms that an operator's time is a sum of, shape (n, 10).
 
     Runtimes round widths up to whole blocks, so that time is a staircase: a constant,
     each width and their product (the multiplications) in whole blocks, the product

@@ -1,4 +1,4 @@
-"""What was measured, on what, and how: every figure beside its circumstances."""
+"""Measurements: every figure beside its circumstances."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a device says of itself.
+    """A device as it describes itself.
 
     Attributes:
         runtime: its name and version.
@@ -105,7 +105,7 @@ class Timing:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes this timing useless for comparisons; empty if nothing does."""
+        """The reasons why this timing cannot be compared; empty if there are none."""
         found = []
         if self.spread > IQR_WARN:
             found.append(
@@ -180,7 +180,7 @@ class TimingSummary:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a model needs in memory.
+    """The memory that a model needs.
 
     Attributes:
         process_peak_bytes: highest resident size of a child process that loads and

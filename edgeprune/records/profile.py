@@ -28,7 +28,7 @@ class ReachPoint:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What pruning can reach on a target.
+    """The fastest times that pruning can reach on a target.
 
     Attributes:
         points: predicted, from few channels to all.
@@ -42,7 +42,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class ProfileReport:
-    """What `edgeprune profile --json` prints."""
+    """The output of `edgeprune profile --json`."""
 
     figures: ModelFigures
     refused: tuple[RefusedGroup, ...]

@@ -1,4 +1,4 @@
-"""What the stages find and hand on, and the report that it all ends up in."""
+"""The findings that stages hand on, and the report that collects them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GroupScores:
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """What a second criterion put in order near the cut.
+    """The channels near the cut that a second criterion ranked anew.
 
     Attributes:
         channels: those that it saw, of all that there are.
@@ -66,7 +66,7 @@ class Rescored:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a network loses with each channel, by one criterion, or by two."""
+    """The score of each channel by one criterion, or by two."""
 
     criterion: str
     groups: tuple[GroupScores, ...]
@@ -78,7 +78,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class GroupLoss:
-    """What the network loses with one group alone at a width.
+    """The loss of a network in which one group alone has another width.
 
     Attributes:
         accuracy: on the samples that were looked at.
@@ -92,7 +92,7 @@ class GroupLoss:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What the network loses with a group at a few widths, or with a block left out.
+    """The losses of a network by group at a few widths, and by block left out.
 
     Losses are minus the logarithm of the share of the outputs that is explained
     still, but for a factor and constant shifts.
@@ -111,7 +111,7 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCosts:
-    """What a file costs that was measured in turn with the baseline's.
+    """The costs of a file that was measured in turn with the baseline's.
 
     Attributes:
         latency_ms: `latency_ratio` in milliseconds of the baseline's reference time.
@@ -220,7 +220,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """What int8 gave: kept as a second file where it is faster, or is what counts."""
+    """The outcome of int8: kept where it is faster, or where budgets are about it."""
 
     kept: bool
     reason: str
@@ -277,6 +277,6 @@ class RunReport:
 
     @property
     def counted(self) -> ModelFigures:
-        """Of the file that budget and floor were about."""
+        """The figures of the file that budget and floor were about."""
         in_int8 = self.settings.get("precision") == "int8"
         return self.int8 if in_int8 and self.int8 else self.result

@@ -1,4 +1,4 @@
-"""What `edgeprune score` finds of a network."""
+"""The findings of `edgeprune score`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCORE_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class BlockScore:
-    """What a block is worth.
+    """The score of a block.
 
     Attributes:
         score: by the criterion, in the unit of channels' scores; those of criteria

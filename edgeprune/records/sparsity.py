@@ -57,7 +57,7 @@ class SparseStep:
 
 @dataclass(frozen=True, slots=True)
 class PenaltyFound:
-    """What made the zeros of sparse training.
+    """The penalty that made the zeros of sparse training.
 
     Attributes:
         weight: of the penalty or prior at its end.

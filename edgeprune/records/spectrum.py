@@ -50,7 +50,7 @@ class Spectra:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of layers with too few rows."""
+        """Warnings about layers with too few rows."""
         few = [item.name for item in self.layers if item.rows < ROWS * item.channels]
         if not few:
             return ()

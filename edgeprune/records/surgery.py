@@ -1,4 +1,4 @@
-"""What was changed in a module, so that the user's factory can be brought to it."""
+"""Surgery: the changes that bring the user's own module to the compressed one."""
 
 from __future__ import annotations
 

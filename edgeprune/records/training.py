@@ -1,4 +1,4 @@
-"""What came of training a network."""
+"""The course and outcome of a training."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def compare_reports(
 
 
 def _unlike(first: RunReport, second: RunReport) -> list[str]:
-    """What differs in machine, runtime, data or settings."""
+    """List the differences in machine, runtime, data or settings."""
     pairs = [
         ("machine", first.machine.cpu, second.machine.cpu),
         ("cores", first.machine.cores, second.machine.cores),

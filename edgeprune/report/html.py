@@ -1,4 +1,4 @@
-"""What all pages share: one file each that opens without a network."""
+"""Builds HTML pages: one file each that opens without a network connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `edgeprune score` shows: a table, and a page of curves with JSON beside it."""
+"""Shows the findings of `edgeprune score`: a table, a page of curves, and JSON."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def render_scores(report: ScoreReport) -> str:
 
 
 def titles_of(report: ScoreReport) -> list[str]:
-    """Of the columns that there is something to say in."""
+    """Return the titles of the columns that have values."""
     titles = ["group", "channels", "least", "median", "largest"]
     titles += ["half: loss", "accuracy"] if report.sensitivity else []
     titles += ["dimensions"] if report.spectra else []
@@ -105,7 +105,7 @@ def notes_of(report: ScoreReport) -> list[str]:
 
 
 def rescored_note(second: Rescored) -> str:
-    """What a second criterion looked at, and the time that saved."""
+    """Say what a second criterion looked at, and the time that this saved."""
     seen = (
         f"{second.criterion}: {second.seconds:.1f} s for the {second.channels} of "
         f"{second.of} channels near the cut"

@@ -1,4 +1,4 @@
-"""What `edgeprune sparsify` shows: one table, as a page with JSON beside it."""
+"""Shows the findings of `edgeprune sparsify`: one table, as a page and as JSON."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def rows_of(report: SparsityReport) -> list[list[str]]:
 
 
 def notes_of(report: SparsityReport) -> list[str]:
-    """What zeros are worth, and what made them."""
+    """Explain what the zeros are worth, and what made them."""
     timed = [step for step in report.steps if step.latency_ms is not None]
     notes: list[str] = []
     if len(timed) > 1:

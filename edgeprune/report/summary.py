@@ -81,7 +81,7 @@ def models_of(report: RunReport) -> dict[str, ModelFigures]:
 
 
 def compared(models: Mapping[str, ModelFigures]) -> str:
-    """What the column of changes is about."""
+    """Name the comparison that the column of changes shows."""
     return " / ".join([*models][:2])
 
 

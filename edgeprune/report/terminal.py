@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress, tables, one closing sentence."""
+"""Prints to the terminal: progress, tables, one closing sentence."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def show_report(console: Console, report: RunReport) -> None:
 
 @dataclass(frozen=True)
 class ProfileView:
-    """What `edgeprune profile` shows."""
+    """The view that `edgeprune profile` shows."""
 
     name: str
     target: str

@@ -1,4 +1,4 @@
-"""What channels do on data: the values at a group's sites, and their gradients."""
+"""Observes channels on data: the values at a group's sites, and their gradients."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Gated:
     def flows(
         self, loss: Tensor, of: Callable[[Tensor, Tensor], Tensor], *, last: bool
     ) -> Iterator[tuple[str, Seen]]:
-        """What `of` makes of each value and its gradient, by group.
+        """Yield what `of` computes from each value and its gradient, by group.
 
         Args:
             loss: a scalar that depends on the outputs.
@@ -179,7 +179,7 @@ def consumer_inputs(context: Context) -> Sites:
 
 
 def preactivations(context: Context) -> Sites:
-    """What the non-linearity behind each group's layers is given."""
+    """Find the inputs of the non-linearity behind each group's layers."""
     graph = context.graph
     return {group.name: graph.sites(group).preactivations() for group in graph.groups}
 

@@ -1,4 +1,4 @@
-"""What a whole block is worth by a criterion, in the unit of channels' scores."""
+"""Scores whole blocks by a criterion, in the unit of channels' scores."""
 
 from __future__ import annotations
 

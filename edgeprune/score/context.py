@@ -1,4 +1,4 @@
-"""What a criterion may look at."""
+"""The context of a criterion: everything that it may look at."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def producers(group: Group) -> list[Member]:
 
 
 def within(group: Group, module: str) -> Group:
-    """What of a group lives in a module."""
+    """Return the part of a group that lives in a module."""
     members = (item for item in group.members if inside(item.parameter, (module,)))
     return replace(group, members=tuple(members))
 

@@ -177,7 +177,7 @@ def comparable_scores(scores: Scores, graph: ChannelGraph) -> dict[str, Tensor]:
 
 
 def unit_of(name: str, scores: Tensor) -> float:
-    """What a group's scores are divided by before groups are compared.
+    """Return the unit by which a group's scores are divided before groups are compared.
 
     The mean of the group, but for criteria whose scores are in one unit for all.
     """

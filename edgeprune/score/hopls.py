@@ -176,7 +176,7 @@ def _portions(sites: Sites, samples: int) -> Iterator[dict[str, list[Site]]]:
 
 
 def _bytes(site: Site, samples: int) -> int:
-    """What a site's maps take, by the shape that was traced."""
+    """Estimate the bytes of a site's maps from the traced shape."""
     shape: Sequence[int] = result_shape(site.value)
     others = [size for axis, size in enumerate(shape) if axis not in site.axes][1:]
     positions = math.prod(min(size, SIDE) for size in others)

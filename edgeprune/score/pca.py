@@ -60,7 +60,7 @@ Covariances = dict[tuple[str, Reading], Covariance]  # by group and place
 
 
 def pca(context: Context) -> dict[str, Tensor]:
-    """What each channel adds to those chosen before it, by pivoted QR.
+    """Score channels by what each adds to those chosen before it, by pivoted QR.
 
     The columns of the covariance of a group's activations before the non-linearity
     are chosen one by one, the one with the largest rest outside the span of those

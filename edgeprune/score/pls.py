@@ -79,7 +79,7 @@ def _constant(x: Array) -> NDArray[np.bool_]:
 
 
 def _rank(x: Array) -> int:
-    """Of a matrix with few rows, from the products of its rows."""
+    """Return the rank of a matrix with few rows, from the products of its rows."""
     scaled = x / np.maximum(x.std(0), np.finfo(np.float64).tiny)
     values = np.linalg.eigvalsh(scaled @ scaled.T)
     return int((values > ROUNDING * values[-1]).sum())

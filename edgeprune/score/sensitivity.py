@@ -1,4 +1,4 @@
-"""What the network really loses with a group at a few widths, or with a block.
+"""Measures the loss of a network with a group at other widths, or without a block.
 
 Scores rank the channels of one group well. How groups and blocks compare is measured:
 each is narrowed, or left out, alone, and the outputs are held against the original's.
@@ -53,7 +53,7 @@ class OutputErrorEvaluator:
         return len(self._x)
 
     def error(self, plan: Plan) -> float:
-        """Of a whole network.
+        """Return the error of a whole network.
 
         Raises:
             PlanError: the plan does not fit.
@@ -61,7 +61,7 @@ class OutputErrorEvaluator:
         return unexplained(self._original, self._changed(plan))
 
     def loss(self, plan: Plan) -> float:
-        """Of a single change.
+        """Return the loss of a single change.
 
         Raises:
             PlanError: the plan does not fit.
@@ -81,7 +81,7 @@ class OutputErrorEvaluator:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the original on the same samples; None where outputs are no classes."""
+        """The original's accuracy on the samples; None where outputs are no classes."""
         return self._accuracy(self._original)
 
     def _accuracy(self, outputs: Tensor) -> float | None:
@@ -195,7 +195,7 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """What a network makes of all samples, in float64, a step at a time."""
+    """Compute a network's outputs for all samples, in float64, a step at a time."""
     parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
     with torch.no_grad():
         return torch.cat([model(part).double() for part in parts])

@@ -1,4 +1,4 @@
-"""What a setting says of itself: all that a command line and a page must know of it.
+"""Describes a setting: all that a command line and a page must know about it.
 
 It stands in the annotation of the field, so that help, bounds, default and the things
 that a setting does not go with are declared once, in one place.
@@ -78,7 +78,7 @@ class SettingsModel(BaseModel):
 
     @classmethod
     def default_text(cls, name: str) -> str:
-        """What is done where a setting is missing, in words."""
+        """Say in words what is done where a setting is missing."""
         option, default = cls.options()[name], cls.model_fields[name].default
         if option.default or default is None:
             return option.default

@@ -40,7 +40,7 @@ CRITERIA_HELP = (
 
 
 class SeedSettings(SettingsModel):
-    """What everything random goes by."""
+    """The seed of everything random."""
 
     seed: Annotated[int, Field(ge=0), Option("Seed of all randomness.", Panel.HOW)] = 0
 
@@ -211,7 +211,7 @@ class CriterionSettings(SettingsModel):
 
 
 class BudgetSettings(SettingsModel):
-    """What the result may cost."""
+    """The budgets of the result."""
 
     budget_ms: Annotated[
         Positive | Percent | None,

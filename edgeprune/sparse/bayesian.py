@@ -129,7 +129,7 @@ class Variational(SparseTraining):
             self.weight *= math.exp(max(-FASTEST, min(FASTEST, GAIN * behind)))
 
     def finish(self) -> None:
-        """What drowned is frozen at zero."""
+        """Freeze at zero what has drowned in noise."""
         if not self.settled:
             noise = self.log_alpha.detach()[self._known]
             found = float((noise > THRESHOLD).float().mean())

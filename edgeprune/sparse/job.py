@@ -1,4 +1,4 @@
-"""What a run that makes zeros is asked for, and what it returns."""
+"""The job of a run that makes zeros, and its outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgeprune.workload import Workload
 
 @dataclass(frozen=True)
 class SparseJob:
-    """What is asked for.
+    """The job of a run that makes zeros.
 
     Attributes:
         state: a folder where trainings are kept until the run is finished.
@@ -50,7 +50,7 @@ class SparseJob:
 
 @dataclass(frozen=True)
 class SparseOutcome:
-    """What came out; its files lie in the folder that the run was given.
+    """The outcome; its files lie in the folder that the run was given.
 
     Attributes:
         met: as much is zero as was wanted, at or above the floor.

@@ -37,7 +37,7 @@ class Frozen(Constraint):
     ) -> None:
         """Zeros from the first step on."""
         self._learner, self._steps, self._done = learner, max(1, steps), 0
-        self.hold_(learner)
+        self.apply_(learner)
 
     def after_backward(self) -> None:
         """No gradient where a mask is."""
@@ -48,9 +48,9 @@ class Frozen(Constraint):
     def after_step(self) -> None:
         """Zeros where a mask is."""
         self._done += 1
-        self.hold_(self._learner)
+        self.apply_(self._learner)
 
-    def hold_(self, model: nn.Module) -> None:
+    def apply_(self, model: nn.Module) -> None:
         """Exact zeros."""
         with torch.no_grad():
             for name, parameter in model.named_parameters():
@@ -121,4 +121,4 @@ class Masked(Frozen):
     def _renew(self) -> None:
         share = self._schedule.at(self._done / self._steps)
         self._masks = dict(self._choose(self._learner, share))
-        self.hold_(self._learner)
+        self.apply_(self._learner)

@@ -60,7 +60,7 @@ def weakest_filters(model: nn.Module, channels: Channels, share: float) -> Masks
 
 
 def both(first: Masks, second: Masks) -> Masks:
-    """What stays under two choices."""
+    """Keep what stays under both of two choices."""
     found = {name: mask.clone() for name, mask in first.items()}
     for name, mask in second.items():
         found[name] = found[name] & mask if name in found else mask
@@ -68,7 +68,7 @@ def both(first: Masks, second: Masks) -> Masks:
 
 
 def zeros_of(model: nn.Module) -> Masks:
-    """What is not zero stays: masks that keep a network as sparse as it is."""
+    """Return the masks that keep a network as sparse as it is."""
     tensors = dict(model.named_parameters())
     return {name: tensors[name].detach() != 0 for name in weights_of(model)}
 

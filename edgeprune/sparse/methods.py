@@ -71,7 +71,7 @@ class SparseMethod:
     scales: bool = False
 
     def share_of(self, sparsity: Sparsity) -> float:
-        """What is zero already, of what the method counts."""
+        """Return the share that is zero already, of what the method counts."""
         return sparsity.overall if self.by_weight else sparsity.channels
 
     def finds(self, setup: Setup) -> bool:

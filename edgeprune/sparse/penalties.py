@@ -26,7 +26,7 @@ Steps = Mapping[str, Tensor | float]  # of each element or one for all, by param
 
 @dataclass(frozen=True)
 class Aim:
-    """What a penalty is to lead to.
+    """The aim of a penalty.
 
     Attributes:
         size: what is larger is penalised less, by the square of how much larger it
@@ -39,21 +39,21 @@ class Aim:
     most: float
 
     def eased(self, sizes: Tensor) -> Tensor:
-        """What a penalty is multiplied by, 0..1."""
+        """Return the factors by which a penalty is eased, 0..1."""
         if self.size is None:
             return torch.ones_like(sizes)
         return (self.size / sizes.clamp_min(TINY)).clamp_max(1.0) ** 2
 
 
 class Penalty(Protocol):
-    """What is driven to zero."""
+    """A penalty that drives elements or blocks to zero."""
 
     def begin(self, learner: nn.Module) -> None:
         """Before the first step."""
         ...
 
     def size_at(self, learner: nn.Module, share: float) -> float:
-        """What a share of it is smaller than: a summed threshold of so much."""
+        """Return the size below which a share lies, as a sum of thresholds."""
         ...
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
@@ -89,12 +89,12 @@ class Elements:
         """All weights count alike."""
 
     def size_at(self, learner: nn.Module, share: float) -> float:
-        """Of all weights, by a sample of them."""
+        """Return the size below which a share of all weights lies, by a sample."""
         sizes = _sampled(self._sizes(learner))
         return float(sizes.kthvalue(max(1, round(share * len(sizes)))).values)
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
-        """Of all weights."""
+        """Return the median step size of all weights."""
         return _median_step(learner, optimizer, self._names)
 
     def shrink_(
@@ -168,12 +168,12 @@ class Blocks:
             self._weights = roots * (sums / counts)[group_of].clamp_min(TINY)
 
     def size_at(self, learner: nn.Module, share: float) -> float:
-        """Of the norms, each by its weight."""
+        """Return the size below which a share of the norms lies, each by its weight."""
         norms, per = self._norms(learner)
         return float((norms / per)[per > 0].quantile(share))
 
     def step(self, learner: nn.Module, optimizer: Optimizer) -> float:
-        """Of all elements."""
+        """Return the median step size of all elements."""
         return _median_step(learner, optimizer, self._names)
 
     def shrink_(
@@ -218,7 +218,7 @@ class Blocks:
         return self._channels.masks(learner, zero & sizes.isfinite())
 
     def _norms(self, learner: nn.Module) -> tuple[Tensor, Tensor]:
-        """Of each channel, and its weight in the sum; 0 for one that is left alone."""
+        """Return each channel's norm, and its weight in the sum; 0 leaves it alone."""
         norms = self._channels.squares(learner, self._slices).sqrt()
         return norms, self._weights
 

@@ -85,7 +85,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Smaller:
-    """What is left without the channels that are zero throughout.
+    """The network without the channels that are zero throughout.
 
     Attributes:
         steps: as it is, and trained again.
@@ -107,7 +107,7 @@ def reached(name: str, model: nn.Module, job: SparseJob) -> Reached:
 
 
 def shares(job: SparseJob, method: SparseMethod, first: float) -> list[float]:
-    """What is to be zero after each training, from a share that is zero already.
+    """Return the shares that are to be zero after each training.
 
     Raises:
         ConfigError: more is zero already.
@@ -200,7 +200,7 @@ class _Sparsification:
     def _constraint(
         self, model: nn.Module, graph: ChannelGraph, share: float
     ) -> Constraint:
-        """What makes the zeros."""
+        """Build the constraint that makes the zeros."""
         settings, samples = self.job.settings, self.job.data.sizes[0]
         setup = Setup(model, graph, settings, share, self.first, samples)
         if not self.method.finds(setup):
@@ -224,7 +224,7 @@ class _Sparsification:
             optimizer=settings.optimizer or "sgd",
             average=settings.average or 0.0,
             teacher=job.workload.model,
-            held_by=constraint,
+            constraint=constraint,
             state=job.state and job.state / f"{name}.safetensors",
             progress=job.progress,
         )

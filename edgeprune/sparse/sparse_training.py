@@ -16,7 +16,7 @@ FACTS = "facts"
 
 
 class SparseTraining(Frozen):
-    """What makes zeros for a first part of the steps; then they are frozen.
+    """Makes zeros for a first part of the steps; then freezes them.
 
     The weight of whatever makes them is found on the way, if none is given. In the
     second part the rest recovers.
@@ -61,11 +61,11 @@ class SparseTraining(Frozen):
 
     @property
     def progress(self) -> float:
-        """Of the first part, 0..1."""
+        """The progress of the first part, 0..1."""
         return min(1.0, self._done / (SPARSE_PART * self._steps))
 
     def freeze(self, found: float, masks: Masks) -> None:
         """The end of the first part."""
         self.by_itself = found
         self._masks = dict(masks)
-        self.hold_(self._learner)
+        self.apply_(self._learner)

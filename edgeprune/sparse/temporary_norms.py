@@ -52,7 +52,7 @@ class Normed(nn.Module):
             self.norm.bias.copy_(mean / spread)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer returns, normed."""
+        """Return the layer's output, normed."""
         found = self.norm(self.layer(x))
         return found * self.spread.reshape(-1, *[1] * (found.ndim - 2))
 

@@ -10,7 +10,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
 from tests.commands import command
 from tests.data_sets import colours
-from tests.devices import QUICK
+from tests.devices import FAKE, QUICK
 from tests.nets import Bottom
 
 
@@ -114,7 +114,7 @@ def test_a_network_that_is_too_small_grows_within_the_budget(tmp_path, growth):
         arrays,
         budget=1.0,
         growth=growth,
-        target=QUICK,
+        target=FAKE,
         epochs=8,
         batch_size=32,
         accuracy_floor=0.0,

@@ -181,7 +181,7 @@ def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypat
 
     def seen(self, batches):
         found = whole(self, batches)
-        judged.append((found, evaluate(self.judged, batches)))
+        judged.append((found, evaluate(self.ema_or_model, batches)))
         return found
 
     monkeypatch.setattr(loop.Trainer, "accuracy", seen)
@@ -198,7 +198,7 @@ def test_accuracy_is_that_of_the_exported_file_whatever_trains_fastest(monkeypat
         ProcessGroup(torch.device("cpu")),
     )
     dtypes = []
-    model.judged.head.register_forward_hook(
+    model.ema_or_model.head.register_forward_hook(
         lambda _, __, made: dtypes.append(made.dtype)
     )
     model.accuracy(data.validation)

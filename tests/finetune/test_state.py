@@ -63,16 +63,18 @@ def test_a_killed_training_goes_on_with_its_zeros(
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "epoch", dying)
         with pytest.raises(KilledError):
-            train(model, splits(), TrainingConfig("x", 6, held_by=make(), **settings))
+            train(
+                model, splits(), TrainingConfig("x", 6, constraint=make(), **settings)
+            )
     assert path.is_file()
     again = make()
     monkeypatch.setattr(Trainer, "epoch", counted := _counting(whole))
     trained, history = train(
-        model, splits(), TrainingConfig("x", 6, held_by=again, **settings)
+        model, splits(), TrainingConfig("x", 6, constraint=again, **settings)
     )
     assert counted.calls == 2
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
-    at_once = TrainingConfig("x", 6, held_by=make(), **{**settings, "state": None})
+    at_once = TrainingConfig("x", 6, constraint=make(), **{**settings, "state": None})
     expected, uninterrupted = train(model, splits(), at_once)
     assert _found(history) == _found(uninterrupted)
     for one, other in zip(trained.parameters(), expected.parameters(), strict=True):

@@ -55,7 +55,7 @@ def test_zeros_are_exact_after_200_steps(method, optimizer, number):
     for _ in range(STEPS):
         _step(model, stepping, x, y, number, frozen)
         average.update_parameters(model)
-        frozen.hold_(average.module)
+        frozen.apply_(average.module)
     for held in (model, average.module):
         for name, value in held.named_parameters():
             if name in chosen:
@@ -85,7 +85,7 @@ def test_without_a_constraint_the_same_zeros_would_not_stay():
     model, graph = model_and_graph()
     chosen = masks.magnitude(model, graph)(model, 0.5)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    Frozen(chosen).hold_(model)
+    Frozen(chosen).apply_(model)
     _step(model, optimizer, torch.randn(8, 3, 8, 8), torch.arange(8) % 4, "float32")
     kept = model.second.weight[~chosen["second.weight"]]
     assert (kept != 0).any()
@@ -119,7 +119,9 @@ def test_a_gradual_mask_grows_and_no_zero_comes_back():
         ]
 
     trained, _ = train(
-        model, splits(), TrainingConfig("x", 4, held_by=Watched(choose, Schedule(0.9)))
+        model,
+        splits(),
+        TrainingConfig("x", 4, constraint=Watched(choose, Schedule(0.9))),
     )
     counts = [int(zero.sum()) for zero in seen]
     assert counts == sorted(counts)
@@ -136,7 +138,7 @@ def test_a_gradual_mask_grows_and_no_zero_comes_back():
 def test_what_is_kept_has_the_final_share_even_if_an_earlier_epoch_was_better():
     model, graph = model_and_graph()
     held = Masked(masks.magnitude(model, graph), Schedule(0.98, until=0.9))
-    trained, history = train(model, splits(), TrainingConfig("x", 3, held_by=held))
+    trained, history = train(model, splits(), TrainingConfig("x", 3, constraint=held))
     assert history.best_epoch == 3
     tensors = dict(trained.named_parameters())
     zero = sum(int((tensors[n] == 0).sum()) for n in weights_of(trained))
@@ -148,9 +150,9 @@ def test_the_average_is_what_is_kept_and_it_has_the_zeros():
     model, graph = model_and_graph()
     held = Masked(masks.magnitude(model, graph), Schedule(0.5, until=0.0))
     averaged, _ = train(
-        model, splits(), TrainingConfig("x", 2, average=0.9, held_by=held)
+        model, splits(), TrainingConfig("x", 2, average=0.9, constraint=held)
     )
-    plain, _ = train(model, splits(), TrainingConfig("x", 2, held_by=held))
+    plain, _ = train(model, splits(), TrainingConfig("x", 2, constraint=held))
     assert not torch.equal(averaged.second.weight, plain.second.weight)
     for trained in (averaged, plain):
         assert 0.3 < float((trained.second.weight == 0).float().mean()) < 0.9

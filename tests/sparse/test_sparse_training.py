@@ -47,7 +47,7 @@ def test_as_many_channels_are_zero_as_were_wanted_and_can_go(learnt, name, optim
     model, graph = learnt
     held = methods(model, graph)[name]
     config = TrainingConfig(
-        "x", 8, learning_rate=RATES[optimizer], optimizer=optimizer, held_by=held
+        "x", 8, learning_rate=RATES[optimizer], optimizer=optimizer, constraint=held
     )
     trained, _ = train(model, splits(), config)
     channels = Channels(trained, graph.groups)
@@ -70,7 +70,7 @@ def test_the_l1_norm_makes_as_many_zero_weights(learnt):
     model, _ = learnt
     names = weights_of(model)
     held = Penalised(Elements(names), 0.8)
-    trained, _ = train(model, splits(), TrainingConfig("x", 8, held_by=held))
+    trained, _ = train(model, splits(), TrainingConfig("x", 8, constraint=held))
     tensors = dict(trained.named_parameters())
     zero = sum(int((tensors[name] == 0).sum()) for name in names)
     assert zero / sum(tensors[name].numel() for name in names) == pytest.approx(
@@ -87,7 +87,7 @@ def test_a_given_penalty_is_kept_and_a_large_one_makes_more_zeros(learnt):
     for weight in (1e-3, 0.3):
         blocks = Blocks(channels, channels.made, even=True)
         held = Penalised(blocks, 0.01, weight)
-        train(model, splits(), TrainingConfig("x", 4, held_by=held))
+        train(model, splits(), TrainingConfig("x", 4, constraint=held))
         assert held.weight == weight
         reached.append(held.by_itself)
     assert reached[0] < reached[1]
@@ -101,7 +101,7 @@ def test_no_group_loses_its_last_channel(learnt):
         Penalised(Blocks(channels, channels.made, even=True), 0.99, 10.0),
         Variational(channels, 240, 0.99),
     ):
-        trained, _ = train(model, splits(), TrainingConfig("x", 2, held_by=held))
+        trained, _ = train(model, splits(), TrainingConfig("x", 2, constraint=held))
         zero = zero_channels(trained, channels)
         for group in graph.groups:
             assert not zero[channels.of_group(group)].all()
@@ -144,7 +144,7 @@ def test_channels_that_only_carry_noise_are_those_that_go(name):
     graph = survey(model, (torch.randn(2, 16),))
     held = methods(model, graph)[name]
     trained, _ = train(
-        model, data, TrainingConfig("x", 25, learning_rate=0.05, held_by=held)
+        model, data, TrainingConfig("x", 25, learning_rate=0.05, constraint=held)
     )
     zero = zero_channels(trained, Channels(trained, graph.groups))
     assert torch.nonzero(zero).flatten().tolist() == list(range(8, 16))
@@ -157,7 +157,7 @@ def test_dead_inputs_drown_and_useful_ones_do_not():
     model, data = Planted(), planted_splits()
     graph = survey(model, (torch.randn(2, 16),))
     held = Variational(Channels(model, graph.groups), 800, 0.5, 1.0)
-    train(model, data, TrainingConfig("x", 60, learning_rate=0.05, held_by=held))
+    train(model, data, TrainingConfig("x", 60, learning_rate=0.05, constraint=held))
     noise = held.log_alpha.detach()
     assert float(noise[8:].min()) > 0.5  # more noise than signal
     assert float(noise[:8].max()) < float(noise[8:].min()) - 1.0

@@ -111,7 +111,7 @@ def test_a_planted_dead_filter_is_the_first_to_go():
     normed, _ = with_norms(model, graph, splits().calibration)
     channels = Channels(normed, survey(normed, (torch.randn(2, 3, 8, 8),)).groups)
     held = Penalised(Blocks(channels, channels.scales, even=False), 0.3)
-    config = TrainingConfig("x", 8, learning_rate=0.01, held_by=held)
+    config = TrainingConfig("x", 8, learning_rate=0.01, constraint=held)
     trained = without_norms(train(normed, splits(), config)[0])
     plain = Channels(trained, graph.groups)
     zero = zero_channels(trained, plain)[plain.of_group(graph.group("second"))]

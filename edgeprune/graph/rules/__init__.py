@@ -1,4 +1,4 @@
-"""What operators do to channel labels, by kind; the table is `graph.operators`."""
+"""Label rules of operators, by kind; `graph.operators` is the table of all."""
 
 from edgeprune.graph.rules.call import Call, operator_name, result_shape
 

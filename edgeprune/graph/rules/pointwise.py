@@ -53,7 +53,7 @@ def softmax(call: Call) -> Labels:
 
 
 def normalised_along(call: Call, tensor: Labels, axis: int) -> Labels:
-    """What lies along an axis is divided by what all of it adds up to."""
+    """Mark an axis along which values are divided by their sum."""
     factors: list[Factor | None] = []
     for factor in tensor.factors:
         if factor.axes == frozenset([axis]):

@@ -1,4 +1,4 @@
-"""What a device is asked to do, and the one method that asks it."""
+"""The job for a device, and the one method that sends it."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class FakeTransport:
         self.jobs: list[tuple[Job, tuple[Path, ...]]] = []
 
     def run(self, job: Job, files: Sequence[Path]) -> Answer:
-        """What the worker would answer."""
+        """Answer as the worker would."""
         self.jobs.append((job, tuple(files)))
         answers = {
             "describe": self._describe,
@@ -107,7 +107,7 @@ class FakeTransport:
         }
 
     def latency_ms(self, path: Path, batch: int = 1) -> float:
-        """What a file takes on the idle machine."""
+        """Return the time of a file on the idle machine."""
         return sum(map(self._operator_ms, operators_of(path, batch)))
 
     def _describe(self, job: Job, files: Sequence[Path]) -> list[Any]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What every search takes and ends with."""
+"""The interface of every search, and its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeprune.units import milliseconds
 
 @dataclass(frozen=True)
 class FoundPlan:
-    """What a search ended with.
+    """The result of a search.
 
     Attributes:
         fits: whether it is within all limits.
@@ -33,6 +33,6 @@ class Search(Protocol):
 
 
 def outcome_text(attempt: Attempt) -> str:
-    """What came of a search, for a line of progress."""
+    """Describe the outcome of a search in a line of progress."""
     latency = milliseconds(attempt.latency_ms)
     return f"{latency} with {attempt.kept_share:.0%} of the channels"

@@ -119,7 +119,7 @@ class SmallestNetwork:
 
 
 def reach_of(profile: Profile, progress: Progress = SILENT) -> Reach:
-    """What pruning can reach of a profiled network, from its latency table.
+    """Estimate how fast pruning can make a profiled network, from its latency table.
 
     Raises:
         EdgepruneError: the network cannot be exported or timed at other widths.

@@ -1,4 +1,4 @@
-"""What a solver may choose from: a network's own groups and blocks, or more."""
+"""Search spaces: a network's own groups and blocks, or factored layers too."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Spaces(Protocol):
     """Makes the space of every round."""
 
     def space(self, start: ModelSnapshot) -> SearchSpace:
-        """What may be chosen of a network on its way."""
+        """Describe the choices that a partly pruned network offers."""
         ...
 
     def reaches_limits(self) -> bool:
