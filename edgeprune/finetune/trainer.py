@@ -1,4 +1,4 @@
-"""A learner on its way: one step, one epoch, and its state between two."""
+"""Trains a copy of a model: one step, one epoch, and the state between two."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAR = 1_000_003  # between the seeds of two epochs
 
 
 class Trainer:
-    """A copy of a model that learns, with all that goes along.
+    """Trains a copy of a model, with its optimizer, average and constraint.
 
     Args:
         first: a batch of inputs.
@@ -97,7 +97,7 @@ class Trainer:
         return self._constraint.settled
 
     def finish(self) -> None:
-        """After the last epoch: what holds the weights is where it was to be."""
+        """After the last epoch: let the constraint reach its goal."""
         self._constraint.finish()
         self._constraint.apply_(self.ema_or_model)
 

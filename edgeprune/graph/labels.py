@@ -111,8 +111,8 @@ class ConstraintStore:
         approximate: labels that others are normalised or averaged with.
         splits: labels of an axis that was cut in several; along one of these axes
             all positions must go together, and no operator has said which.
-        alike: labels of two axes of which the code takes the length of one for the
-            other.
+        alike: pairs of axes: the code uses the length of one where it means the
+            other's, so both must lose equally many positions.
         axis_uses: what the labels of a weight's axis are for.
         follows: labels along axes whose length a module holds as a number, one row
             for each position.

@@ -99,7 +99,7 @@ def running(
     paths: Sequence[str],
     stand_in: Callable[[nn.Module], nn.Module],
 ) -> list[str]:
-    """Those of some layers that the model runs without.
+    """Find the layers, among some, that a stand-in can replace: the model still runs.
 
     Code may read a weight that what stands in for a layer does not have.
     """

@@ -50,7 +50,7 @@ def write_shortcuts_as_conv(source: Path, target: Path) -> int:
         if found:
             _sweep_(proto.graph)
             onnx.checker.check_model(proto, full_check=True)
-    except REFUSED:  # by what nobody has to have
+    except REFUSED:  # the conversion is optional: the file stays as it is
         return 0
     if found:
         write_whole(target, proto.SerializeToString())

@@ -1,7 +1,7 @@
 """Plans judged after a quick reconstruction.
 
-What least squares mend of one change, they do not mend of another: plans that are to be
-reconstructed are judged nearly as they will be, on few samples and at few positions.
+Least squares repair some changes better than others, so plans that will be
+reconstructed are compared after a reconstruction on few samples, at few positions.
 """
 
 from __future__ import annotations

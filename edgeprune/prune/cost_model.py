@@ -63,7 +63,7 @@ class CostTable:
     Attributes:
         groups: whose widths are the axes of the tables.
         blocks: with any of which it goes.
-        instead: the block that it stands for: it is there when that one is gone.
+        instead: the block that it replaces: it counts only where that block is gone.
         slopes: what each position of further groups adds, by the width of the first
             group; for layers that read a concatenation.
     """

@@ -33,7 +33,7 @@ INFEASIBLE = 2  # scipy's status
 
 @dataclass(frozen=True)
 class AbsenceConstraint:
-    """Where a table is not there: 1 less (total less factor times the variables)."""
+    """A table is absent to the extent of 1 - (total - factor * sum of variables)."""
 
     variables: list[int]
     factor: float
