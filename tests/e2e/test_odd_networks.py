@@ -13,7 +13,7 @@ from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
 from tests.data_sets import colours
-from tests.devices import QUICK
+from tests.devices import FAKE
 from tests.nets import small
 
 
@@ -29,7 +29,7 @@ def sparsified(model, tmp_path, arrays=None, **settings):
     return edgeprune.sparsify(
         model,
         arrays or data(),
-        target=QUICK,
+        target=FAKE,
         out=tmp_path / "run",
         **{
             "sparsity": 0.5,
@@ -155,7 +155,7 @@ def test_going_on_from_zeros_only_adds_to_them(tmp_path):
         second.model,
         data(),
         budget={"max_macs": "10M"},
-        target=QUICK,
+        target=FAKE,
         epochs=1,
         accuracy_floor=0.0,
         out=tmp_path / "4",
@@ -222,7 +222,7 @@ def test_layers_whose_weight_is_read_are_left_plain(tmp_path):
         data(),
         budget={"max_macs": "300k"},
         low_rank="planner",
-        target=QUICK,
+        target=FAKE,
         epochs=1,
         accuracy_floor=0.0,
         out=tmp_path / "run",
@@ -243,7 +243,7 @@ def test_what_only_factoring_reaches_is_not_called_out_of_reach(tmp_path):
         data(size=16),
         budget={"max_params": "40k"},
         low_rank="planner",
-        target=QUICK,
+        target=FAKE,
         epochs=1,
         accuracy_floor=0.0,
         out=tmp_path / "run",
@@ -274,7 +274,7 @@ def test_a_weight_in_a_buffer_may_grow_too(tmp_path):
         data(),
         budget=5.0,
         growth="wider",
-        target=QUICK,
+        target=FAKE,
         epochs=2,
         accuracy_floor=0.0,
         out=tmp_path / "run",

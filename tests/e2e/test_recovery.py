@@ -9,7 +9,7 @@ import edgeprune
 from edgeprune.errors import EdgepruneError
 from tests.commands import MODEL, command
 from tests.data_sets import coloured_parts as data
-from tests.devices import QUICK
+from tests.devices import FAKE
 from tests.nets import Bottom
 
 
@@ -55,7 +55,7 @@ def run(tmp_path, model, **settings):
         data(),
         budget={"max_macs": 10**6},
         max_drop=100.0,
-        target=QUICK,
+        target=FAKE,
         out=tmp_path / "run",
         **settings,
     )

@@ -12,7 +12,7 @@ import edgeprune
 from edgeprune import cli
 from edgeprune.errors import EdgepruneError
 from tests.data_sets import colours
-from tests.devices import QUICK
+from tests.devices import FAKE
 from tests.nets import Bottom, Signal
 
 
@@ -114,7 +114,7 @@ def compressed(tmp_path, model, x, y, **settings):
         model,
         loaders(x, y),
         budget=settings.pop("budget", {}),
-        target=QUICK,
+        target=FAKE,
         out=tmp_path / "run",
         epochs=1,
         accuracy_floor=0.0,
@@ -200,7 +200,7 @@ def test_a_layer_that_adds_no_dimensions_goes_and_the_module_is_rebuilt(tmp_path
     done = edgeprune.compress(
         Chain(),
         loaders(x, y),
-        target=QUICK,
+        target=FAKE,
         out=tmp_path / "run",
         epochs=1,
         accuracy_floor=0.0,
@@ -247,7 +247,7 @@ def test_python_callers_are_refused_the_same_settings(tmp_path):
                 Bottom(8),
                 loaders(x, y),
                 budget=1,
-                target=QUICK,
+                target=FAKE,
                 out=tmp_path,
                 **settings,
             )

@@ -15,7 +15,7 @@ from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import SparsityReport, from_json
 from tests.commands import MODEL, command
 from tests.data_sets import colours
-from tests.devices import QUICK
+from tests.devices import FAKE
 from tests.nets import Bottom
 
 METHODS = ("magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian")
@@ -36,7 +36,7 @@ def sparsified(trained, tmp_path, **settings):
     return edgeprune.sparsify(
         started(trained),
         data(),
-        target=QUICK,
+        target=FAKE,
         batch_size=16,
         out=tmp_path / "run",
         **{"sparsity": 0.5, "epochs": 3, "max_drop": 20.0, **settings},
@@ -205,7 +205,7 @@ def test_slimming_brings_its_own_norms_and_takes_them_along(tmp_path):
         method="slimming",
         sparsity=0.4,
         materialise=True,
-        target=QUICK,
+        target=FAKE,
         epochs=6,
         accuracy_floor=0.0,
         out=tmp_path / "run",
@@ -270,7 +270,7 @@ def test_a_network_without_channels_to_take_is_refused(tmp_path):
             data(),
             method="prox-sg",
             sparsity=0.5,
-            target=QUICK,
+            target=FAKE,
             out=tmp_path / "run",
         )
 

@@ -10,7 +10,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
 from tests.commands import command
 from tests.data_sets import colours
-from tests.devices import FAKE, QUICK
+from tests.devices import FAKE
 from tests.nets import Bottom
 
 
@@ -32,7 +32,7 @@ def test_layers_are_factored_where_the_solver_says_so(trained, tmp_path, ranks):
         data(),
         budget={"max_macs": "2M"},
         low_rank=ranks,
-        target=QUICK,
+        target=FAKE,
         epochs=3,
         max_drop=20.0,
         out=tmp_path / "run",
@@ -55,7 +55,7 @@ def test_a_factored_network_is_compressed_further(trained, tmp_path):
         data(),
         budget={"max_macs": "2M"},
         low_rank="planner",
-        target=QUICK,
+        target=FAKE,
         epochs=2,
         max_drop=30.0,
         out=tmp_path / "first",
@@ -66,7 +66,7 @@ def test_a_factored_network_is_compressed_further(trained, tmp_path):
         weights=str(tmp_path / "first"),
         budget={"max_macs": "1M"},
         low_rank="planner",
-        target=QUICK,
+        target=FAKE,
         epochs=2,
         max_drop=40.0,
         out=tmp_path / "second",
@@ -143,7 +143,7 @@ def test_fit_from_the_command_line(trained):
         "--data",
         "data.npz",
         "--target",
-        QUICK,
+        FAKE,
         "--budget-ms",
         "5",
         "--epochs",
@@ -163,6 +163,6 @@ def test_growth_needs_milliseconds(trained, tmp_path):
             data(),
             budget={"max_macs": "1M"},
             growth="wider",
-            target=QUICK,
+            target=FAKE,
             out=tmp_path / "run",
         )

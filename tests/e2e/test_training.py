@@ -14,7 +14,7 @@ from edgeprune.finetune.trainer import Trainer
 from edgeprune.progress import Silent
 from tests.commands import MODEL, command, launched
 from tests.data_sets import coloured_parts as data
-from tests.devices import QUICK
+from tests.devices import FAKE
 from tests.nets import Bottom, Signal
 
 
@@ -27,7 +27,7 @@ def network(trained):
 
 def run(model, folder, **settings):
     settings = {"budget": {"max_macs": "50%"}, "max_drop": 100.0, **settings}
-    return edgeprune.compress(model, data(), target=QUICK, out=folder, **settings)
+    return edgeprune.compress(model, data(), target=FAKE, out=folder, **settings)
 
 
 def test_there_are_as_many_epochs_as_there_is_time_for(network, tmp_path):
@@ -174,7 +174,7 @@ def test_signals_have_no_pictures_to_fill_in_and_that_is_said_at_once():
             Signal(),
             splits,
             budget="50%",
-            target=QUICK,
+            target=FAKE,
             progress=progress,
             self_supervised="inpaint",
         )
