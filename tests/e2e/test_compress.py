@@ -19,6 +19,8 @@ from tests.devices import QUICK
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
 
+pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
+
 
 @pytest.fixture(scope="module")
 def finished(trained):

@@ -13,6 +13,8 @@ from edgeprune.measure.transports import FakeTransport
 from tests.data_sets import coloured_parts as data
 from tests.devices import FAKE, by_macs, use
 
+pytestmark = pytest.mark.slow
+
 SLICED_MS = 0.2  # that each slice takes on this device
 HINT = "shortcuts without parameters are written as convolutions"
 

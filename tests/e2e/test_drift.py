@@ -59,7 +59,18 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize("curve", CURVES)
+DEFAULT = {"busy through the profile", "busy in the verdict", "every other turn"}
+
+
+def curves():
+    """Three of them by default, all with the slow mark."""
+    return [
+        pytest.param(name, marks=[] if name in DEFAULT else [pytest.mark.slow])
+        for name in CURVES
+    ]
+
+
+@pytest.mark.parametrize("curve", curves())
 def test_a_share_that_is_met_is_met_on_the_idle_machine(curve, monkeypatch, tmp_path):
     device = use(monkeypatch, FakeTransport(load=CURVES[curve]))
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))

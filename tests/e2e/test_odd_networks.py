@@ -16,6 +16,8 @@ from tests.data_sets import colours
 from tests.devices import FAKE
 from tests.nets import small
 
+pytestmark = pytest.mark.slow
+
 
 def data(count=132, size=8):
     x, y = colours(count + 60, size)

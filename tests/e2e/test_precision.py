@@ -15,6 +15,8 @@ from tests.contexts import small_net
 from tests.data_sets import coloured_parts as data
 from tests.devices import FAKE, by_macs, use
 
+pytestmark = pytest.mark.slow
+
 GAIN = 2.0  # of int8, on this device
 
 

@@ -12,6 +12,8 @@ from tests.data_sets import coloured_parts as data
 from tests.devices import FAKE
 from tests.nets import Bottom
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def untrained(trained):

@@ -15,6 +15,8 @@ from tests.data_sets import colours
 from tests.devices import FAKE
 from tests.nets import Bottom, Signal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):

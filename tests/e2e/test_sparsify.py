@@ -18,6 +18,8 @@ from tests.data_sets import colours
 from tests.devices import FAKE
 from tests.nets import Bottom
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian")
 
 

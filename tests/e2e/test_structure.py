@@ -13,6 +13,8 @@ from tests.data_sets import colours
 from tests.devices import FAKE
 from tests.nets import Bottom
 
+pytestmark = pytest.mark.slow
+
 
 def data():
     x, y = colours()

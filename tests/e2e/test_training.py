@@ -17,6 +17,8 @@ from tests.data_sets import coloured_parts as data
 from tests.devices import FAKE
 from tests.nets import Bottom, Signal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network(trained):

@@ -7,6 +7,8 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.measure.runner import HostRunner
 
+pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
+
 MIB = 2**20
 FLOAT = 4
 

@@ -15,6 +15,8 @@ from edgeprune.targets import TimingRecipe
 from tests.devices import fake_runner, scripted
 from tests.nets import Bottom
 
+pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
+
 X = (torch.randn(1, 3, 8, 8),)
 BRIEF = TimingRecipe(warmup=1, warmup_s=0, iterations=3, seconds=0, rounds=2)
 

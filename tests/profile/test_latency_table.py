@@ -10,6 +10,8 @@ from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from tests.devices import QUICK, fake_runner
 from tests.nets import Bottom, CifarResNet
 
+pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
+
 RECIPE = targets.load(QUICK).probing
 
 
