@@ -167,12 +167,12 @@ def test_going_on_from_zeros_only_adds_to_them(tmp_path):
 
 def test_a_removal_that_fails_leaves_the_sparse_network(tmp_path, monkeypatch):
     from edgeprune.errors import TraceError
-    from edgeprune.pipeline import sparsify
+    from edgeprune.sparse import run
 
     def failing(*_):
         raise TraceError("it takes another way")
 
-    monkeypatch.setattr(sparsify, "plan_of_zeros", failing)
+    monkeypatch.setattr(run, "plan_of_zeros", failing)
     done = sparsified(small(), tmp_path, method="l1-mask", rounds=1, materialise=True)
     assert "takes another way" in " ".join(done.report.notes)
     assert (tmp_path / "run" / "sparse.onnx").is_file()
