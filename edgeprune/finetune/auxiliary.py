@@ -43,7 +43,7 @@ class Auxiliary(ABC):
 
     @abstractmethod
     def watching(
-        self, learner: nn.Module, teacher: nn.Module | None
+        self, network: nn.Module, teacher: nn.Module | None
     ) -> AbstractContextManager[object]:
         """Inside, both are run."""
 
@@ -53,7 +53,7 @@ class Auxiliary(ABC):
 
 
 class Hints(Auxiliary):
-    """The learner makes the teacher's feature maps on the way, not its outputs only.
+    """The network makes the teacher's feature maps on the way, not its outputs only.
 
     Romero et al., "FitNets: Hints for Thin Deep Nets", 2015. Maps that are the same
     everywhere, as of a dead branch, are no hints.
@@ -64,10 +64,10 @@ class Hints(Auxiliary):
 
     weight = 10.0
 
-    def __init__(self, learner: nn.Module, teacher: nn.Module, x: Tensor) -> None:
-        self._pairs = shared_feature_maps(learner, teacher, x[:FEW])
-        with self.watching(learner, teacher), torch.no_grad():
-            for model in (learner, teacher):
+    def __init__(self, network: nn.Module, teacher: nn.Module, x: Tensor) -> None:
+        self._pairs = shared_feature_maps(network, teacher, x[:FEW])
+        with self.watching(network, teacher), torch.no_grad():
+            for model in (network, teacher):
                 with evaluating(model):
                     model(x[:SEEN])
         self._pairs = [pair for pair in self._pairs if not _constant(pair[1].value)]
@@ -82,13 +82,13 @@ class Hints(Auxiliary):
         return tuple(found.module for found, _ in self._pairs)
 
     def watching(
-        self, learner: nn.Module, teacher: nn.Module | None
+        self, network: nn.Module, teacher: nn.Module | None
     ) -> AbstractContextManager[object]:
         """The feature maps of both."""
         assert teacher is not None  # as it was made
         stack = ExitStack()
         for found, wanted in self._pairs:
-            stack.enter_context(found.watched(learner))
+            stack.enter_context(found.watched(network))
             stack.enter_context(wanted.watched(teacher))
         return stack
 
@@ -104,7 +104,7 @@ class Hints(Auxiliary):
 
 
 class Hint(nn.Module):
-    """A learner's feature map beside the teacher's.
+    """A network's feature map beside the teacher's.
 
     Where it has another number of channels a regressor brings it to the teacher's: a
     linear map that learns along, at first the one that least squares finds.
@@ -169,12 +169,12 @@ class Inpainting(Auxiliary):
         x: a batch of inputs, shape (N, channels, H, W).
 
     Raises:
-        WorkloadError: the learner makes no feature map.
+        WorkloadError: the network makes no feature map.
     """
 
-    def __init__(self, learner: nn.Module, x: Tensor, weight: float) -> None:
+    def __init__(self, network: nn.Module, x: Tensor, weight: float) -> None:
         self.weight = weight
-        self._map: FeatureMap = last_feature_map(learner, x)
+        self._map: FeatureMap = last_feature_map(network, x)
         channels, sides = self._map.value.shape[1], self._map.value.shape[2:]
         whole = zip(x.shape[2:], sides, strict=True)
         scale = max(-(-side // part) for side, part in whole)
@@ -193,11 +193,11 @@ class Inpainting(Auxiliary):
 
     def watching(
         self,
-        learner: nn.Module,
+        network: nn.Module,
         teacher: nn.Module | None,  # noqa: ARG002  others need it
     ) -> AbstractContextManager[object]:
-        """The learner's feature map."""
-        return self._map.watched(learner)
+        """The network's feature map."""
+        return self._map.watched(network)
 
     def loss(self, x: Tensor) -> Tensor:
         """Mean square error in the regions."""

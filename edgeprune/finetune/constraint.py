@@ -22,7 +22,7 @@ class Constraint:
 
     settled: bool = True
 
-    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+    def begin(self, network: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Before the first of so many steps."""
 
     def before_forward(self) -> None:
@@ -38,7 +38,7 @@ class Constraint:
         """After the last step, if there were fewer of them than were announced."""
 
     def apply_(self, model: nn.Module) -> None:
-        """Impose on a copy of the learner what holds for it, as on an average."""
+        """Impose on a copy of the network what holds for it, as on an average."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors from which a training can be resumed."""

@@ -74,7 +74,7 @@ def last_feature_map(model: nn.Module, x: Tensor) -> FeatureMap:
 
 
 def shared_feature_maps(
-    learner: nn.Module, teacher: nn.Module, x: Tensor
+    network: nn.Module, teacher: nn.Module, x: Tensor
 ) -> list[tuple[FeatureMap, FeatureMap]]:
     """The last map of each size that modules of the same path make in both networks.
 
@@ -82,7 +82,7 @@ def shared_feature_maps(
     """
     made, wanted = (
         _maps(model, x, [path for path, _ in model.named_modules()])
-        for model in (learner, teacher)
+        for model in (network, teacher)
     )
     found = {
         value.shape[2:]: path

@@ -102,13 +102,13 @@ def _step_seconds(
     device: torch.device,
 ) -> float:
     """Fastest of a few training steps, after one that does not count."""
-    learner = form.prepare(copy.deepcopy(model)).to(device).train()
+    network = form.prepare(copy.deepcopy(model)).to(device).train()
     x, y = form.lay_out(batch[0]).to(device), batch[1].to(device)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         start = time.perf_counter()
         with form.running(device):
-            outputs = learner(x)
+            outputs = network(x)
         functional.cross_entropy(outputs.float(), y).backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -77,7 +77,7 @@ class Trainer:
 
     @property
     def ema_or_model(self) -> nn.Module:
-        """The learner, or its average."""
+        """The network, or its average."""
         return self._model if self._average is None else self._average.module
 
     @property
@@ -149,7 +149,7 @@ class Trainer:
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return the state that a later process resumes from: tensors by part, name."""
         return {
-            "learner": self._model.state_dict(),
+            "learner": self._model.state_dict(),  # keys of files that runs leave
             "optimizer": _optimizer_state(self._optimizer),
             "held_by": self._constraint.state(),
             "average": {} if self._average is None else self._average.state_dict(),
@@ -244,13 +244,13 @@ def decay_of(share: float, steps: int) -> float:
 
 
 def _auxiliaries(
-    learner: nn.Module, teacher: nn.Module | None, config: TrainingConfig, x: Tensor
+    network: nn.Module, teacher: nn.Module | None, config: TrainingConfig, x: Tensor
 ) -> list[Auxiliary]:
     found: list[Auxiliary] = []
     if config.hints and teacher is not None:
-        found.append(Hints(learner, teacher, x))
+        found.append(Hints(network, teacher, x))
     if config.inpaint:
-        found.append(Inpainting(learner, x[:MIN_BATCH], config.inpaint))
+        found.append(Inpainting(network, x[:MIN_BATCH], config.inpaint))
     return found
 
 

@@ -65,13 +65,13 @@ class Variational(SparseTraining):
         self._scale = torch.ones(len(channels))
         self._known = torch.zeros(len(channels), dtype=torch.bool)
 
-    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+    def begin(self, network: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Log alpha can come from one end to the other in time."""
-        super().begin(learner, optimizer, steps)
+        super().begin(network, optimizer, steps)
         rate = (THRESHOLD - FIRST) / max(1.0, TRAVEL * self._steps)
         self._adam.param_groups[0]["lr"] = rate
-        read = trained(learner, self._channels.read)
-        self._known = self._channels.sizes(learner, read) > 0
+        read = trained(network, self._channels.read)
+        self._known = self._channels.sizes(network, read) > 0
         self.weight = 1.0 if self._given is None else self._given
         self.log_alpha.data.fill_(FIRST)
         self._adam.state.clear()
@@ -83,7 +83,7 @@ class Variational(SparseTraining):
         shape = self.log_alpha.shape
         noise = torch.randn(shape, generator=self._generator)
         self._scale = 1 + (0.5 * self.log_alpha.detach()).exp() * noise
-        tensors = dict(self._learner.named_parameters())
+        tensors = dict(self._network.named_parameters())
         read = {item.parameter for item in self._channels.read}
         self._means = {name: tensors[name].data.clone() for name in read}
         for item in self._channels.read:
@@ -96,7 +96,7 @@ class Variational(SparseTraining):
         if self.settled:
             return
         by_scale = torch.zeros(len(self._channels))
-        tensors = dict(self._learner.named_parameters())
+        tensors = dict(self._network.named_parameters())
         for name, mean in self._means.items():
             tensors[name].data.copy_(mean)
         for item in self._channels.read:
@@ -133,7 +133,7 @@ class Variational(SparseTraining):
         if not self.settled:
             noise = self.log_alpha.detach()[self._known]
             found = float((noise > THRESHOLD).float().mean())
-            self.freeze(found, self._channels.masks(self._learner, self.drowned()))
+            self.freeze(found, self._channels.masks(self._network, self.drowned()))
 
     def drowned(self) -> Tensor:
         """The noisiest channels up to the share; with a given weight, all beyond.

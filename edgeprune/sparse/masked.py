@@ -27,28 +27,28 @@ class Frozen(Constraint):
 
     def __init__(self, masks: Masks | None = None) -> None:
         self._masks = dict(masks or {})
-        self._learner, self._steps, self._done = nn.Module(), 1, 0
+        self._network, self._steps, self._done = nn.Module(), 1, 0
 
     def begin(
         self,
-        learner: nn.Module,
+        network: nn.Module,
         optimizer: Optimizer,  # noqa: ARG002  others need it
         steps: int,
     ) -> None:
         """Zeros from the first step on."""
-        self._learner, self._steps, self._done = learner, max(1, steps), 0
-        self.apply_(learner)
+        self._network, self._steps, self._done = network, max(1, steps), 0
+        self.apply_(network)
 
     def after_backward(self) -> None:
         """No gradient where a mask is."""
-        for name, parameter in self._learner.named_parameters():
+        for name, parameter in self._network.named_parameters():
             if name in self._masks and parameter.grad is not None:
                 parameter.grad.masked_fill_(~self._masks[name], 0.0)
 
     def after_step(self) -> None:
         """Zeros where a mask is."""
         self._done += 1
-        self.apply_(self._learner)
+        self.apply_(self._network)
 
     def apply_(self, model: nn.Module) -> None:
         """Exact zeros."""
@@ -89,10 +89,10 @@ class Masked(Frozen):
         """Whether the final share is reached."""
         return self._done >= self._rising
 
-    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+    def begin(self, network: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Choose the first masks."""
         self._masks = {}
-        super().begin(learner, optimizer, steps)
+        super().begin(network, optimizer, steps)
         self._renew()
 
     def finish(self) -> None:
@@ -120,5 +120,5 @@ class Masked(Frozen):
 
     def _renew(self) -> None:
         share = self._schedule.at(self._done / self._steps)
-        self._masks = dict(self._choose(self._learner, share))
-        self.apply_(self._learner)
+        self._masks = dict(self._choose(self._network, share))
+        self.apply_(self._network)

@@ -76,13 +76,13 @@ def zeros_of(model: nn.Module) -> Masks:
 def magnitude(model: nn.Module, graph: ChannelGraph) -> Choose:  # noqa: ARG001
     """The smallest of all weights."""
     names = weights_of(model)
-    return lambda learner, share: smallest_weights(learner, names, share)
+    return lambda network, share: smallest_weights(network, names, share)
 
 
 def l1_mask(model: nn.Module, graph: ChannelGraph) -> Choose:
     """The weakest filters of each group."""
     channels = Channels(model, graph.groups)
-    return lambda learner, share: weakest_filters(learner, channels, share)
+    return lambda network, share: weakest_filters(network, channels, share)
 
 
 def hybrid(model: nn.Module, graph: ChannelGraph) -> Choose:
@@ -92,8 +92,8 @@ def hybrid(model: nn.Module, graph: ChannelGraph) -> Choose:
     channels = Channels(model, groups)
     names = weights_of(model, nn.Linear)
 
-    def choose(learner: nn.Module, share: float) -> Masks:
-        filters = weakest_filters(learner, channels, share)
-        return both(filters, smallest_weights(learner, names, share))
+    def choose(network: nn.Module, share: float) -> Masks:
+        filters = weakest_filters(network, channels, share)
+        return both(filters, smallest_weights(network, names, share))
 
     return choose

@@ -35,11 +35,11 @@ class Penalised(SparseTraining):
         self._penalty, self._most = penalty, 0.0
         self._optimizer: Optimizer | None = None
 
-    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+    def begin(self, network: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Nothing is known of the weight before the first step."""
-        super().begin(learner, optimizer, steps)
+        super().begin(network, optimizer, steps)
         self._optimizer, self.weight, self._most = optimizer, self._given or 0.0, 0.0
-        self._penalty.begin(learner)
+        self._penalty.begin(network)
 
     def after_step(self) -> None:
         """The proximal step, or the frozen zeros."""
@@ -49,20 +49,20 @@ class Penalised(SparseTraining):
         assert self._optimizer is not None  # since `begin`
         aim = Aim(None, 1.0)
         if self._given is None:
-            size = self._penalty.size_at(self._learner, self._share)
+            size = self._penalty.size_at(self._network, self._share)
             self.weight = self._bringing(size, self._optimizer)
             aim = Aim(size, self._share)
         with torch.no_grad():
-            self._penalty.shrink_(self._learner, self._optimizer, self.weight, aim)
-        found = self._penalty.zeros(self._learner)
+            self._penalty.shrink_(self._network, self._optimizer, self.weight, aim)
+        found = self._penalty.zeros(self._network)
         if (self._given is None and found >= self._share) or self.progress >= 1:
             self.finish()
 
     def finish(self) -> None:
         """Zeros are frozen; the smallest of the rest joins them."""
         if not self.settled:
-            found = self._penalty.zeros(self._learner)
-            self.freeze(found, self._penalty.cut(self._learner, self._share))
+            found = self._penalty.zeros(self._network)
+            self.freeze(found, self._penalty.cut(self._network, self._share))
 
     def state(self) -> dict[str, Tensor]:
         """The bound of the weight as well."""
@@ -77,7 +77,7 @@ class Penalised(SparseTraining):
         """The weight that brings what has this size to zero in the steps left."""
         group = optimizer.param_groups[0]
         peak = group["initial_lr"] / max(group["lr"], TINY)
-        each = self._penalty.step(self._learner, optimizer) * peak
+        each = self._penalty.step(self._network, optimizer) * peak
         left = max((IN_TIME - self.progress) * SPARSE_PART * self._steps, 1.0)
         found = size / max(each * left, TINY)
         self._most = self._most or MOST * found

@@ -37,10 +37,10 @@ class SparseTraining(Frozen):
         self.weight = weight or 0.0
         self.by_itself: float | None = None
 
-    def begin(self, learner: nn.Module, optimizer: Optimizer, steps: int) -> None:
+    def begin(self, network: nn.Module, optimizer: Optimizer, steps: int) -> None:
         """Nothing is frozen yet."""
         self._masks, self.by_itself = {}, None
-        super().begin(learner, optimizer, steps)
+        super().begin(network, optimizer, steps)
 
     @property
     def settled(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -68,4 +68,4 @@ class SparseTraining(Frozen):
         """The end of the first part."""
         self.by_itself = found
         self._masks = dict(masks)
-        self.apply_(self._learner)
+        self.apply_(self._network)

@@ -98,15 +98,15 @@ def test_the_second_head_teaches_the_trunk_and_is_dropped():
     assert model.first.weight.grad.abs().sum() > 0
 
 
-def hints(learner, teacher, x):
-    """The share of the teacher's maps that a learner misses."""
-    item = Hints(learner, teacher, x)
-    return item, missed(item, learner, teacher, x)
+def hints(network, teacher, x):
+    """The share of the teacher's maps that a network misses."""
+    item = Hints(network, teacher, x)
+    return item, missed(item, network, teacher, x)
 
 
-def missed(item, learner, teacher, x):
-    with item.watching(learner.eval(), teacher.eval()), torch.no_grad():
-        learner(x)
+def missed(item, network, teacher, x):
+    with item.watching(network.eval(), teacher.eval()), torch.no_grad():
+        network(x)
         teacher(x)
         return float(item.loss(x))
 
@@ -116,8 +116,8 @@ def test_the_last_map_of_each_size_that_both_make_is_shown():
     teacher = CifarResNet(2)
     graph = survey(teacher, (torch.randn(1, 3, 32, 32),))
     plan = Plan({"layer3.0.conv1": tuple(range(32))}, ("layer1.1", "layer3.1"))
-    learner = apply(teacher, graph, plan)
-    item, share = hints(learner, teacher, torch.randn(4, 3, 32, 32))
+    network = apply(teacher, graph, plan)
+    item, share = hints(network, teacher, torch.randn(4, 3, 32, 32))
     assert item.modules == ("layer1", "layer2", "layer3")
     assert share > 0.01
     _, nothing = hints(copy.deepcopy(teacher), teacher, torch.randn(4, 3, 32, 32))
@@ -178,10 +178,10 @@ class Half(nn.Module):
 
 @pytest.mark.parametrize("width", [8, 6])
 def test_neither_dead_branches_nor_reckoned_weights_are_hints(width):
-    teacher, learner = Half(), Half(width)
+    teacher, network = Half(), Half(width)
     with torch.no_grad():
-        learner.gate[0].bias.zero_()  # alive in the learner
-    item, share = hints(learner, teacher, torch.randn(8, 3, 9, 9))
+        network.gate[0].bias.zero_()  # alive in the network
+    item, share = hints(network, teacher, torch.randn(8, 3, 9, 9))
     assert item.modules == ("first", "second")
     assert share < 100
     assert [len(list(one.parameters())) for one in item.head] == (
@@ -190,22 +190,22 @@ def test_neither_dead_branches_nor_reckoned_weights_are_hints(width):
 
 
 def test_maps_are_not_held_when_the_loss_is_known():
-    learner, teacher, x = Bottom(8), Bottom(16), torch.randn(4, 3, 8, 8)
-    item, _ = hints(learner, teacher, x)
+    network, teacher, x = Bottom(8), Bottom(16), torch.randn(4, 3, 8, 8)
+    item, _ = hints(network, teacher, x)
     assert all(one.value.numel() == 0 for pair in item._pairs for one in pair)
 
 
 def test_a_narrow_network_learns_to_make_what_a_wide_one_does():
     data = splits()
     torch.manual_seed(1)
-    teacher, learner = Bottom(16), Bottom(8)
+    teacher, network = Bottom(16), Bottom(8)
     x = torch.cat([x for x, _ in data.test])
-    _, before = hints(learner, teacher, x)
+    _, before = hints(network, teacher, x)
     config = TrainingConfig("look", 6, teacher=teacher, hints=True, optimizer="muon")
-    trained, history = train(learner, data, config)
+    trained, history = train(network, data, config)
     assert history.hints == ("norm", "second")
     assert hints(trained, teacher, x)[1] < 0.9 * before
-    alone, history = train(learner, data, replace(config, hints=False))
+    alone, history = train(network, data, replace(config, hints=False))
     assert history.hints == ()
     assert hints(alone, teacher, x)[1] > hints(trained, teacher, x)[1]
 
@@ -240,13 +240,13 @@ class Sometimes(nn.Module):
 
 
 def test_maps_that_are_not_made_in_training_are_left_out():
-    teacher, learner = Sometimes(), Sometimes()
+    teacher, network = Sometimes(), Sometimes()
     config = TrainingConfig("x", 2, teacher=teacher, hints=True, learning_rate=0.2)
-    trained, history = train(learner, splits(), config)
+    trained, history = train(network, splits(), config)
     assert history.hints == ("always", "now_and_then")
-    same = trained.now_and_then.weight == learner.now_and_then.weight
+    same = trained.now_and_then.weight == network.now_and_then.weight
     assert same.all()
-    assert not torch.equal(trained.always.weight, learner.always.weight)
+    assert not torch.equal(trained.always.weight, network.always.weight)
 
 
 def in_memory(x, y):

@@ -110,12 +110,12 @@ def test_a_gradual_mask_grows_and_no_zero_comes_back():
     class Watched(Masked):
         def after_step(self):
             super().after_step()
-            zero = torch.cat([(p == 0).flatten() for n, p in names(self._learner)])
+            zero = torch.cat([(p == 0).flatten() for n, p in names(self._network)])
             seen.append(zero)
 
-    def names(learner):
+    def names(network):
         return [
-            item for item in learner.named_parameters() if item[0].endswith("weight")
+            item for item in network.named_parameters() if item[0].endswith("weight")
         ]
 
     trained, _ = train(
