@@ -6,7 +6,8 @@ is missing, and this is the place to mend it.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -28,7 +29,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "argument_defaults",
-    "exporter_registry_kept",
+    "exporter_tables_kept",
     "functions_opened",
     "has_schema",
     "last_node",
@@ -43,6 +44,8 @@ __all__ = [
 
 # A function of torch that is written in Python asks these whether to hand itself over
 # as a whole. It must not: the operators inside it are what is watched.
+COLLECT = "_collect_all_valid_cia_ops"
+REGISTERED = "_dispatch_get_registrations_for_dispatch_key"
 ASKED = (
     "has_torch_function",
     "has_torch_function_unary",
@@ -74,26 +77,56 @@ def functions_opened() -> AbstractContextManager[Any]:
     return patch.multiple(torch.nn.functional, **dict.fromkeys(ASKED, never))
 
 
-def exporter_registry_kept() -> AbstractContextManager[Any]:
-    """Inside, the ONNX exporter does not build its table of operators anew.
+@contextmanager
+def exporter_tables_kept() -> Iterator[None]:
+    """Inside, the ONNX exporter does not build its tables of operators anew.
 
-    It takes the exporter longer than to write a small network. A torch without such a
-    table is left as it is.
+    They take the exporter longer than to write a small network. A torch that does
+    without one of them is left as it is.
     """
-    try:
-        build, registry = _registry_builder()
-    except (ImportError, AttributeError):
-        return nullcontext()
-    return patch.object(registry, "from_torchlib", staticmethod(build))
+    with ExitStack() as stack:
+        for owner, name, kept in _exporter_tables():
+            if hasattr(owner, name):
+                stack.enter_context(patch.object(owner, name, kept))
+        yield
 
 
 @cache
-def _registry_builder() -> tuple[Any, Any]:
-    """Find the function that builds the registry, and the class that it belongs to."""
-    from torch.onnx._internal.exporter import _registration
+def _exporter_tables() -> tuple[tuple[Any, str, Any], ...]:
+    """Functions that build a table, each as owner and name, and what keeps its result.
 
-    registry = _registration.ONNXRegistry
-    return cache(registry.from_torchlib), registry
+    Operators that decompose are collected anew where more are registered by then; the
+    exporter takes entries out of its table of decompositions, so it gets a copy.
+    """
+    try:
+        from torch._export import utils
+        from torch.export import decomp_utils, exported_program
+        from torch.onnx._internal.exporter import _decomp, _registration
+
+        registry = _registration.ONNXRegistry
+        build = cache(registry.from_torchlib)
+        collect: Any = getattr(utils, COLLECT)
+        decompose = cache(_decomp.create_onnx_friendly_decomposition_table)
+        registered: Any = getattr(torch._C, REGISTERED)
+    except (ImportError, AttributeError):
+        return ()
+
+    @cache
+    def collected(count: int) -> Any:  # noqa: ARG001  a new count asks anew
+        return collect()
+
+    def composite() -> Any:
+        return collected(len(registered("CompositeImplicitAutograd")))
+
+    def decompositions(known: set[Any]) -> dict[Any, Any]:
+        return dict(decompose(frozenset(known)))
+
+    return (
+        (registry, "from_torchlib", staticmethod(build)),
+        (decomp_utils, COLLECT, composite),
+        (exported_program, COLLECT, composite),
+        (_decomp, decompose.__name__, decompositions),
+    )
 
 
 def last_node(graph: fx.Graph) -> fx.Node:

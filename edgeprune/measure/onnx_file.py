@@ -18,7 +18,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
-from edgeprune.graph.torch_private import exporter_registry_kept
+from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
 from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.shortcuts import SELECTION
@@ -58,7 +58,7 @@ def write_onnx(
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
     try:
-        with evaluating(model), quiet(), exporter_registry_kept():
+        with evaluating(model), quiet(), exporter_tables_kept():
             program = torch.onnx.export(
                 model,
                 inputs,
