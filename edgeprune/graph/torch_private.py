@@ -42,10 +42,10 @@ __all__ = [
     "tree_unflatten",
 ]
 
-# A function of torch that is written in Python asks these whether to hand itself over
-# as a whole. It must not: the operators inside it are what is watched.
 COLLECT = "_collect_all_valid_cia_ops"
 REGISTERED = "_dispatch_get_registrations_for_dispatch_key"
+# A function of torch that is written in Python asks these whether to hand itself over
+# as a whole. It must not: the operators inside it are what is watched.
 ASKED = (
     "has_torch_function",
     "has_torch_function_unary",
@@ -107,7 +107,8 @@ def _exporter_tables() -> tuple[tuple[Any, str, Any], ...]:
         build = cache(registry.from_torchlib)
         collect: Any = getattr(utils, COLLECT)
         decompose = cache(_decomp.create_onnx_friendly_decomposition_table)
-        registered: Any = getattr(torch._C, REGISTERED)
+        native = torch._C  # pyright: ignore[reportPrivateUsage]
+        registered: Any = getattr(native, REGISTERED)
     except (ImportError, AttributeError):
         return ()
 

@@ -4,6 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import fx
@@ -28,6 +29,21 @@ NEEDED = (
 def test_torch_has_what_is_needed_of_it(needed):
     module, _, name = needed.partition(":")
     assert hasattr(importlib.import_module(module), name), f"{needed} is missing"
+
+
+def test_the_exporter_has_the_tables_that_are_kept(tmp_path):
+    from edgeprune.graph import torch_private
+
+    tables = torch_private._exporter_tables()
+    assert [hasattr(owner, name) for owner, name, _ in tables] == 4 * [True]
+    model, inputs = torch.nn.Conv2d(3, 4, 3).eval(), (torch.randn(1, 3, 8, 8),)
+    with torch_private.exporter_tables_kept():
+        for name in "ab":  # the second takes what was kept
+            torch.onnx.export(model, inputs, tmp_path / name, verbose=False)
+    torch.onnx.export(model, inputs, tmp_path / "plain", verbose=False)
+    graphs = [onnx.load(path).graph for path in tmp_path.iterdir()]
+    nodes = {str([(n.op_type, n.input, n.output) for n in g.node]) for g in graphs}
+    assert len(nodes) == 1
 
 
 def test_nodes_know_the_one_before_them():
