@@ -45,8 +45,10 @@ def sparsified(trained, tmp_path, **settings):
     )
 
 
-def test_a_run_from_the_command_line_leaves_a_page_and_a_model(trained):
-    done = command(
+@pytest.fixture(scope="module")
+def sparse(trained):
+    """A run from the command line, in the folder `sparse`."""
+    return command(
         trained,
         "sparsify",
         *MODEL,
@@ -64,6 +66,11 @@ def test_a_run_from_the_command_line_leaves_a_page_and_a_model(trained):
         "--out",
         "sparse",
     )
+
+
+@pytest.mark.xdist_group("sparse run")
+def test_a_run_from_the_command_line_leaves_a_page_and_a_model(sparse, trained):
+    done = sparse
     assert done.returncode == 0, done.stderr
     assert "Met: --method prox-sg --sparsity 0.5" in done.stdout
     assert "gain no time in a dense runtime" in done.stdout
@@ -95,9 +102,9 @@ def test_a_run_from_the_command_line_leaves_a_page_and_a_model(trained):
     assert "http" not in (folder / "sparsity.html").read_text().split("<script>")[0]
 
 
-def test_the_result_goes_on_into_compress_and_comes_back(trained):
-    if not (trained / "sparse").is_dir():
-        pytest.skip("made by the test above")
+@pytest.mark.xdist_group("sparse run")
+def test_the_result_goes_on_into_compress_and_comes_back(sparse, trained):
+    assert sparse.returncode == 0
     (trained / "mynets.py").touch()
     loaded = command(
         trained,
