@@ -41,7 +41,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LatencyFit:
     """How the probes are explained best.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Seen:
     made: list[tuple[int, ...]]
 
 
-def fit(samples: Sequence[Sample], layers: Mapping[str, str]) -> Fit:
+def fit(samples: Sequence[Sample], layers: Mapping[str, str]) -> LatencyFit:
     """Fit each operator's time, and scale the sum to the networks' whole times.
 
     The block and the cache are those that explain the probes best.
@@ -81,7 +81,7 @@ def fit(samples: Sequence[Sample], layers: Mapping[str, str]) -> Fit:
     return replace(best, operators=_calibrated(best, samples))
 
 
-def predict(found: Fit, samples: Sequence[Sample]) -> Floats:
+def predict(found: LatencyFit, samples: Sequence[Sample]) -> Floats:
     """The whole time of each sample's network, by a fit."""
     gone = _missed(samples, found.cache_bytes)
     total = np.zeros(len(samples))
@@ -133,7 +133,7 @@ def _fit(
     places: Sequence[tuple[WidthPlace | None, WidthPlace | None]],
     block: int,
     cache: float,
-) -> Fit:
+) -> LatencyFit:
     gone = _missed(samples, cache)
     relative = 1 / np.array([sample.probe.share for sample in samples])
     loss = 0.0
@@ -146,7 +146,7 @@ def _fit(
         weights = _robust(design, rows.time, relative)
         loss += float(np.square((design @ weights - rows.time) * relative).sum())
         found.append(OperatorTime(layer, operator, read, made, tuple(weights)))
-    return Fit(block, cache, tuple(found), loss)
+    return LatencyFit(block, cache, tuple(found), loss)
 
 
 def _missed(samples: Sequence[Sample], cache: float) -> Floats:
@@ -212,7 +212,9 @@ def _robust(design: Floats, time: Floats, relative: Floats) -> Floats:
     return weights / scale
 
 
-def _calibrated(found: Fit, samples: Sequence[Sample]) -> tuple[OperatorTime, ...]:
+def _calibrated(
+    found: LatencyFit, samples: Sequence[Sample]
+) -> tuple[OperatorTime, ...]:
     """Bring the sums to the whole times, by a factor and a constant per operator.
 
     The profiler slows every operator, and does not see what lies between them.

@@ -23,7 +23,7 @@ from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
 from edgeprune.measure.resized_models import ResizedModels
-from edgeprune.profile.fit import Fit, Sample, fit, predict
+from edgeprune.profile.fit import LatencyFit, Sample, fit, predict
 from edgeprune.profile.memory_table import memory_table
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
@@ -137,7 +137,7 @@ def _memory(
     return memory_table(variants.reference, paths, widths)
 
 
-def errors_of(found: Fit, samples: Sequence[Sample]) -> tuple[float, ...]:
+def errors_of(found: LatencyFit, samples: Sequence[Sample]) -> tuple[float, ...]:
     """Relative errors of a fit for networks that it has not seen."""
     whole = np.array([sample.probe.share for sample in samples])
     return tuple((predict(found, samples) / whole - 1).tolist())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.reconstruct.layers import Layer, Norm
-from edgeprune.reconstruct.least_squares import Fit, Sums
+from edgeprune.reconstruct.least_squares import LayerFit, Sums
 
 State = Mapping[str, Tensor]  # by path; written to in place
 
@@ -24,7 +24,7 @@ def weights_of(state: State, layer: Layer) -> Tensor:
     return weight.unflatten(0, (layer.arguments.get("groups", 1), -1))
 
 
-def write_(state: State, layer: Layer, fit: Fit, sums: Sums) -> None:
+def write_(state: State, layer: Layer, fit: LayerFit, sums: Sums) -> None:
     """Make a layer do what was fitted; a norm's statistics become what they are now."""
     weight, shift = fit.weight.flatten(0, 1), fit.shift.flatten()
     if layer.weight is None:

@@ -15,7 +15,7 @@ from edgeprune.graph.trace import Trace
 from edgeprune.progress import SILENT, Progress
 from edgeprune.reconstruct.folded import weights_of, write_
 from edgeprune.reconstruct.layers import Layer, layers_of
-from edgeprune.reconstruct.least_squares import Fit, Sums
+from edgeprune.reconstruct.least_squares import LayerFit, Sums
 from edgeprune.reconstruct.rows import made, read
 from edgeprune.records import Surgery
 
@@ -150,7 +150,7 @@ class _Rows:
 
 def _fitted(
     layer: Layer, weights: Tensor, rows: list[_Rows], how: Fitting
-) -> tuple[Sums, Fit]:
+) -> tuple[Sums, LayerFit]:
     """Least squares; behind a rectifier only what it lets pass has to be right.
 
     What it cuts off may be anything beyond its limit: in turns that is set to what the
@@ -174,7 +174,7 @@ def _fitted(
     return sums, fit
 
 
-def _allowed(part: _Rows, fit: Fit, limits: tuple[float, float]) -> Tensor:
+def _allowed(part: _Rows, fit: LayerFit, limits: tuple[float, float]) -> Tensor:
     """Return the wanted output, or the layer's own where both are beyond a limit."""
     lowest, highest = limits
     found = fit(part.read).flatten(1) + part.beside

@@ -12,7 +12,7 @@ TINY = 1e-200  # times the smallest ridge it is no denormal yet
 
 
 @dataclass(frozen=True)
-class Fit:
+class LayerFit:
     """A solution, for each of the groups that are fitted by themselves.
 
     Attributes:
@@ -78,7 +78,7 @@ class Sums:
         """Return it for the inputs, shape (groups, read)."""
         return self._covariance().diagonal(dim1=1, dim2=2).clamp_min(0)
 
-    def fit(self, start: Tensor, ridge: float, *, shifted: bool) -> Fit:
+    def fit(self, start: Tensor, ridge: float, *, shifted: bool) -> LayerFit:
         """The weights that come nearest to what is wanted.
 
         They minimise, over n rows, |X W + c - Y|^2 / n + ridge * s * |W - start|^2,
@@ -101,7 +101,7 @@ class Sums:
         mean = (weight @ x[:, :, None])[..., 0]
         variance = ((weight @ self._covariance()) * weight).sum(2).clamp_min(0)
         shift = y - mean if shifted else torch.zeros_like(mean)
-        return Fit(weight, shift, mean, variance)
+        return LayerFit(weight, shift, mean, variance)
 
     def _covariance(self) -> Tensor:
         x = self.mean
