@@ -60,9 +60,9 @@ def decide(
 ) -> Decision:
     """The next goal, or why there is none.
 
-    Deep cuts are taken in several rounds, each as far as the loss of those before it
-    lets expect. When the accuracy falls below the floor, the last valid model is taken
-    up again and pruned half as far, a few times or until the two have come close.
+    Deep cuts are taken in several rounds, each as far as the losses of earlier
+    rounds suggest. When the accuracy falls below the floor, the last valid model is
+    taken up again and pruned half as far, a few times or until the two have come close.
 
     Args:
         until_floor: there is no budget: the floor is where to get to.

@@ -115,8 +115,8 @@ def score_settings(
     settings.check()
     folder = run_folder(settings.out, f"score {settings.model or EXAMPLE}")
     check_folder(folder)
-    first, second = parse_criteria(settings.criterion)
     context, name, data = _scored(settings, progress)
+    first, second = parse_criteria(settings.criterion)  # the model's module may add one
     scores = score_channels(first, context)
     names = [block.name for block in removable_blocks(context.graph)]
     ranked = {item.name: torch.tensor(item.scores) for item in scores.groups}

@@ -111,7 +111,7 @@ def read_plan(run: str | Path) -> SavedPlan:
             raise WorkloadError(message)
         return from_json(SavedPlan, text)
     except OSError as error:
-        message = f"{str(run)!r} is no run of edgeprune: it has no {PLAN_FILE}."
+        message = f"{str(run)!r} is not an edgeprune run folder: it has no {PLAN_FILE}."
         raise WorkloadError(message) from error
     except (ValidationError, ValueError, AttributeError) as error:
         raise WorkloadError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgeprune.data import Batches
 from edgeprune.errors import ScoreError, TraceError
-from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.groups import ChannelGraph, Group
 from edgeprune.records import GroupScores, Scores
 from edgeprune.score.apoz import apoz
 from edgeprune.score.context import Context
@@ -93,7 +93,7 @@ def register_criterion(
         >>> edgeprune.register_criterion("first_come", first_come)
     """
     if name in CRITERIA:
-        raise ScoreError(f"There is a criterion {name!r} already.")
+        raise ScoreError(f"A criterion named {name!r} already exists.")
     CRITERIA[name] = Criterion(score, needs, comparable)
 
 
@@ -125,10 +125,8 @@ def score_channels(name: str, context: Context) -> Scores:
             found = criterion.score(replace(context, batches=counted))
         except TraceError as error:
             raise ScoreError(str(error)) from error
-    for group, scores in found.items():
-        if not torch.isfinite(scores).all():
-            message = f"Criterion {name!r} gives NaN or infinity for {group!r}."
-            raise ScoreError(message)
+    for group in context.graph.groups:
+        _check_scores(name, group, found.get(group.name))
     return Scores(
         criterion=name,
         groups=tuple(
@@ -153,6 +151,20 @@ class _Counted:
         for x, y in self._batches:
             self.samples += len(y)
             yield x, y
+
+
+def _check_scores(name: str, group: Group, scores: Tensor | None) -> None:
+    """Refuse scores that are missing, of another shape, or not finite."""
+    if scores is None or tuple(scores.shape) != (group.size,):
+        found = "none" if scores is None else f"shape {tuple(scores.shape)}"
+        message = (
+            f"Criterion {name!r} must give group {group.name!r} one score for each of "
+            f"its {group.size} channels, found {found}."
+        )
+        raise ScoreError(message)
+    if not torch.isfinite(scores).all():
+        message = f"Criterion {name!r} gives NaN or infinity for {group.name!r}."
+        raise ScoreError(message)
 
 
 def criterion_of(name: str) -> Criterion:

@@ -33,8 +33,8 @@ BUDGET_NAMES = (
 DEFAULT_DROP = 2.0  # points below the baseline
 DEFAULT_CRITERION = "l1"
 CRITERIA_HELP = (
-    "How the channels of a group are ranked, such as l1, taylor, obd or pls_vip; a "
-    "name that there is none of lists them all. Two, as l1,obd: the second looks only "
+    "How the channels of a group are ranked, such as l1, taylor, obd or pls_vip; an "
+    "unknown name lists them all. Two, as l1,obd: the second looks only "
     "at the channels near the cut."
 )
 

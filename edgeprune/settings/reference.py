@@ -16,7 +16,7 @@ HEAD = """# Settings
 Made by `python -m edgeprune.settings.reference` from the declarations in
 `edgeprune/settings/`; a test compares the two.
 
-All settings can stand in `edgeprune.toml` in the current folder, which may hold those
+All settings can be put in `edgeprune.toml` in the current folder, which may hold those
 of every command; the command line wins. From Python they are keywords, with
 underscores.
 """

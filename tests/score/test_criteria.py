@@ -11,7 +11,12 @@ from edgeprune.data import Reading, TensorBatches
 from edgeprune.errors import ScoreError
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.score.context import Context
-from edgeprune.score.criteria import CRITERIA, comparable_scores, score_channels
+from edgeprune.score.criteria import (
+    CRITERIA,
+    comparable_scores,
+    register_criterion,
+    score_channels,
+)
 from tests.nets import Bottom, CifarResNet
 from tests.reference import filter_norms, loss_with_gate
 from tests.user_nets import NETWORKS
@@ -260,3 +265,16 @@ def test_activations_that_are_no_numbers_are_refused(name):
         model.norm.running_mean[0] = torch.inf
     with pytest.raises(ScoreError, match="NaN or inf"):
         score_channels(name, context_of(model))
+
+
+def test_scores_of_the_wrong_shape_are_refused():
+    model = Bottom()
+    context = Context(model, build_channel_graph(model, (torch.randn(1, 3, 8, 8),)))
+    name = context.graph.groups[0].name
+    for scores in ({name: torch.zeros(3)}, {}):
+        register_criterion("wrong", lambda _, scores=scores: scores)
+        try:
+            with pytest.raises(ScoreError, match="one score for each of its"):
+                score_channels("wrong", context)
+        finally:
+            del CRITERIA["wrong"]
