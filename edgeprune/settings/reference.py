@@ -18,7 +18,8 @@ Made by `python -m edgeprune.settings.reference` from the declarations in
 
 All settings can be put in `edgeprune.toml` in the current folder, which may hold those
 of every command; the command line wins. From Python they are keywords, with
-underscores.
+underscores; where the name in the file and in Python is another one, it stands in
+brackets.
 """
 
 
@@ -47,14 +48,16 @@ def _rows(panel: Panel) -> Iterator[str]:
                 seen.setdefault(name, (command, option))
     for name, (command, option) in seen.items():
         takers = [item.COMMAND for item in COMMANDS if name in item.options()]
-        shown = option.switch[0] if option.switch else flag(name)
+        shown = f"`{flag(name)}`"
+        if option.switch:  # a name of its own on the command line alone
+            shown = f"`{option.switch[0]}`"
+            if option.switch[0] != flag(name):
+                shown += f" (`{name}` elsewhere)"
         needs = ""
         if option.needs:
             needs = f" Goes with `{flag(option.needs[0])} {option.needs[1]}` only."
         default = command.default_text(name) or "not limited"
-        yield (
-            f"| `{shown}` | {option.help}{needs} | {default} | {', '.join(takers)} |"
-        )
+        yield (f"| {shown} | {option.help}{needs} | {default} | {', '.join(takers)} |")
 
 
 if __name__ == "__main__":
