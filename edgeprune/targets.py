@@ -49,7 +49,7 @@ class TimingRecipe(_Table):
     warmup_s: Annotated[float, Field(ge=0)] = 0.3
     iterations: Annotated[int, Field(ge=1)] = 10
     seconds: Annotated[float, Field(ge=0)] = 0.2
-    rounds: Annotated[int, Field(ge=1)] = 5
+    rounds: Annotated[int, Field(ge=1)] = 6
 
 
 class ProbingRecipe(TimingRecipe):

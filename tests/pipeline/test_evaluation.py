@@ -124,15 +124,31 @@ def test_the_reference_is_what_the_baseline_takes_as_a_rule():
     assert reference.ms == 10.0
 
 
-def test_a_ratio_is_the_median_over_rounds():
-    """Of medians over all samples it would be 2."""
-    baseline = timing_of(1.0)
-    slow = timing_of(2.0)
-    mixed = PairedTiming(
-        _rounds((0.5,), (1.0,), (6.0,)), _rounds((1.0,), (2.0,), (3.0,))
-    )
+def test_a_ratio_is_the_median_over_pairs_of_rounds():
+    """One disturbed round of six does not move it; of all samples it would be 2."""
+    baseline, slow = timing_of(1.0), timing_of(2.0)
     assert PairedTiming(slow, baseline).ratio == 2.0
-    assert mixed.ratio == 0.5
+    mine = _rounds((0.5,), (1.0,), (6.0,), (2.0,), (3.0,), (4.0,))
+    theirs = _rounds((1.0,), (2.0,), (3.0,), (4.0,), (6.0,), (8.0,))
+    assert PairedTiming(mine, theirs).ratio == 0.5
+
+
+def test_a_load_in_step_with_the_turns_does_not_move_a_ratio():
+    """The file runs second, then first: the same turn is slow in every round."""
+    paired = PairedTiming(
+        _rounds((2.0,), (1.0,), (2.0,)), _rounds((1.0,), (2.0,), (1.0,))
+    )
+    assert paired.ratio == 1.0
+
+
+def test_rounds_that_disagree_are_not_clear():
+    steady = PairedTiming(_rounds((0.5,), (0.5,)), _rounds((1.0,), (1.0,)))
+    assert steady.is_clear(0.6)
+    assert steady.is_clear(0.4)
+    later = PairedTiming(_rounds((0.7,), (0.7,)), _rounds((1.0,), (1.0,)))
+    both = steady.followed_by(later)
+    assert not both.is_clear(0.6)
+    assert len(both.timing.rounds_ms) == 4
 
 
 def _rounds(*rounds):
