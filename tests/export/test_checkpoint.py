@@ -147,7 +147,7 @@ def test_a_factory_of_another_network_is_refused(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(EdgepruneError, match="no run"):
+    with pytest.raises(EdgepruneError, match="not an edgeprune run folder"):
         edgeprune.load(tmp_path, Heads)
 
 
