@@ -53,10 +53,6 @@ class Budget:
         """All other limits."""
         return replace(self, latency_ms=None, latency_ratio=None)
 
-    def time_alone(self) -> Budget:
-        """The limit on time and no other."""
-        return Budget(latency_ms=self.latency_ms, latency_ratio=self.latency_ratio)
-
 
 class Costs(Protocol):
     """Anything with the costs that a budget can limit."""
