@@ -197,6 +197,12 @@ def _write(rows: dict[str, Any]) -> None:
 
 def table(rows: dict[str, Any]) -> str:
     """The study as Markdown."""
+    whole = ", ".join(f"{name} {value:.2%}" for name, value in rows["accuracy"].items())
+    lines = [*_budget_lines(rows), *_peer_lines(rows), "", f"Unpruned: {whole}."]
+    return "\n".join(lines) + "\n"
+
+
+def _budget_lines(rows: dict[str, Any]) -> list[str]:
     found = list(rows["budgets"].values())
     under = sum(row["used"] <= 1 for row in found)
     close = sum(0.93 <= row["used"] <= 1 for row in found)
@@ -225,10 +231,14 @@ def table(rows: dict[str, Any]) -> str:
             f"{row['used']:.1%} | {row['rounds']} | {row['blocks_out']} | "
             f"{row['solver_s']:.1f} | {gap} |"
         )
+    return lines
+
+
+def _peer_lines(rows: dict[str, Any]) -> list[str]:
     pairs = [row for row in rows["peers"].values() if "failed" not in row]
     slower = sum(row["share"] > SLOWER for row in pairs)
     ours = sum(row["ours_share"] > SLOWER for row in pairs)
-    lines += [
+    lines = [
         "",
         "## Peers",
         "",
@@ -249,8 +259,7 @@ def table(rows: dict[str, Any]) -> str:
         for key in ("before", "restated", "after", "l1_kept"):
             cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    whole = ", ".join(f"{name} {value:.2%}" for name, value in rows["accuracy"].items())
-    return "\n".join([*lines, "", f"Unpruned: {whole}."]) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

@@ -52,27 +52,32 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
 
 
 def _asked(outcome: Outcome, settings: CompressSettings) -> str:
-    """The budgets as they were given, and what a share of the original comes to.
+    """The budgets as they were given; of a share, what was reached.
 
-    Of time it says how it was compared: a share as a share, milliseconds through what
+    Time that was given as a share is compared as a share, milliseconds through what
     the original takes as a rule.
     """
-    limits, costs = outcome.budget, outcome.judged
-    comes_to = {
-        "budget_ms": f"{costs.latency_ratio:.1%} of the original's time",
-        "max_macs": f"{limits.macs or 0:,}",
-        "max_params": f"{limits.params or 0:,}",
-        "max_size_mb": f"{limits.size_bytes or 0:,} bytes",
-        "max_memory_mb": f"{limits.memory_bytes or 0:,} bytes",
+    before, after = outcome.baseline.costs, outcome.judged
+    reached = {
+        "budget_ms": f"{after.latency_ratio:.1%} of the original's time",
+        "max_macs": _share(after.macs, before.macs),
+        "max_params": _share(after.params, before.params),
+        "max_size_mb": _share(after.size_bytes, before.size_bytes, " bytes"),
+        "max_memory_mb": _share(after.memory_bytes, before.memory_bytes, " bytes"),
     }
     parts: list[str] = []
     for name in BUDGET_NAMES:
         value = getattr(settings, name)
         if isinstance(value, str):
-            parts.append(f"{flag(name)} {value} ({comes_to[name]})")
+            parts.append(f"{flag(name)} {value} ({reached[name]})")
         elif value is not None:
             parts.append(f"{flag(name)} {value:,}")
     return ", ".join(parts)
+
+
+def _share(after: float, before: float, unit: str = "") -> str:
+    """What is left of something, and that as a share of the original's."""
+    return f"{after / before:.1%}, {after:,.0f}{unit}"
 
 
 def _whose(outcome: Outcome) -> str:

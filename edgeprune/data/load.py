@@ -55,7 +55,8 @@ def _kind(source: str) -> tuple[str, str]:
     if "/" in source:
         raise DataError(f"Data folder or file {source!r} does not exist.")
     message = (
-        f"Unknown data {source!r}: give 'digits', a folder of images, an .npz file, "
-        "torchvision:NAME@ROOT or package.module:factory."
+        f"Unknown data {source!r}: there is no such folder or file. Give 'digits', a "
+        "folder of images, an .npz file, torchvision:NAME@ROOT, "
+        "package.module:factory, or 'noise' where there is no data."
     )
     raise DataError(message)

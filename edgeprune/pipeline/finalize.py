@@ -43,6 +43,8 @@ def finalize(
     )
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
+    if modules := result.surgery.bypassed:
+        context.log.note(f"{len(modules)} modules are gone whole: {', '.join(modules)}")
     if layers := result.surgery.factored:
         context.log.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
     note_denormals(context, result)

@@ -220,12 +220,14 @@ def show_groups_report(console: Console, report: GroupsReport) -> None:
     """Which channels go together, which modules could go, what stays and why."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("group", overflow="fold")
-    for title in ("channels", "spans"):
-        table.add_column(title, justify="right")
+    table.add_column("channels", justify="right")
     table.add_column("layers", overflow="fold")
     for group in report.groups:
         layers = ", ".join(_layer(name) for name in group.layers)
-        table.add_row(group.name, str(group.channels), str(group.granularity), layers)
+        channels = str(group.channels)
+        if group.granularity > 1:
+            channels += f" of {group.granularity} outputs each"
+        table.add_row(group.name, channels, layers)
     console.print(table)
     channels = sum(group.channels for group in report.groups)
     lines = [f"{len(report.groups)} groups with {channels} channels can be pruned."]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +52,7 @@ def load_settings(
     held = _read(path) if path.is_file() else {}
     known = {name for other in COMMANDS for name in other.options()}
     if unknown := sorted(set(held) - known):
-        raise ConfigError(_unknown(f"{unknown[0]!r} in {path}", known))
+        raise ConfigError(_unknown(unknown[0], known, f" in {path}"))
     said = {key: value for key, value in given.items() if value is not None}
     for name, other in (("accuracy_floor", "max_drop"), ("max_drop", "accuracy_floor")):
         if name in said:
@@ -80,7 +81,7 @@ def settings_of_call(
     if foreign := sorted(set(said) & known - own):
         raise ConfigError(f"{call} has no {foreign[0]!r}.")
     if unknown := sorted(set(said) - known):
-        raise ConfigError(_unknown(repr(unknown[0]), own))
+        raise ConfigError(_unknown(unknown[0], own))
     return _validated(said, command, {name: flag(name) for name in said}, Path(call))
 
 
@@ -103,8 +104,14 @@ def _validated(
         raise ConfigError(message) from error
 
 
-def _unknown(origin: str, known: set[str]) -> str:
-    return f"Unknown setting {origin}: choose from {', '.join(sorted(known))}."
+def _unknown(name: str, known: set[str], where: str = "") -> str:
+    near = get_close_matches(name, known, n=1)
+    advice = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"choose from {', '.join(sorted(known))}."
+    )
+    return f"Unknown setting {name!r}{where}: {advice}"
 
 
 def _read(path: Path) -> dict[str, Any]:

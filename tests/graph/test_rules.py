@@ -9,36 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision  # noqa: F401  registers its operators
-from torch import nn
 
-from edgeprune.errors import TraceError
-from edgeprune.graph.operators import OPERATORS, register_operator
+from edgeprune.graph.operators import OPERATORS
 from edgeprune.graph.rules import operator_name
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import trace
+from tests.graph.between import Between, pooled
 from tests.reference import random_plan, relative_difference, zero_consumers
 
 EXACT = 1e-11
-
-
-class Between(nn.Module):
-    """A convolution, a function, and a linear layer over what it leaves."""
-
-    def __init__(self, function, reads, *, vectors=0):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.function = function
-        self.head = nn.Linear(reads, 5)
-        self.vectors = nn.ParameterList(torch.rand(8) + 0.5 for _ in range(vectors))
-
-    def forward(self, x):
-        x = self.function(self.conv(x), *self.vectors)
-        return self.head(x.flatten(2).mean(-1) if x.ndim > 2 else x)
-
-
-def pooled(x):
-    return x.mean((2, 3))
 
 
 def column(vector):
@@ -322,46 +302,3 @@ def test_the_table_lists_operators_that_exist():
     listed = torch._C._dispatch_get_all_op_names()  # torchvision's among them
     known = {name.split("::")[1].split(".")[0].rstrip("_") for name in listed}
     assert {name for name in OPERATORS if name.rstrip("_") not in known} == set()
-
-
-@pytest.fixture
-def unknown(monkeypatch):
-    """An operator of a user's own, in a library of its own."""
-    library = torch.library.Library("edgeprune_tests", "FRAGMENT")
-    library.define("doubled(Tensor x) -> Tensor")
-    library.impl("doubled", lambda x: 2 * x, "CompositeExplicitAutograd")
-    library.impl("doubled", lambda x: 2 * x, "Meta")
-    held = dict(OPERATORS)
-    yield lambda x: pooled(torch.ops.edgeprune_tests.doubled(x))
-    OPERATORS.clear()
-    OPERATORS.update(held)
-    library._destroy()
-
-
-def test_users_can_teach_an_operator_of_their_own(unknown):
-    model, x = Between(unknown, 8).eval(), torch.randn(2, 3, 8, 8)
-    before = survey(model, (x,))
-    assert not before.groups
-    assert "operator doubled has no rule" in before.refusals[0].reason
-    register_operator("doubled", like="relu")
-    after = survey(model, (x,))
-    assert [group.size for group in after.groups] == [8]
-    plan = random_plan(after, 0)
-    with torch.no_grad():
-        expected = zero_consumers(model, after, plan)(x)
-        found = apply(model, after, plan)(x)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "asked", "complaint"),
-    [
-        ("relu", {"like": "add"}, "known already"),
-        ("mine", {}, "either a rule"),
-        ("mine", {"rule": lambda call: call.tensor, "like": "relu"}, "either a rule"),
-        ("mine", {"like": "nothing"}, "'nothing', which is not known"),
-    ],
-)
-def test_an_operator_is_taught_once_and_in_one_way(name, asked, complaint):
-    with pytest.raises(TraceError, match=complaint):
-        register_operator(name, **asked)
