@@ -1,8 +1,13 @@
 """Small networks, written as users write them."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision import models
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
+from torchvision.models.regnet import BlockParams
 
 
 class Bottom(nn.Module):
@@ -181,3 +186,31 @@ class Branching(nn.Module):
         if x.sum() > 0:
             return x
         return -x
+
+
+def small_mobilenet():
+    """Depthwise convolutions, squeeze-and-excitation, a shortcut."""
+    block = partial(InvertedResidualConfig, width_mult=1.0)
+    blocks = [
+        block(16, 3, 16, 16, True, "RE", 2, 1),
+        block(16, 3, 72, 24, False, "RE", 2, 1),
+        block(24, 5, 96, 24, True, "HS", 1, 1),
+    ]
+    return models.MobileNetV3(blocks, 128, num_classes=10)
+
+
+def small_regnet():
+    """Grouped convolutions."""
+    params = BlockParams([1, 2], [32, 64], [16, 16], [1.0, 1.0], [2, 2])
+    return models.RegNet(params, num_classes=10)
+
+
+# Families of torchvision with few layers, which are wired as the large ones are.
+SMALL_FAMILIES = {
+    "densenet": lambda: models.DenseNet(8, (2, 2), 16, num_classes=10),
+    "mobilenet_v3": small_mobilenet,
+    "regnet": small_regnet,
+    "shufflenet": lambda: models.ShuffleNetV2(
+        [2, 2, 2], [24, 48, 96, 192, 256], num_classes=10
+    ),
+}

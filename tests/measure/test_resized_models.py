@@ -5,7 +5,6 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-import torchvision
 
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.surgery import apply
@@ -13,21 +12,13 @@ from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import Plan
-from tests.nets import Bottom, CifarResNet, Signal
+from tests.nets import SMALL_FAMILIES, Bottom, CifarResNet, Signal
 
-IMAGE = (torch.randn(1, 3, 64, 64),)
+IMAGE = (torch.randn(1, 3, 32, 32),)
 CASES = {
     "flatten": (lambda: Bottom(16), (torch.randn(1, 3, 8, 8),)),
     "padded shortcuts": (lambda: CifarResNet(1), (torch.randn(1, 3, 16, 16),)),
-    **{
-        name: (lambda name=name: torchvision.models.get_model(name), IMAGE)
-        for name in (
-            "mobilenet_v3_small",
-            "shufflenet_v2_x0_5",
-            "densenet121",
-            "regnet_x_400mf",
-        )
-    },
+    **{name: (make, IMAGE) for name, make in SMALL_FAMILIES.items()},
 }
 
 
