@@ -19,6 +19,7 @@ from tests.devices import FAKE, QUICK
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
 
+pytestmark = pytest.mark.xdist_group("compress")  # one run, read by several
 HERE = [QUICK if item == FAKE else item for item in MODEL]  # on this machine
 
 
