@@ -11,7 +11,7 @@ from examples.nets import make_net
 
 def main() -> None:
     """Survey a network, apply a plan, and compare shapes."""
-    model, x = make_net().eval(), torch.randn(1, 3, 32, 32)
+    model, x = make_net().eval(), torch.randn(1, 3, 16, 16)
     graph = edgeprune.survey(model, (x,))
     for group in graph.groups:
         print(f"{group.name}: {group.size} channels, read by {group.layers('input')}")

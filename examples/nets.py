@@ -5,7 +5,7 @@ from torch import nn
 
 
 def make_net() -> nn.Module:
-    """Three convolutions with batch norms, for images of 3x32x32 and four classes."""
+    """Three convolutions with batch norms, for images of 3x16x16 and four classes."""
     torch.manual_seed(0)
     return nn.Sequential(
         *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch.nn import functional
 
 from edgeprune.data.augment import CHARACTERS
@@ -26,6 +25,8 @@ BATCH = 8  # a meter has 8 digits, read in one call
 
 def load(_: str, reading: Reading) -> Splits:
     """Digits as float inputs 0..1 of shape (1, 32, 32)."""
+    from sklearn.datasets import load_digits  # slow to import
+
     pixels, digits = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     x = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear").numpy()

@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from edgeprune.errors import DataError
@@ -267,6 +266,8 @@ def split_off(
     x: NDArray[np.generic], y: NDArray[np.generic], share: float
 ) -> list[NDArray[np.generic]]:
     """(x, x of the part, y, y of the part): stratified where classes allow, fixed."""
+    from sklearn.model_selection import train_test_split  # slow to import
+
     _, counts = np.unique(y, return_counts=True)
     stratify = y if counts.min() > 1 and len(y) * share >= len(counts) else None
     parts = train_test_split(x, y, test_size=share, random_state=0, stratify=stratify)

@@ -8,7 +8,6 @@ from collections import defaultdict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cross_decomposition import PLSRegression
 from torch import Tensor
 
 from edgeprune.errors import ScoreError
@@ -60,6 +59,8 @@ def pls_importance(x: Array, y: Array) -> Array:
     Returns:
         Shape (variables,).
     """
+    from sklearn.cross_decomposition import PLSRegression  # slow to import
+
     x = x - x.mean(0)
     x[:, _constant(x)] = 0
     if not x.any():
