@@ -11,6 +11,8 @@ from edgeprune.finetune import loop
 from tests.commands import launched
 from tests.finetune import pair
 
+pytestmark = pytest.mark.xdist_group("two processes")
+
 ROOT = Path(__file__).parents[2]
 
 
