@@ -6,8 +6,9 @@ is missing, and this is the place to mend it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 COLLECT = "_collect_all_valid_cia_ops"
+OVERRIDE = "_override_composite_implicit_decomp"
+DROP_RULE = "_deregister_op_impl"
 REGISTERED = "_dispatch_get_registrations_for_dispatch_key"
 # A function of torch that is written in Python asks these whether to hand itself over
 # as a whole. It must not: the operators inside it are what is watched.
@@ -100,6 +103,7 @@ def _exporter_tables() -> tuple[tuple[Any, str, Any], ...]:
     """
     try:
         from torch._export import utils
+        from torch._subclasses import fake_impls
         from torch.export import decomp_utils, exported_program
         from torch.onnx._internal.exporter import _decomp, _registration
 
@@ -109,6 +113,13 @@ def _exporter_tables() -> tuple[tuple[Any, str, Any], ...]:
         decompose = cache(_decomp.create_onnx_friendly_decomposition_table)
         native = torch._C  # pyright: ignore[reportPrivateUsage]
         registered: Any = getattr(native, REGISTERED)
+        override: Any = getattr(exported_program, OVERRIDE)
+        overrides = KeptOverrides(
+            override,
+            rules=fake_impls.op_implementations_dict,
+            add_rule=fake_impls.register_op_impl,
+            drop_rule=getattr(fake_impls, DROP_RULE),
+        )
     except (ImportError, AttributeError):
         return ()
 
@@ -127,7 +138,67 @@ def _exporter_tables() -> tuple[tuple[Any, str, Any], ...]:
         (decomp_utils, COLLECT, composite),
         (exported_program, COLLECT, composite),
         (_decomp, decompose.__name__, decompositions),
+        (exported_program, OVERRIDE, overrides.entered),
     )
+
+
+@dataclass
+class KeptOverrides:
+    """Overrides composite operators for an export without registering them anew.
+
+    Torch registers some twenty kernels for each of five hundred operators whenever a
+    network is taken apart, and takes them back. What the first time left of each
+    operator is put back as a whole for the next, as long as torch is the same.
+
+    Attributes:
+        override: torch's own, a context manager.
+        rules: of operators for tensors without data; `add_rule` and `drop_rule`
+            register them.
+    """
+
+    override: Callable[[Mapping[Any, Any]], AbstractContextManager[None]]
+    rules: Mapping[Any, Any]
+    add_rule: Callable[[Any], Callable[[Any], Any]]
+    drop_rule: Callable[[Any], None]
+    _key: Any = None
+    _kernels: dict[Any, dict[Any, Any]] = field(default_factory=dict)
+    _added: dict[Any, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def entered(self, callables: Mapping[Any, Any]) -> Iterator[None]:
+        """Inside, operators are as torch's override makes them.
+
+        Args:
+            callables: by operator, what is to be done in its place.
+        """
+        before = {operator: dict(operator.py_kernels) for operator in callables}
+        ruled = {operator for operator in callables if operator in self.rules}
+        key = (dict(callables), before, ruled)
+        if key != self._key:
+            with self.override(callables):
+                self._key = key
+                self._kernels = {item: dict(item.py_kernels) for item in callables}
+                self._added = {
+                    item: self.rules[item] for item in callables if item not in ruled
+                }
+                yield
+            return
+        try:
+            self._put(self._kernels)
+            for operator, rule in self._added.items():
+                self.add_rule(operator)(rule)
+            yield
+        finally:
+            self._put(before)
+            for operator in callables:
+                self.drop_rule(operator)
+
+    @staticmethod
+    def _put(kernels: Mapping[Any, Mapping[Any, Any]]) -> None:
+        for operator, table in kernels.items():
+            operator.py_kernels.clear()
+            operator.py_kernels.update(table)
+            operator._dispatch_cache.clear()
 
 
 def last_node(graph: fx.Graph) -> fx.Node:

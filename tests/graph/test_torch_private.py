@@ -35,7 +35,7 @@ def test_the_exporter_has_the_tables_that_are_kept(tmp_path):
     from edgeprune.graph import torch_private
 
     tables = torch_private._exporter_tables()
-    assert [hasattr(owner, name) for owner, name, _ in tables] == 4 * [True]
+    assert [hasattr(owner, name) for owner, name, _ in tables] == 5 * [True]
     model, inputs = torch.nn.Conv2d(3, 4, 3).eval(), (torch.randn(1, 3, 8, 8),)
     with torch_private.exporter_tables_kept():
         for name in "ab":  # the second takes what was kept
