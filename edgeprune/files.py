@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that lose nothing."""
+"""Files that appear whole or not at all, and results that later runs use again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ import platformdirs
 
 from edgeprune.errors import OutputError
 from edgeprune.records.json import from_json, to_json
+from edgeprune.temporary import temporary
 
 Choice = TypeVar("Choice")
 
-FINISHED = {
-    "report.json": "a run",
-    "score.json": "scores",
-    "sparsity.json": "a run",
-}  # what marks a folder
 PUBLIC = 0o644  # mkstemp makes files that only their owner may read
 
 
@@ -34,13 +30,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).chmod(PUBLIC)
-        Path(aside).replace(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        aside = Path(name)
+        with temporary(aside):
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.chmod(PUBLIC)
+            aside.replace(path)
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error}.") from error
 
@@ -74,43 +72,6 @@ def cached_choice(
     with suppress(OutputError):  # it is found anew next time
         write_whole(path, to_json(found, indent=None))
     return found
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse an output folder before any work if it could not be written later.
-
-    Raises:
-        OutputError: it holds a run already, is a file, or cannot be written.
-    """
-    for name, what in FINISHED.items():
-        if (folder / name).exists():
-            message = (
-                f"{folder} already holds {what}: choose another --out or move it away."
-            )
-            raise OutputError(message)
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise OutputError(f"Cannot write to {folder}: {existing} is no folder.")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        message = f"Cannot write to {folder}: {error.strerror or error}."
-        raise OutputError(message) from error
-
-
-def publish(staged: Path, folder: Path) -> None:
-    """Move a finished folder's files where they belong, all that are there.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(staged.iterdir()):
-            path.replace(folder / path.name)
-    except OSError as error:
-        raise OutputError(f"Cannot write {folder}: {error}.") from error
 
 
 def sha256(path: Path) -> str:

@@ -51,6 +51,11 @@ class RoundResult:
     reached: bool
 
 
+def met(step: int) -> Decision:
+    """The end of a run whose budgets the model of a step meets, -1 the baseline's."""
+    return Decision("met", "all budgets are met", resume=step)
+
+
 def decide(
     history: Sequence[RoundResult],
     baseline: RoundResult,
@@ -80,7 +85,7 @@ def decide(
         return Decision(verdict, reason, resume=last)
 
     if here <= 1:
-        return Decision("met", "all budgets are met", resume=last)
+        return met(last)
     if len(history) >= MAX_ROUNDS:
         return ended("rounds", f"{MAX_ROUNDS} rounds did not reach it")
     if not failed:
@@ -91,12 +96,18 @@ def decide(
         return Decision("go on", "towards the budget", goal, last)
     goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
     if len(failed) >= MAX_FAILED or here / goal < CLOSE:
-        reason = (
-            f"pruning to it falls below the accuracy floor {floor:.2%}; more training "
-            "or a larger --max-drop would help"
-        )
-        return ended("floor", reason)
+        return ended(*_why(failed[-1], floor))
     return Decision("go on", "half as far, after the floor", goal, last)
+
+
+def _why(failed: RoundResult, floor: float) -> tuple[Verdict, str]:
+    """Say what a round that is not valid has failed at."""
+    if failed.step.validation_accuracy >= floor:
+        return "exhausted", "pruning further made its file no faster"
+    return "floor", (
+        f"pruning to it falls below the accuracy floor {floor:.2%}; more training "
+        "or a larger --max-drop would help"
+    )
 
 
 def _next_goal(

@@ -11,7 +11,9 @@ STEP = Step("round", 1.0, 1, 1, 0.5, 0.9, valid=True)
 
 
 def standing(pressure, *, valid=True, reached=True):
-    return RoundResult(replace(STEP, valid=valid), pressure, reached)
+    """A round's result; one that is not valid has lost too much."""
+    step = replace(STEP, valid=valid, validation_accuracy=0.9 if valid else 0.7)
+    return RoundResult(step, pressure, reached)
 
 
 def test_a_baseline_within_the_budget_is_done_at_once():
@@ -54,6 +56,14 @@ def test_below_the_floor_it_goes_half_as_far_a_few_times():
 def test_a_valid_model_close_to_a_failed_one_ends():
     history = [standing(1.0, valid=False), standing(1.09)]
     assert decide(history, standing(2.0), 0.8).verdict == "floor"
+
+
+def test_a_round_that_saved_no_time_is_not_blamed_on_the_accuracy():
+    slow = standing(1.04)
+    slow = replace(slow, step=replace(slow.step, valid=False))
+    decision = decide([standing(1.02), slow], standing(2.0), 0.8)
+    assert (decision.verdict, decision.resume) == ("exhausted", 0)
+    assert "no faster" in decision.reason
 
 
 def test_a_network_with_nothing_left_to_remove_ends():

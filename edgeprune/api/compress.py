@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,14 +18,15 @@ from edgeprune.api.origin import call_settings
 from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import run_folder, unfinished_folder, write_run
 from edgeprune.errors import TargetError
-from edgeprune.files import check_folder
 from edgeprune.finetune.process_group import run_as_main, work_for_main
 from edgeprune.launch import is_worker, launched
 from edgeprune.measure.runner import runner_for
+from edgeprune.output import aside, check_folder, claimed, publish
 from edgeprune.pipeline import Job, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
+from edgeprune.temporary import temporary_folder
 from edgeprune.workload import Workload
 
 
@@ -136,18 +136,19 @@ def _together(
 def _run(
     workload: Workload, settings: CompressSettings, progress: Progress
 ) -> Finished:
-    """Run the pipeline in a folder aside and move the files where they belong."""
+    """Run the pipeline; its files appear where they belong when all are there."""
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
-    check_folder(folder)
     batch = len(workload.inputs[0])
     runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
     state = unfinished_folder(workload, settings)
     job = Job(workload, runner, settings, state, progress)
     check_job(job)
-    with tempfile.TemporaryDirectory() as held:
-        outcome = run(job, Path(held))
+    with claimed(folder), temporary_folder() as held:
+        outcome = run(job, held)
         report = report_of(outcome, job, time.perf_counter() - began)
-        write_run(outcome, job, report, folder)
+        with aside(folder) as written:
+            write_run(outcome, job, report, written)
+            folder = publish(written, folder)
     shutil.rmtree(state, ignore_errors=True)
     return Finished(report, outcome.result.model.eval(), folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import torch
 from edgeprune import targets
 from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder, versions
-from edgeprune.files import check_folder
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import evaluating
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import runner_for
+from edgeprune.output import aside, claimed, publish
 from edgeprune.pipeline import reach_of
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.progress import Progress
@@ -37,6 +36,7 @@ from edgeprune.score.pca import spectra
 from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria, rescore
 from edgeprune.settings import GroupsSettings, ProfileSettings, ScoreSettings
+from edgeprune.temporary import temporary_folder
 from edgeprune.workload import EXAMPLE, check_outputs, check_weights
 
 
@@ -92,8 +92,8 @@ def profile_settings(
     target = targets.load(settings.target)
     model, inputs = model_and_inputs(settings)
     runner = runner_for(target, seed=settings.seed, batch=len(inputs[0]))
-    with tempfile.TemporaryDirectory() as held:
-        benchmark = Benchmark(runner, inputs, Path(held), settings.dynamic_batch)
+    with temporary_folder() as held:
+        benchmark = Benchmark(runner, inputs, held, settings.dynamic_batch)
         profile = profile_network(model, benchmark, progress)
         return profile, reach_of(profile, progress) if reach else None
 
@@ -114,7 +114,15 @@ def score_settings(
     """
     settings.check()
     folder = run_folder(settings.out, f"score {settings.model or EXAMPLE}")
-    check_folder(folder)
+    with claimed(folder):
+        report = _score_report(settings, progress)
+        with aside(folder) as written:
+            write_scores(report, written)
+            folder = publish(written, folder)
+    return report, folder
+
+
+def _score_report(settings: ScoreSettings, progress: Progress) -> ScoreReport:
     context, name, data = _scored(settings, progress)
     first, second = parse_criteria(settings.criterion)  # the model's module may add one
     scores = score_channels(first, context)
@@ -129,7 +137,7 @@ def score_settings(
         sensitivity = measure_sensitivity(context, scores, names, CURVE)
         found = spectra(context)
     losses = sensitivity.blocks if sensitivity else {}
-    report = ScoreReport(
+    return ScoreReport(
         schema_version=SCORE_SCHEMA,
         model=name,
         data=data,
@@ -146,8 +154,6 @@ def score_settings(
         variance=settings.variance or VARIANCE,
         notes=found.notes if found else (NO_DATA,),
     )
-    write_scores(report, folder)
-    return report, folder
 
 
 def _scored(

@@ -6,8 +6,7 @@ import hashlib
 import platform
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain, count
@@ -24,7 +23,8 @@ from edgeprune.export.checkpoint import (
     exported_program,
     saved_plan,
 )
-from edgeprune.files import cache_folder, publish, write_whole
+from edgeprune.files import cache_folder, write_whole
+from edgeprune.output import is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
 from edgeprune.report.files import write_report
@@ -47,7 +47,7 @@ def run_folder(out: Path | None, name: str) -> Path:
     plain = re.sub(r"\W+", "-", name).strip("-")
     folder = Path("runs") / f"{plain}-{stamp}"
     others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-    return next(path for path in chain([folder], others) if not path.exists())
+    return next(path for path in chain([folder], others) if is_free(path))
 
 
 def unfinished_folder(workload: Workload, settings: SettingsModel) -> Path:
@@ -66,48 +66,37 @@ def unfinished_folder(workload: Workload, settings: SettingsModel) -> Path:
     return cache_folder() / "unfinished" / digest.hexdigest()[:16]
 
 
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A folder aside; what is in it at the end appears in the right one at once."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgeprune-") as held:
-        yield Path(held)
-        publish(Path(held), folder)
-
-
 def write_run(outcome: Outcome, job: Job, report: RunReport, folder: Path) -> None:
-    """All files of a run: written aside first, so that none is there without others."""
-    with staged(folder) as aside:
-        exported = outcome.baseline.exported.path.read_bytes()
-        write_whole(aside / "baseline.onnx", exported)
-        result = outcome.result.exported
-        write_whole(aside / MODEL_FILE, result.path.read_bytes())
-        if outcome.int8.figures is not None:
-            content = result.path.with_name(outcome.int8.figures.file).read_bytes()
-            write_whole(aside / INT8_FILE, content)
-        surgery = job.workload.surgery.then(outcome.result.surgery)
-        plans = outcome.result.plans
-        changed = surgery, plans
-        _write_module(result.model, job.workload, changed, job.settings, aside)
-        _write_test_split(job.workload.data, aside / "test.npz")
-        write_report(report, aside)
+    """Write all files of a run."""
+    exported = outcome.baseline.exported.path.read_bytes()
+    write_whole(folder / "baseline.onnx", exported)
+    result = outcome.result.exported
+    write_whole(folder / MODEL_FILE, result.path.read_bytes())
+    if outcome.int8.figures is not None:
+        content = result.path.with_name(outcome.int8.figures.file).read_bytes()
+        write_whole(folder / INT8_FILE, content)
+    surgery = job.workload.surgery.then(outcome.result.surgery)
+    plans = outcome.result.plans
+    changed = surgery, plans
+    _write_module(result.model, job.workload, changed, job.settings, folder)
+    _write_test_split(job.workload.data, folder / "test.npz")
+    write_report(report, folder)
 
 
 def write_sparse_run(
     outcome: SparseOutcome, job: SparseJob, report: SparsityReport, folder: Path
 ) -> None:
     """The same of a run that made zeros."""
-    with staged(folder) as aside:
-        names = ("baseline.onnx", "sparse.onnx", "smaller.onnx")
-        for item, name in zip(outcome.files, names, strict=False):
-            write_whole(aside / name, item.path.read_bytes())
-        result = outcome.files[-1]
-        write_whole(aside / MODEL_FILE, result.path.read_bytes())
-        surgery = job.workload.surgery.then(outcome.surgery)
-        plans = (outcome.removed,) if outcome.removed else ()
-        changed = surgery, plans
-        _write_module(result.model, job.workload, changed, job.settings, aside)
-        write_sparsity(report, aside)
+    names = ("baseline.onnx", "sparse.onnx", "smaller.onnx")
+    for item, name in zip(outcome.files, names, strict=False):
+        write_whole(folder / name, item.path.read_bytes())
+    result = outcome.files[-1]
+    write_whole(folder / MODEL_FILE, result.path.read_bytes())
+    surgery = job.workload.surgery.then(outcome.surgery)
+    plans = (outcome.removed,) if outcome.removed else ()
+    changed = surgery, plans
+    _write_module(result.model, job.workload, changed, job.settings, folder)
+    write_sparsity(report, folder)
 
 
 def _write_module(

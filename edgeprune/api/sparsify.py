@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from edgeprune import targets
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings, facts_of, origin_of
 from edgeprune.api.run_folder import run_folder, unfinished_folder, write_sparse_run
-from edgeprune.files import check_folder
 from edgeprune.measure.runner import runner_for
+from edgeprune.output import aside, check_folder, claimed, publish
 from edgeprune.progress import Logged, Progress
 from edgeprune.records import REMOVED, SPARSITY_SCHEMA, SparsityReport
 from edgeprune.settings import SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
 from edgeprune.sparse import sparsify as make_sparse
+from edgeprune.temporary import temporary_folder
 from edgeprune.workload import Workload
 
 
@@ -104,15 +104,16 @@ def _sparsify(
     """The run, its files put aside first; trainings are kept until it is finished."""
     began = time.perf_counter()
     folder = run_folder(settings.out, f"sparsify {workload.name}")
-    check_folder(folder)
     target, batch = targets.load(settings.target), len(workload.inputs[0])
     runner = runner_for(target, seed=settings.seed, batch=batch)
     state = unfinished_folder(workload, settings)
     job = SparseJob(workload, runner, settings, state, progress)
-    with tempfile.TemporaryDirectory() as held:
-        outcome = make_sparse(job, Path(held))
+    with claimed(folder), temporary_folder() as held:
+        outcome = make_sparse(job, held)
         report = _sparsity_report(outcome, job, time.perf_counter() - began)
-        write_sparse_run(outcome, job, report, folder)
+        with aside(folder) as written:
+            write_sparse_run(outcome, job, report, written)
+            folder = publish(written, folder)
     shutil.rmtree(state, ignore_errors=True)
     return Sparsified(report, outcome.files[-1].model.eval(), folder)
 

@@ -76,8 +76,11 @@ def with_options(settings: type[SettingsModel]) -> Callable[[Command], Command]:
 
 def _parameter(settings: type[SettingsModel], name: str) -> inspect.Parameter:
     option, kind = settings.options()[name], _kind(settings, name)
+    named = "PATH" if kind is Path else None
+    kind = str if named else kind  # a Path would take an empty name for the folder here
     info = typer.Option(
         _flags(settings, name, option),
+        metavar=named,
         help=option.help,
         rich_help_panel=option.panel.value,
         show_default=settings.default_text(name) or False,

@@ -8,7 +8,6 @@ kernels come on top, so this is a lower bound of what a process shows.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnxruntime as ort
 
 from edgeprune.errors import MeasurementError
 from edgeprune.measure.onnx_operators import onnx_operator
+from edgeprune.temporary import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _largest(sets: Sequence[frozenset[str]]) -> tuple[frozenset[str], ...]:
 
 def _optimised(path: Path) -> onnx.GraphProto:
     """The graph after the optimisations that hold on every device."""
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "optimised.onnx"
+    with temporary_folder() as folder:
+        written = folder / "optimised.onnx"
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = (

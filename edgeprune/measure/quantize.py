@@ -6,7 +6,6 @@ the planner is timed in int8.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from torch import Tensor
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
 from edgeprune.graph.trace import first_line, quiet
+from edgeprune.temporary import temporary_folder
 
 SAMPLES = 128  # that ranges of activations are taken from
 FEW = 8  # where only the file's speed matters
@@ -77,8 +77,8 @@ def quantize(
         ExportError: ONNX Runtime refuses.
     """
     x86 = architecture.lower() in X86
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder() as folder, quiet():
+        prepared, written = folder / "prepared.onnx", folder / "int8.onnx"
         try:
             quant_pre_process(str(source), str(prepared))
             quantize_static(

@@ -1,8 +1,9 @@
 """The part of a measurement that runs on the device: one file, one process.
 
-Reads a job as JSON on standard input and answers with one line of JSON behind a
-sentinel. Needs Python, NumPy and ONNX Runtime only, so that the same file can be
-copied to a board. Never imports edgeprune.
+Reads a job as a line of JSON on standard input and answers with one line of JSON behind
+a sentinel. Where the caller keeps that input open, its end means that the caller is
+gone, and the worker ends, too. Needs Python, NumPy and ONNX Runtime only, so that the
+same file can be copied to a board. Never imports edgeprune.
 """
 
 import os
@@ -14,6 +15,7 @@ import json
 import platform
 import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,9 @@ SENTINEL = "@@EDGEPRUNE "
 
 def main() -> None:
     """Run one job."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
+    if job.get("held"):
+        threading.Thread(target=end_with_caller, daemon=True).start()
     job["stage"] = "import"
     try:
         import numpy as np
@@ -49,6 +53,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  reported to the caller, who raises
         answer = {"ok": False, "stage": job["stage"], "error": str(error)}
     sys.stdout.write("\n" + SENTINEL + json.dumps(answer) + "\n")
+
+
+def end_with_caller() -> None:
+    """End this process when nobody holds its input any more."""
+    while os.read(0, 1):  # not sys.stdin, whose lock would outlast the main thread
+        pass
+    os._exit(1)
 
 
 def pin(threads: int) -> list[int]:

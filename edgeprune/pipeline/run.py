@@ -76,8 +76,8 @@ def _pruned(context: RunContext) -> Ended:
 def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
     """Rounds until the budget is met, the floor reached, or nothing is left to remove.
 
-    That the budget is met is said by a measurement of its own; where that one says
-    otherwise, the rounds go on.
+    Whether the budget is met is said by a measurement of its own; where that one says
+    that it is not after all, the rounds go on.
     """
     plain = PlainSpaces(context)
     factors = context.settings.low_rank != "no"
@@ -87,32 +87,30 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
     limits = search.fastest() if until_floor else context.limits
     pressure = pressure_of(context.start.costs, limits)
     begin = stop.RoundResult(context.log.steps[-1], pressure, reached=True)
-    snapshots: list[ModelSnapshot] = []
-    history: list[stop.RoundResult] = []
+    taken = [(context.start, begin)]
     while True:
-        decision = stop.decide(history, begin, context.floor, until_floor=until_floor)
-        at, goal = decision.resume, decision.goal
-        start = context.start if at < 0 else snapshots[at]
+        baseline, *history = (result for _, result in taken)
+        decision = stop.decide(
+            history, baseline, context.floor, until_floor=until_floor
+        )
+        at, goal = decision.resume + 1, decision.goal
+        start, result = taken[at]
         if goal is None:
-            if decision.verdict != "met" or until_floor:
+            if until_floor:
                 return decision, start
             start = context.evaluator.remeasured(start, limits)
             pressure = pressure_of(start.costs, limits)
             if pressure <= 1:
+                return stop.met(decision.resume), start
+            if decision.verdict != "met":
                 return decision, start
-            if at < 0:
-                begin = replace(begin, pressure=pressure)
-            else:
-                history[at] = replace(history[at], pressure=pressure)
+            taken[at] = start, replace(result, pressure=pressure)
             continue
         if not history and not until_floor and (refusal := search.refusal()):
             return stop.Decision("exhausted", refusal), start
         within = relaxed(limits, goal, context.start.costs)
-        snapshot, result = rounds.shrink(
-            start, rounds.pruned(start, search, within), limits, goal
-        )
-        snapshots.append(snapshot)
-        history.append(result)
+        pruned = rounds.pruned(start, search, within)
+        taken.append(rounds.shrink(start, pruned, limits, goal))
 
 
 def _by_components(context: RunContext, rounds: Rounds) -> Ended:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -19,7 +18,7 @@ from edgeprune.settings.parts import (
     WorkloadSettings,
 )
 from edgeprune.settings.training import StepSettings, TeacherSettings
-from edgeprune.settings.values import Method, Positive
+from edgeprune.settings.values import Method, NamedPath, Positive
 
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
@@ -251,6 +250,6 @@ class ScoreSettings(CriterionSettings, WorkloadSettings):
     COMMAND: ClassVar[str] = "score"
 
     out: Annotated[
-        Path | None,
+        NamedPath | None,
         Option("Folder of the page.", Panel.HOW, default="a new one under runs/"),
     ] = None

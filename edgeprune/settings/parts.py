@@ -6,7 +6,6 @@ error messages and the reference page say of it. `commands` puts the parts toget
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.settings.option import Option, Panel, SettingsModel
 from edgeprune.settings.values import (
     Count,
+    NamedPath,
     Numbers,
     Percent,
     Positive,
@@ -57,7 +57,7 @@ class NetworkSettings(SeedSettings):
         ),
     ] = None
     weights: Annotated[
-        Path | None,
+        NamedPath | None,
         Option(
             ".pt or .pth with a state dict, .safetensors, or the folder of a run to go "
             "on from; never unpickled.",
@@ -153,7 +153,7 @@ class FileSettings(TargetSettings):
         ),
     ] = False
     out: Annotated[
-        Path | None,
+        NamedPath | None,
         Option("Folder of the run.", Panel.HOW, default="a new one under runs/"),
     ] = None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from edgeprune.errors import ConfigError
 
@@ -49,6 +51,13 @@ def parse_augment(value: object) -> object:
     return named[value] if value in named else tuple(value.split(","))
 
 
+def parse_path(value: object) -> object:
+    """Refuse an empty name, which `Path` would take for the current folder."""
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("empty", "A name is expected")
+    return value
+
+
 def parse_share(text: str) -> float:
     """Read `5%` or `0.05` as 0.05.
 
@@ -71,6 +80,7 @@ Shape = Annotated[
     BeforeValidator(parse_shape),
     Field(min_length=1),
 ]
+NamedPath = Annotated[Path, BeforeValidator(parse_path)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
