@@ -12,6 +12,7 @@ EdgepruneError
   ParityError         An exported model is not the same function as its source.
   MeasurementError    A measurement did not deliver.
   OutputError         A file or folder cannot be written.
+  DamagedFileError    A file that was kept for later is not what was written.
   ReportError         A report cannot be read, or two cannot be compared.
 """
 
@@ -71,6 +72,10 @@ class MeasurementError(EdgepruneError):
 
 class OutputError(EdgepruneError):
     """A file or folder cannot be written."""
+
+
+class DamagedFileError(EdgepruneError):
+    """A file that was kept for later is not what was written."""
 
 
 class ReportError(EdgepruneError):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from edgeprune.errors import OutputError
+from edgeprune.progress import LOGGER
 from edgeprune.records.json import from_json, to_json
 from edgeprune.temporary import temporary
 
@@ -50,6 +52,40 @@ def cache_folder() -> Path:
     )
 
 
+def write_cache(path: Path, content: bytes | str) -> bool:
+    """Write what a later run can use; a cache that cannot be written costs time only.
+
+    Returns:
+        Whether it was written.
+    """
+    try:
+        write_whole(path, content)
+    except OutputError as error:
+        LOGGER.info("%s", error)
+        return False
+    return True
+
+
+def locked(name: str) -> FileLock | None:
+    """Lock a name among all of this user's runs; None if another run holds it.
+
+    Raises:
+        OutputError: neither the cache nor the folder of temporary files can hold locks.
+    """
+    file = hashlib.sha256(name.encode()).hexdigest()[:16] + ".lock"
+    user = getattr(os, "getuid", lambda: "")()
+    for place in (cache_folder(), Path(tempfile.gettempdir()) / f"edgeprune-{user}"):
+        with suppress(OSError, NotImplementedError):
+            (place / "locks").mkdir(parents=True, exist_ok=True)
+            lock = FileLock(place / "locks" / file, blocking=False)
+            try:
+                lock.acquire()
+            except Timeout:
+                return None
+            return lock
+    raise OutputError(f"No file can be locked in {place}.")
+
+
 def cached_choice(
     kind: str, facts: str, choices: Sequence[Choice], find: Callable[[], Choice]
 ) -> Choice:
@@ -69,8 +105,7 @@ def cached_choice(
         if known in choices:
             return known
     found = find()
-    with suppress(OutputError):  # it is found anew next time
-        write_whole(path, to_json(found, indent=None))
+    write_cache(path, to_json(found, indent=None))
     return found
 
 

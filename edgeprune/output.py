@@ -7,7 +7,6 @@ is renamed in the end: no half run is ever seen, and no file that was there is r
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -16,10 +15,10 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from edgeprune.errors import OutputError
-from edgeprune.files import cache_folder
+from edgeprune.files import locked
 from edgeprune.temporary import removed_if_killed, temporary_folder
 
 FINISHED = {
@@ -144,19 +143,7 @@ def _place_aside(folder: Path) -> Path:
 
 
 def _lock(folder: Path) -> FileLock | None:
-    """A lock that is held on a folder's name; None if another one holds it."""
-    name = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:16]
-    user = getattr(os, "getuid", lambda: "")()
-    for place in (cache_folder(), Path(tempfile.gettempdir()) / f"edgeprune-{user}"):
-        with suppress(OSError, NotImplementedError):  # no cache, or one without locks
-            (place / "claims").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(place / "claims" / f"{name}.lock", blocking=False)
-            try:
-                lock.acquire()
-            except Timeout:
-                return None
-            return lock
-    raise OutputError(f"No lock can be made for {folder} in {place}.")
+    return locked(f"output {os.path.realpath(folder)}")
 
 
 def _there(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -141,14 +140,16 @@ def _run(
     folder = run_folder(settings.out, workload.name)
     batch = len(workload.inputs[0])
     runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
-    state = unfinished_folder(workload, settings)
-    job = Job(workload, runner, settings, state, progress)
-    check_job(job)
-    with claimed(folder), temporary_folder() as held:
+    check_job(workload, settings)
+    with (
+        claimed(folder),
+        temporary_folder() as held,
+        unfinished_folder(workload, settings) as state,
+    ):
+        job = Job(workload, runner, settings, state, progress)
         outcome = run(job, held)
         report = report_of(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:
             write_run(outcome, job, report, written)
             folder = publish(written, folder)
-    shutil.rmtree(state, ignore_errors=True)
     return Finished(report, outcome.result.model.eval(), folder)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain, count
@@ -23,7 +25,7 @@ from edgeprune.export.checkpoint import (
     exported_program,
     saved_plan,
 )
-from edgeprune.files import cache_folder, write_whole
+from edgeprune.files import cache_folder, locked, write_whole
 from edgeprune.output import is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
@@ -50,11 +52,13 @@ def run_folder(out: Path | None, name: str) -> Path:
     return next(path for path in chain([folder], others) if is_free(path))
 
 
-def unfinished_folder(workload: Workload, settings: SettingsModel) -> Path:
+@contextmanager
+def unfinished_folder(workload: Workload, settings: SettingsModel) -> Iterator[Path]:
     """Where the rounds and trainings of a run are kept until it is finished.
 
     The same run, started again, finds them: it is told by its settings, the weights
-    that it starts from, and its data.
+    that it starts from, and its data. They are locked meanwhile: a second run of the
+    same kind has a folder of its own.
     """
     asked = settings.model_dump_json(exclude=WRITTEN_BY)
     digest = hashlib.sha256(f"{version('edgeprune')} {workload.name} {asked}".encode())
@@ -63,7 +67,16 @@ def unfinished_folder(workload: Workload, settings: SettingsModel) -> Path:
     for value in (*held, torch.tensor(workload.data.sizes)):
         plain = value.detach().cpu().contiguous().flatten()
         digest.update(plain.view(torch.uint8).numpy().tobytes())
-    return cache_folder() / "unfinished" / digest.hexdigest()[:16]
+    place = cache_folder() / "unfinished"
+    for number in count(1):
+        folder = place / f"{digest.hexdigest()[:16]}-{number}"
+        lock = locked(f"unfinished {folder.name}")
+        if lock is None:
+            continue
+        with lock:
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        return
 
 
 def write_run(outcome: Outcome, job: Job, report: RunReport, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,15 +105,17 @@ def _sparsify(
     folder = run_folder(settings.out, f"sparsify {workload.name}")
     target, batch = targets.load(settings.target), len(workload.inputs[0])
     runner = runner_for(target, seed=settings.seed, batch=batch)
-    state = unfinished_folder(workload, settings)
-    job = SparseJob(workload, runner, settings, state, progress)
-    with claimed(folder), temporary_folder() as held:
+    with (
+        claimed(folder),
+        temporary_folder() as held,
+        unfinished_folder(workload, settings) as state,
+    ):
+        job = SparseJob(workload, runner, settings, state, progress)
         outcome = make_sparse(job, held)
         report = _sparsity_report(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:
             write_sparse_run(outcome, job, report, written)
             folder = publish(written, folder)
-    shutil.rmtree(state, ignore_errors=True)
     return Sparsified(report, outcome.files[-1].model.eval(), folder)
 
 

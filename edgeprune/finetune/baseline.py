@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
-from safetensors.torch import load_file, save
 from torch import nn
 
 from edgeprune.data import Splits, TensorBatches
-from edgeprune.errors import OutputError
-from edgeprune.files import cache_folder, write_whole
+from edgeprune.errors import DamagedFileError, OutputError
+from edgeprune.files import cache_folder
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
 from edgeprune.progress import Progress
+from edgeprune.tensor_file import read_tensors, write_tensors
 
 EPOCHS = 6
 LEARNING_RATE = 0.05
@@ -34,18 +35,15 @@ def trained_example(
     )
     path = cache_folder() / f"baseline-{_key(model, splits, config)}.safetensors"
     if path.is_file():
-        model.load_state_dict(load_file(path))
-        return model
+        with suppress(DamagedFileError):
+            model.load_state_dict(read_tensors(path)[0])
+            return model
     trained, _ = train(model, splits, replace(config, progress=progress))
     try:
-        write_whole(path, save(_contiguous(trained)))
+        write_tensors(path, trained.state_dict())
     except OutputError:
         progress.finish(f"{path.parent} cannot be written: trained anew next time")
     return trained
-
-
-def _contiguous(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
 def _key(model: nn.Module, splits: Splits, config: TrainingConfig) -> str:

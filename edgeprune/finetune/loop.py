@@ -19,12 +19,13 @@ from edgeprune.errors import WorkloadError
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.formats import PLAIN, Format, fastest_format
 from edgeprune.finetune.process_group import ProcessGroup, team
-from edgeprune.finetune.resume import CheckpointSelector, keep, resume_
-from edgeprune.finetune.state import Saved, load_state
+from edgeprune.finetune.resume import CheckpointSelector, keep, kept_state, resume_
+from edgeprune.finetune.state import Saved
 from edgeprune.finetune.trainer import MIN_BATCH, Trainer
 from edgeprune.graph.trace import evaluating
 from edgeprune.progress import SILENT
 from edgeprune.records import Epoch, SecondHead, Training
+from edgeprune.tensor_file import fingerprint
 from edgeprune.workload import accuracy
 
 STEPS = 200  # of fine-tuning, about
@@ -51,10 +52,12 @@ def train(
         raise WorkloadError(message)
     held = config.constraint is not None
     members = ProcessGroup(torch.device("cpu")) if held else team()
-    saved = load_state(config.state) if config.state else None
+    start = fingerprint(model.state_dict())
+    saved = kept_state(config, start)
     for rate in (config.learning_rate, config.learning_rate / 10):
-        training = _Training(model, replace(config, learning_rate=rate), saved, members)
-        members.call(_Help(model, training.config, saved))
+        config = replace(config, learning_rate=rate)
+        training = _Training(model, config, start, saved, members)
+        members.call(_Help(model, config, start, saved))
         found = training.go(splits)
         if found is not None:
             return found
@@ -80,21 +83,27 @@ class _Help:
     """The work of another process meanwhile: the same, silently, on its own data."""
 
     def __init__(
-        self, model: nn.Module, config: TrainingConfig, saved: Saved | None
+        self, model: nn.Module, config: TrainingConfig, start: str, saved: Saved | None
     ) -> None:
         silent = replace(config, progress=SILENT, state=None, constraint=None)
-        self._model, self._config, self._saved = model, silent, saved
+        self._held = model, silent, start, saved
 
     def __call__(self, splits: Splits) -> None:
-        _Training(self._model, self._config, self._saved, team()).go(splits)
+        _Training(*self._held, team()).go(splits)
 
 
 @dataclass(frozen=True)
 class _Training:
-    """One training run."""
+    """One training run.
+
+    Attributes:
+        start: hash of the network as it is before.
+        saved: what an earlier process has kept of it.
+    """
 
     model: nn.Module
     config: TrainingConfig
+    start: str
     saved: Saved | None
     members: ProcessGroup
 
@@ -132,7 +141,7 @@ class _Training:
                 found = history[-1].validation_accuracy
                 best.compete(trainer.ema_or_model, found, number)
             if self.members.main:
-                keep(trainer, config, history, best)
+                keep(trainer, config, self.start, history, best)
         config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=trainer.hints)

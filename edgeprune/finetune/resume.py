@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 from torch import nn
 
+from edgeprune.errors import DamagedFileError, OutputError
 from edgeprune.finetune.config import TrainingConfig
-from edgeprune.finetune.state import Saved, save_state
+from edgeprune.finetune.state import Saved, load_state, save_state
 from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import Epoch
 
@@ -50,26 +51,53 @@ class CheckpointSelector:
             self.model.load_state_dict(model.state_dict())
 
 
+def kept_state(config: TrainingConfig, start: str) -> Saved | None:
+    """What an earlier process has kept of a training, if it is of this one.
+
+    Args:
+        start: hash of the network that the training begins with.
+    """
+    if config.state is None:
+        return None
+    try:
+        saved = load_state(config.state)
+    except DamagedFileError as error:
+        config.progress.advance(f"{error}: the training begins anew")
+        return None
+    if saved is None:
+        return None
+    if saved[1].get("start") != start:
+        name = config.state.name
+        config.progress.advance(f"{name} is of another network: it is trained anew")
+        return None
+    return saved
+
+
 def keep(
     trainer: Trainer,
     config: TrainingConfig,
+    start: str,
     history: Sequence[Epoch],
     best: CheckpointSelector,
 ) -> None:
-    """Write all of it to the config's file, if it has one."""
+    """Write all of it to the config's file, if it has one that can be written."""
     if config.state is None:
         return
     done, whole = trainer.steps
     parts = {**trainer.state(), "best": best.model.state_dict()}
     facts = {
         **_identity(config, whole),
+        "start": start,
         "history": HISTORY.dump_python(list(history)),
         "accuracy": best.accuracy,
         "epoch": best.epoch,
         "top": best.top,
         "steps_done": done,
     }
-    save_state(config.state, parts, facts)
+    try:
+        save_state(config.state, parts, facts)
+    except OutputError as error:
+        config.progress.advance(f"not kept for a later run: {error}")
 
 
 def resume_(

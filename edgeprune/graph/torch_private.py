@@ -18,6 +18,7 @@ from torch import fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import (
     tree_flatten,
     tree_leaves,
@@ -29,6 +30,7 @@ __all__ = [
     "EarlyMode",
     "FakeTensor",
     "FakeTensorMode",
+    "TorchDispatchMode",
     "argument_defaults",
     "exporter_tables_kept",
     "functions_opened",

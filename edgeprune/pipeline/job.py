@@ -156,7 +156,7 @@ class Outcome:
     log: RunLog
 
 
-def check_job(job: Job) -> None:
+def check_job(workload: Workload, settings: CompressSettings) -> None:
     """Refuse what can be refused before any work.
 
     Raises:
@@ -164,13 +164,13 @@ def check_job(job: Job) -> None:
         WorkloadError: weights that are not finite, or that cannot be drawn anew; a
             feature map is needed, and there is none.
     """
-    settings, model = job.settings, job.workload.model
+    model = workload.model
     parse_criteria(settings.criterion)
     if settings.from_scratch:
         fresh(model, settings.seed)
     check_weights(model)
     if settings.train and settings.self_supervised == "inpaint":
-        _check_feature_map(job.workload)
+        _check_feature_map(workload)
 
 
 def _check_feature_map(workload: Workload) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -13,7 +13,6 @@ from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.fresh import fresh
 from edgeprune.pipeline.checkpoint import PrunedModel, RunCheckpoint
 from edgeprune.pipeline.context import RunContext
-from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.base import FoundPlan, Search
 from edgeprune.pipeline.steps import step_of
@@ -49,21 +48,33 @@ class Rounds:
         """
         context, log = self.context, self.context.log
         settings, number = context.settings, log.round_number
-        checkpoint, before = RunCheckpoint(context.job.state), len(start.plans)
-        resumed = checkpoint.resume(number, before, start.model, log)
-        if resumed is not None:
+        checkpoint = RunCheckpoint(context.job.state)
+        pruned = checkpoint.resume(number, start.model, log)
+        if pruned is not None:
             log.note(f"round {number} was begun by an earlier process")
-            return resumed
-        found = search.find(start, limits)
-        candidate = found.candidate
-        model = candidate.network
-        if settings.from_scratch:
-            model = fresh(model, settings.seed)
-        elif settings.reconstruct and self._goes_on(found):
-            model = self._reconstructed(f"{kind} {number}", start, candidate)
-        pruned = PrunedModel(model, candidate.surgery, candidate.plan, found.fits)
-        checkpoint.keep(number, before, pruned, log)
+        else:
+            pruned = self._found(search.find(start, limits))
+            checkpoint.keep(number, start.model, pruned, log)
+        if not pruned.finished:
+            if settings.from_scratch:
+                model = fresh(pruned.model, settings.seed)
+            else:
+                model = self._reconstructed(f"{kind} {number}", start, pruned)
+            pruned = replace(pruned, model=model, finished=True)
+            checkpoint.keep(number, start.model, pruned, log)
         return pruned
+
+    def _found(self, found: FoundPlan) -> PrunedModel:
+        """A plan's network, and whether something is still to be done with it."""
+        settings, candidate = self.context.settings, found.candidate
+        fitted = settings.reconstruct and self._goes_on(found)
+        return PrunedModel(
+            candidate.network,
+            candidate.surgery,
+            candidate.plan,
+            found.fits,
+            finished=not (settings.from_scratch or fitted),
+        )
 
     def shrink(
         self, start: ModelSnapshot, pruned: PrunedModel, limits: Budget, goal: float
@@ -152,15 +163,15 @@ class Rounds:
         return snapshot, training.accuracy_before
 
     def _reconstructed(
-        self, name: str, start: ModelSnapshot, candidate: Candidate
+        self, name: str, start: ModelSnapshot, pruned: PrunedModel
     ) -> nn.Module:
-        """A candidate's network with its layers fitted, if it is better for it.
+        """A plan's network with its layers fitted, if it is better for it.
 
         Fitted to what the round started from, which was trained; without training to
         the original, so that errors do not add up.
         """
         context, log = self.context, self.context.log
-        network, surgery, whole = candidate.network, candidate.surgery, start.model
+        network, surgery, whole = pruned.model, pruned.surgery, start.model
         if not context.settings.train:
             whole = context.job.workload.model
             surgery = start.surgery.then(surgery)

@@ -42,7 +42,7 @@ def run(job: Job, folder: Path) -> Outcome:
     Raises:
         EdgepruneError: a stage refuses its input or fails.
     """
-    check_job(job)
+    check_job(job.workload, job.settings)
     with flushing_denormals():
         context = prepare(job, folder)
         decision, result = _int8_loses_too_much(context) or _pruned(context)

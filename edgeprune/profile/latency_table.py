@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 from torch import nn
 
-from edgeprune.files import cache_folder, write_whole
+from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import weights_of_nodes
 from edgeprune.measure.resized_models import ResizedModels
+from edgeprune.measure.runner import Probe
 from edgeprune.profile.fit import LatencyFit, Sample, fit, predict
 from edgeprune.profile.memory_table import memory_table
 from edgeprune.progress import SILENT, Progress
@@ -41,6 +45,7 @@ BATCH = 16  # networks on the device at once
 SLOW = 4  # times fewer probes of a network whose every variant has to be exported
 NEAR = 0.35  # how far one group's share may be from that of its network
 FEW = 4  # variants, to see which activation follows which width
+NOT_KEPT = "; the cache cannot be written: it is measured anew next time"
 FEWEST = 0.1  # share of a group's channels
 
 
@@ -72,7 +77,8 @@ def measure_latency_table(
         count, checks = _probe_counts(benchmark, variants)
         plans = draw_plans(graph, count + checks, seed=0)
         progress.start("latency table", len(plans))
-        samples = probe(model, graph, variants, plans, benchmark, progress)
+        probing = Probing(model, graph, variants, benchmark, path.with_suffix(""))
+        samples = probing.samples(plans, progress)
         layers = weights_of_nodes(variants.reference)
         memory = _memory(graph, variants, plans[:FEW])
     found = fit(samples[:count], layers)
@@ -86,11 +92,12 @@ def measure_latency_table(
         memory=memory,
         seconds=time.perf_counter() - start,
     )
+    again = "" if write_cache(path, to_json(table, indent=None)) else NOT_KEPT
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     progress.finish(
         f"{count} networks, {len(table.operators)} operators, error of {checks} others "
-        f"{LatencySummary.of(table).median_error:.1%} (median)"
+        f"{LatencySummary.of(table).median_error:.1%} (median){again}"
     )
-    write_whole(path, to_json(table, indent=None))
     return table
 
 
@@ -101,32 +108,51 @@ def _probe_counts(benchmark: Benchmark, variants: ResizedModels) -> tuple[int, i
     return math.ceil(recipe.networks / slower), recipe.checks
 
 
-def probe(
-    model: nn.Module,
-    graph: ChannelGraph,
-    variants: ResizedModels,
-    plans: Sequence[Plan],
-    benchmark: Benchmark,
-    progress: Progress = SILENT,
-) -> list[Sample]:
-    """Time a network under plans, a batch of files at a time."""
-    shapes = parameter_shapes(model)
-    samples: list[Sample] = []
-    for start in range(0, len(plans), BATCH):
-        batch = plans[start : start + BATCH]
-        paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(batch)]
-        probes = benchmark.runner.probe(paths, variants.reference)
-        for plan, found in zip(batch, probes, strict=True):
-            widths = widths_under(graph, plan)
-            size = 4 * sum(
-                math.prod(
-                    widths.get((name, axis), size) for axis, size in enumerate(shape)
+@dataclass(frozen=True)
+class Probing:
+    """Times a network at other widths, a batch of files at a time.
+
+    Attributes:
+        kept: a folder where batches are kept until all are there, so that a process
+            that is killed need not measure them again.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    variants: ResizedModels
+    benchmark: Benchmark
+    kept: Path
+
+    def samples(self, plans: Sequence[Plan], progress: Progress) -> list[Sample]:
+        """Time the network under plans."""
+        shapes = parameter_shapes(self.model)
+        samples: list[Sample] = []
+        for start in range(0, len(plans), BATCH):
+            batch = plans[start : start + BATCH]
+            for plan, found in zip(batch, self._batch(start, batch), strict=True):
+                widths = widths_under(self.graph, plan)
+                size = 4 * sum(
+                    math.prod(
+                        widths.get((name, axis), size)
+                        for axis, size in enumerate(shape)
+                    )
+                    for name, shape in shapes.items()
                 )
-                for name, shape in shapes.items()
-            )
-            samples.append(Sample(widths, size, found))
-            progress.advance()
-    return samples
+                samples.append(Sample(widths, size, found))
+                progress.advance()
+        return samples
+
+    def _batch(self, start: int, plans: Sequence[Plan]) -> Sequence[Probe]:
+        path = self.kept / f"{start}.json"
+        with suppress(OSError, ValidationError):
+            held = from_json(tuple[Probe, ...], path.read_bytes())
+            if len(held) == len(plans):
+                return held
+        write = self.variants.write
+        paths = [write(plan, f"probe{at}") for at, plan in enumerate(plans)]
+        probes = self.benchmark.runner.probe(paths, self.variants.reference)
+        write_cache(path, to_json(tuple(probes), indent=None))
+        return probes
 
 
 def _memory(

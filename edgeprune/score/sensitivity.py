@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.groups import Group
+from edgeprune.graph.operations import operations
 from edgeprune.graph.surgery import apply_surgery_, plan_surgery
 from edgeprune.graph.trace import evaluating
 from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
 
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
-ALLOWANCE_S = 60.0  # for all of it
+ALLOWANCE = 60 * 30e9  # operations for all of it: a minute on two cores, about
 FEWEST, MOST = 16, 512  # samples
 STEP = 64  # of them at once
 LEAST = 1e-4  # share of the outputs that is told from none
@@ -37,8 +38,8 @@ class OutputErrorEvaluator:
     others and shifts do not add up; the *error* of a whole plan counts them.
 
     Args:
-        trials: about how many plans will be judged; with the time that one sample
-            takes this decides how many samples are used.
+        trials: about how many plans will be judged; with the operations that one
+            sample takes this decides how many samples are used.
     """
 
     def __init__(self, context: Context, trials: int) -> None:
@@ -173,19 +174,15 @@ def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
 
 
 def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
-    """As many inputs and labels as the allowance has time for."""
+    """As many inputs and labels as are allowed: the same on a busy machine."""
     assert context.batches is not None  # checked by the caller
     held: list[tuple[Tensor, Tensor]] = []
     wanted = MOST
     for x, y in context.batches:
         if not held:
-            some = x[:FEWEST]
-            context.model(some)
-            start = time.perf_counter()
-            context.model(some)
-            each = (time.perf_counter() - start) / len(some)
-            affordable = ALLOWANCE_S / (each * max(trials, 1))
-            power = 2 ** int(math.log2(max(affordable, 1)))  # hardly ever another
+            each = operations(context.model, x[:FEWEST])
+            affordable = ALLOWANCE / (each * max(trials, 1))
+            power = 2 ** int(math.log2(max(affordable, 1)))
             wanted = min(MOST, max(FEWEST, power))
         held.append((x, y))
         if sum(len(labels) for _, labels in held) >= wanted:

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.errors import WorkloadError
 from edgeprune.finetune import loop
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.constraint import Schedule
@@ -130,6 +129,20 @@ def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_than_by_chance(
         assert torch.equal(best.model.weight, states[kept - 1].weight)
 
 
+class Told:
+    """Remembers the sentence that was said last beside losses and times."""
+
+    last = ""
+
+    def start(self, step, total): ...
+
+    def advance(self, detail=""):
+        if " " in detail and "loss" not in detail:
+            self.last = detail
+
+    def finish(self, outcome=""): ...
+
+
 def test_momentum_and_learning_rate_go_on_too(tmp_path):
     torch.manual_seed(0)
     model, data = Bottom(8), splits()
@@ -139,7 +152,7 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
     first = Trainer(model, config, loop.PLAIN, x, 45, team)
     first.epoch(data.train, 1)
     best = CheckpointSelector(model, 0.5, 100)
-    keep(first, config, [], best)
+    keep(first, config, "start", [], best)
     second = Trainer(model, config, loop.PLAIN, x, 45, team)
     resume_(second, config, best, load_state(path))
     assert second.rate == first.rate
@@ -156,17 +169,45 @@ def test_momentum_and_learning_rate_go_on_too(tmp_path):
 
 def test_the_state_of_another_training_is_not_taken(tmp_path):
     torch.manual_seed(0)
-    path = tmp_path / "state.safetensors"
-    train(Bottom(8), splits(), TrainingConfig("x", 1, state=path))
-    _, history = train(Bottom(8), splits(), TrainingConfig("x", 2, state=path))
+    path, model = tmp_path / "state.safetensors", Bottom(8)
+    train(model, splits(), TrainingConfig("x", 1, state=path))
+    _, history = train(model, splits(), TrainingConfig("x", 2, state=path))
     assert len(history.epochs) == 2
     assert history.epochs[0].seconds > 0
-    _, again = train(Bottom(8), splits(), TrainingConfig("x", 2, state=path))
+    _, again = train(model, splits(), TrainingConfig("x", 2, state=path))
     assert again.epochs == history.epochs  # finished: nothing is trained
 
 
-def test_a_damaged_state_is_one_sentence(tmp_path):
-    path = tmp_path / "state.safetensors"
-    path.write_bytes(b"no tensors")
-    with pytest.raises(WorkloadError, match="damaged"):
-        train(Bottom(8), splits(), TrainingConfig("x", 1, state=path))
+def test_the_state_of_another_network_is_not_taken(tmp_path):
+    """As two runs with one cache leave it, one of which has another plan."""
+    path, told = tmp_path / "state.safetensors", Told()
+    train(Bottom(8), splits(), TrainingConfig("x", 1, state=path))
+    for other in (Bottom(8), Bottom(6)):
+        config = TrainingConfig("x", 1, state=path, progress=told)
+        _, history = train(other, splits(), config)
+        assert history.epochs[0].seconds > 0
+        assert "another network" in told.last
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
+def test_a_state_with_a_flipped_bit_is_thrown_away_with_a_sentence(tmp_path, place):
+    torch.manual_seed(0)
+    path, model, told = tmp_path / "state.safetensors", Bottom(8), Told()
+    _, history = train(model, splits(), TrainingConfig("x", 1, state=path))
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    config = TrainingConfig("x", 1, state=path, progress=told)
+    _, again = train(model, splits(), config)
+    assert again.epochs[0].loss == history.epochs[0].loss
+    assert again.epochs[0].seconds != history.epochs[0].seconds
+    assert "begins anew" in told.last
+
+
+def test_a_state_that_cannot_be_kept_costs_no_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    path, told = tmp_path / "file" / "state.safetensors", Told()
+    config = TrainingConfig("x", 1, state=path, progress=told)
+    _, history = train(Bottom(8), splits(), config)
+    assert len(history.epochs) == 1
+    assert "not kept" in told.last

@@ -100,8 +100,9 @@ def test_a_network_that_cannot_be_fitted_goes_on_as_it_is(fresh, monkeypatch):
 
     monkeypatch.setattr(rounds_module, "reconstruct", refuse)
     plan = Plan({"0": tuple(range(16))})
-    candidate = Candidate(fresh.start.model, fresh.profile.graph, plan)
-    found = Rounds(fresh)._reconstructed("round 1", fresh.start, candidate)
-    assert found is candidate.network
+    cut = Candidate(fresh.start.model, fresh.profile.graph, plan)
+    pruned = PrunedModel(cut.network, cut.surgery, plan, fits=True, finished=False)
+    found = Rounds(fresh)._reconstructed("round 1", fresh.start, pruned)
+    assert found is pruned.model
     assert not fresh.log.reconstructions
     assert fresh.log.notes == ["not reconstructed: it takes another way"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from edgeprune.pipeline.checkpoint import RunCheckpoint
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.base import FoundPlan, outcome_text
@@ -71,7 +72,13 @@ class MilpSearch:
         space = self._spaces.space(start)
         scoring = context.scoring(space.model, space.graph)
         with log.stage("score"):
-            scores, sensitivity = self._scored(scoring, space, limits)
+            name = f"scores {log.round_number}"
+            scores, sensitivity = RunCheckpoint(context.job.state).found(
+                name,
+                space.model,
+                tuple[Scores, Sensitivity],
+                lambda: self._scored(scoring, space, limits),
+            )
         log.scores = log.scores or scores
         log.sensitivity = log.sensitivity or sensitivity
         ranked = comparable_scores(scores, space.graph)

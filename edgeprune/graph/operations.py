@@ -1,0 +1,46 @@
+"""Counts what a forward pass takes: a clock would depend on the machine's load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgeprune.graph.torch_private import TorchDispatchMode, tree_leaves
+
+PER_VALUE = 30  # multiply-accumulates take as long as writing one value, about
+
+
+def operations(model: nn.Module, x: Tensor) -> float:
+    """Multiply-accumulates of one sample, and as many as writing its values is worth.
+
+    Args:
+        x: some samples, shape (N, ...).
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as flops, _Values() as made:
+        model(x)
+    macs = flops.get_total_flops() / 2
+    return (macs + PER_VALUE * made.count) / len(x)
+
+
+class _Values(TorchDispatchMode):
+    """Counts the values that operators make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.count += sum(
+            item.numel() for item in tree_leaves(made) if isinstance(item, Tensor)
+        )
+        return made
