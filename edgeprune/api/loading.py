@@ -16,7 +16,7 @@ from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
-from edgeprune.progress import Progress
+from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import NetworkSettings, WorkloadSettings
 from edgeprune.workload import (
@@ -52,8 +52,8 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     if settings.model is not None and settings.data is None:
         raise ConfigError(f"--model {settings.model} needs data: give --data.")
     source = settings.model or EXAMPLE
-    progress.start("load", 2)
-    model, surgery = loaded_model(source, settings)
+    progress.start("load", 3 if settings.weights else 2)
+    model, surgery = loaded_model(source, settings, progress)
     progress.advance(source)
     splits = _splits(model, settings.data or "digits", settings)
     train, validation, test = splits.sizes
@@ -78,7 +78,9 @@ def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Wo
     return replace(found, surgery=surgery)
 
 
-def loaded_model(model: Any, settings: NetworkSettings) -> tuple[nn.Module, Surgery]:
+def loaded_model(
+    model: Any, settings: NetworkSettings, progress: Progress = SILENT
+) -> tuple[nn.Module, Surgery]:
     """A model, or what its description makes, with the weights that are asked for.
 
     The weights may be a run's folder: what it made of the model goes on from there.
@@ -91,8 +93,11 @@ def loaded_model(model: Any, settings: NetworkSettings) -> tuple[nn.Module, Surg
     if settings.weights is None:
         return model, Surgery()
     if settings.weights.is_dir():
-        return model, restore_(model, settings.weights)
-    load_weights_(model, settings.weights)
+        surgery = restore_(model, settings.weights)
+        progress.advance(f"what {settings.weights} made of it")
+        return model, surgery
+    taken = load_weights_(model, settings.weights)
+    progress.advance(f"weights: {taken or settings.weights.name}")
     return model, Surgery()
 
 

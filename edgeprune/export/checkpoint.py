@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save
-from torch import nn
+from torch import fx, nn
 
 from edgeprune.errors import ExportError, WorkloadError
 from edgeprune.graph.surgery import apply_surgery_
 from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
 from edgeprune.records import Plan, Surgery, from_json, to_json
-from edgeprune.workload import load_model, load_weights_
+from edgeprune.workload import load_library_model, load_model, load_weights_
 
 PLAN_FILE, WEIGHTS_FILE, PROGRAM_FILE = "plan.json", "model.safetensors", "model.pt2"
 SCHEMA = 1
@@ -63,7 +63,12 @@ def exported_program(model: nn.Module, inputs: Inputs) -> bytes:
     buffer = io.BytesIO()
     try:
         with evaluating(model), quiet():
-            torch.export.save(torch.export.export(model, inputs), buffer)
+            program = torch.export.export(model, inputs)
+            for module in program.graph_module.modules():
+                if isinstance(module, fx.GraphModule):
+                    for node in module.graph.nodes:
+                        node.meta.pop("stack_trace", None)  # paths, lines of source
+            torch.export.save(program, buffer)
     except Exception as error:
         message = f"{type(model).__name__} cannot be written as {PROGRAM_FILE}"
         raise ExportError(f"{message}: {first_line(error)}.") from error
@@ -76,8 +81,8 @@ def load(run: str | Path, factory: Factory | None = None) -> nn.Module:
     Args:
         run: the run's folder.
         factory: makes the module that was compressed, with any weights; a module that
-            may be changed; or a description as for `--model`. The run's own `--model`
-            by default.
+            may be changed; or a description as for `--model`. A model of torchvision or
+            timm needs none.
 
     Raises:
         EdgepruneError: files are missing or damaged, or the factory makes another
@@ -140,12 +145,16 @@ def saved_plan(
 
 
 def _made(saved: SavedPlan, factory: Factory | None) -> nn.Module:
-    source = saved.model if factory is None else factory
-    if isinstance(source, str):
-        if ":" not in source:
-            raise WorkloadError(
-                f"The run compressed a {source} that was handed over in Python: give "
-                "the factory that makes it."
-            )
-        return load_model(source, num_classes=saved.num_classes, seed=0)
-    return source if isinstance(source, nn.Module) else source()
+    """The module that was compressed; code that only the file names is not run."""
+    if factory is None:
+        model = load_library_model(saved.model, num_classes=saved.num_classes)
+        if model is not None:
+            return model
+        raise WorkloadError(
+            f"The run compressed {saved.model!r}, which is no model of torchvision or "
+            "timm: give the factory that makes it, as load(run, factory); code that a "
+            "file names is not run."
+        )
+    if isinstance(factory, str):
+        return load_model(factory, num_classes=saved.num_classes, seed=0)
+    return factory if isinstance(factory, nn.Module) else factory()

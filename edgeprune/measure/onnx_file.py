@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import Message
 from onnx import numpy_helper
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -71,6 +72,7 @@ def write_onnx(
         assert program is not None  # the dynamo exporter returns a program
         proto = program.model_proto
         _name_output_(proto)
+        strip_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         message = f"{type(model).__name__} cannot be written as ONNX: {_cause(error)}."
@@ -78,6 +80,20 @@ def write_onnx(
     flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
     return flushed
+
+
+def strip_(message: Message) -> None:
+    """Clear what only a debugger reads: traces with paths and lines of the source.
+
+    A third of a small file is such text, and the file is given to others.
+    """
+    for name in ("doc_string", "metadata_props"):
+        if name in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(name)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                strip_(part)
 
 
 def flush_denormals_(proto: onnx.ModelProto) -> int:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.models import squeezenet1_1
 
 import edgeprune
-from edgeprune.errors import EdgepruneError
+from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export.checkpoint import (
     checkpoint_files,
     exported_program,
@@ -80,15 +81,16 @@ def test_a_block_removed_later_takes_its_channels_from_the_surgery():
     assert not any(item.parameter.startswith("layer1.1.") for item in both.kept)
 
 
-def test_another_process_loads_by_the_runs_own_description(tmp_path):
+def test_another_process_loads_by_a_description(tmp_path):
     model, _, surgery = pruned_twice(Heads)
-    saved(model, surgery, tmp_path, "tests.user_nets:Heads")
+    saved(model, surgery, tmp_path, "of the caller")
     torch.manual_seed(0)
     x = image()
     code = (
         "import sys, torch, edgeprune; from tests.user_nets import image;"
         "torch.manual_seed(0); x = image();"
-        "print(float(edgeprune.load(sys.argv[1])(x).double().sum()))"
+        "model = edgeprune.load(sys.argv[1], 'tests.user_nets:Heads');"
+        "print(float(model(x).double().sum()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
@@ -98,6 +100,29 @@ def test_another_process_loads_by_the_runs_own_description(tmp_path):
     )
     with torch.no_grad():
         assert float(done.stdout) == pytest.approx(float(model(x).double().sum()))
+
+
+@pytest.mark.parametrize(
+    "name", ["payload:make", "os:abort", "torchvision:payload", "timm:hf-hub:a/b", ""]
+)
+def test_code_that_only_a_file_names_is_not_run(tmp_path, monkeypatch, name):
+    model, _, surgery = pruned_twice(Heads)
+    saved(model, surgery, tmp_path, name)
+    (tmp_path / "payload.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(".")
+    with pytest.raises(WorkloadError, match="give the factory"):
+        load(".")
+
+
+def test_a_library_model_needs_no_factory(tmp_path):
+    model = squeezenet1_1(num_classes=3)
+    files = checkpoint_files(
+        model, saved_plan("torchvision:squeezenet1_1", 3, Surgery(), [])
+    )
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert torch.equal(load(tmp_path).classifier[1].weight, model.classifier[1].weight)
 
 
 def test_the_factorys_weights_do_not_matter(tmp_path):

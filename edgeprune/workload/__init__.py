@@ -1,0 +1,27 @@
+"""Workloads: a model with its weights, an example input, data and their metric."""
+
+from edgeprune.workload.models import (
+    EXAMPLE,
+    METER_SHAPE,
+    load_library_model,
+    load_model,
+    meter_reader,
+)
+from edgeprune.workload.outputs import accuracy, check_outputs, count_right
+from edgeprune.workload.weights import check_weights, load_weights_
+from edgeprune.workload.workload import Workload, example_inputs
+
+__all__ = [
+    "EXAMPLE",
+    "METER_SHAPE",
+    "Workload",
+    "accuracy",
+    "check_outputs",
+    "check_weights",
+    "count_right",
+    "example_inputs",
+    "load_library_model",
+    "load_model",
+    "load_weights_",
+    "meter_reader",
+]

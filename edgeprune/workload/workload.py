@@ -1,0 +1,45 @@
+"""A model with its weights, an example input, and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.data import Splits
+from edgeprune.errors import WorkloadError
+from edgeprune.records import Surgery
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model to be compressed, ready to run.
+
+    Attributes:
+        inputs: one example batch; its shape is what is exported and timed.
+        surgery: from the factory's module to this one, where it was compressed before.
+    """
+
+    name: str
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    splits: Splits | None
+    surgery: Surgery = field(default_factory=Surgery)
+
+    @property
+    def data(self) -> Splits:
+        """The data set.
+
+        Raises:
+            WorkloadError: there is none.
+        """
+        if self.splits is None:
+            raise WorkloadError("This step needs data: give --data.")
+        return self.splits
+
+
+def example_inputs(shape: tuple[int, ...], batch: int, seed: int) -> tuple[Tensor, ...]:
+    """One random batch, shape (batch, *shape)."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(batch, *shape, generator=generator),)
