@@ -11,18 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edgeprune.errors import TargetError
+from edgeprune.settings import StrictModel
 
 Precision = Literal["fp32", "fp16", "int8"]
+Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Runtime(_Table):
+class Runtime(StrictModel):
     """How a model is run there.
 
     Attributes:
@@ -31,7 +29,7 @@ class Runtime(_Table):
 
     engine: Literal["onnxruntime"]
     provider: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
     optimization: Literal[
         "ORT_DISABLE_ALL",
         "ORT_ENABLE_BASIC",
@@ -42,14 +40,14 @@ class Runtime(_Table):
     precisions: tuple[Precision, ...] = ("fp32",)
 
 
-class TimingRecipe(_Table):
+class TimingRecipe(StrictModel):
     """How one model is timed: at least so many runs and so many seconds."""
 
-    warmup: Annotated[int, Field(ge=0)] = 5
-    warmup_s: Annotated[float, Field(ge=0)] = 0.3
-    iterations: Annotated[int, Field(ge=1)] = 10
-    seconds: Annotated[float, Field(ge=0)] = 0.2
-    rounds: Annotated[int, Field(ge=1)] = 6
+    warmup: Annotated[int, Field(ge=0, le=10_000)] = 5
+    warmup_s: Seconds = 0.3
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
+    seconds: Seconds = 0.2
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 6
 
 
 class ProbingRecipe(TimingRecipe):
@@ -60,32 +58,32 @@ class ProbingRecipe(TimingRecipe):
         checks: more of them, that its error is taken from.
     """
 
-    warmup: Annotated[int, Field(ge=0)] = 1
-    iterations: Annotated[int, Field(ge=1)] = 3
-    seconds: Annotated[float, Field(ge=0)] = 0.04
-    rounds: Annotated[int, Field(ge=1)] = 6
-    networks: Annotated[int, Field(ge=4)] = 64
-    checks: Annotated[int, Field(ge=1)] = 8
+    warmup: Annotated[int, Field(ge=0, le=10_000)] = 1
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 3
+    seconds: Seconds = 0.04
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 6
+    networks: Annotated[int, Field(ge=4, le=10_000)] = 64
+    checks: Annotated[int, Field(ge=1, le=1000)] = 8
 
 
-class Limits(_Table):
+class Limits(StrictModel):
     """The limits of the device; None is unknown."""
 
     memory_mb: Annotated[float, Field(gt=0)] | None = None
     file_mb: Annotated[float, Field(gt=0)] | None = None
 
 
-class Published(_Table):
+class Published(StrictModel):
     """A reference timing that somebody published; never a measurement of ours."""
 
     model: str
     latency_ms: Annotated[float, Field(gt=0)]
     runtime: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
     source: str
 
 
-class Target(_Table):
+class Target(StrictModel):
     """One device profile.
 
     Attributes:

@@ -6,15 +6,15 @@ What belongs to the command line alone, as how a result is printed, is declared 
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union
 
 import typer
 
-from edgeprune.settings import Option, Panel, SettingsModel, flag
+from edgeprune.errors import WorkloadError
+from edgeprune.settings import Option, Panel, SettingsModel, flag, kinds_of
 
 AsJson = Annotated[
     bool,
@@ -59,7 +59,13 @@ def with_options(settings: type[SettingsModel]) -> Callable[[Command], Command]:
         @wraps(command)
         def called(**values: Any) -> None:
             given = {name: values.pop(name) for name in settings.options()}
-            command(**{first.name: _switched(settings, given)}, **values)
+            try:
+                command(**{first.name: _switched(settings, given)}, **values)
+            except SystemExit as ended:  # ours are typer's: this is the user's code
+                message = (
+                    f"Code of the model or the data called sys.exit({ended.code})."
+                )
+                raise WorkloadError(message) from ended
 
         options = [_parameter(settings, name) for name in settings.options()]
         hints = inspect.get_annotations(command, eval_str=True)
@@ -105,24 +111,12 @@ def _kind(settings: type[SettingsModel], name: str) -> type:
     """Choose the type that typer parses; text wherever pydantic parses better."""
     if settings.options()[name].switch:
         return bool
-    kinds = _plain(settings.model_fields[name].annotation)
+    kinds = kinds_of(settings.model_fields[name].annotation)
     known = (bool, int, float, Path)
     return next(
         (kind for kind in known if kinds == {kind}),
         str,
     )
-
-
-def _plain(annotation: Any) -> set[Any]:
-    """The types that an annotation admits, without None and bounds."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _plain(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return {kind for item in get_args(annotation) for kind in _plain(item)}
-    if origin is Literal:
-        return {str}
-    return set() if annotation is type(None) else {annotation}
 
 
 def _switched(settings: type[SettingsModel], given: dict[str, Any]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def compare(
         str | None,
         typer.Option(
             help="Exit 3 if the second is slower or less accurate by more than this "
-            "share, such as 5%."
+            "share, such as 5%, or if that cannot be told."
         ),
     ] = None,
 ) -> None:
@@ -121,5 +121,6 @@ def compare(
     names = (str(first), str(second))
     comparison = compare_reports(names, read_report(first), read_report(second))
     show_comparison(Console(), comparison)
-    if allowed is not None and comparison.regression > allowed:
+    if allowed is not None and (worse := comparison.regressions(allowed)):
+        typer.echo(f"regression: {'; '.join(worse)}.")
         raise typer.Exit(NOT_MET)

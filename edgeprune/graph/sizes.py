@@ -137,19 +137,24 @@ def held_numbers(model: nn.Module) -> dict[Path, int]:
 
 
 def write_numbers_(model: nn.Module, numbers: Mapping[Path, int]) -> None:
-    """Set numbers that modules hold."""
+    """Set numbers that modules hold.
+
+    Raises:
+        KeyError: there is no such module, or no such attribute of its own.
+        TypeError: the attribute is no number: a file may say anything.
+    """
     modules = dict(model.named_modules())
     for (path, name, position), value in numbers.items():
-        module = modules[path]
+        held = vars(modules[path])
+        before = held[name] if position is None else held[name][position]
+        if type(before) is not int:
+            raise TypeError(f"{name!r} of {path!r} cannot become {value!r}")
         if position is None:
-            vars(module)[name] = value
-        else:
-            items = list(vars(module)[name])
-            items[position] = value
-            kind = type(vars(module)[name])
-            vars(module)[name] = (
-                kind(*items) if hasattr(kind, "_fields") else kind(items)
-            )
+            held[name] = value
+            continue
+        items, kind = list(held[name]), type(held[name])
+        items[position] = value
+        held[name] = kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def apply_surgery_(model: nn.Module, surgery: Surgery) -> None:
         for layer in surgery.factored:
             replace_(model, layer, structure_of(model.get_submodule(layer)))
         _cut_(model, within)
-    except (AttributeError, KeyError, IndexError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         message = (
             f"The plan was made for another network than this {type(model).__name__}: "
             f"{first_line(error)}."
@@ -152,12 +152,17 @@ def _cut_(model: nn.Module, surgery: Surgery) -> None:
     aliases = _aliases(model)
     for path, cuts in cuts_of(surgery).items():
         tensor = aliases[path][0][2]
+        if any(not len(indices) for indices in cuts.values()):
+            raise ValueError(f"nothing is left of {path!r}")
         smaller = sliced(tensor.detach(), cuts)
         if isinstance(tensor, nn.Parameter):
             smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
         for module, name, _ in aliases[path]:
             setattr(module, name, smaller)
-    write_numbers_(model, numbers_of(surgery))
+    numbers = numbers_of(surgery)
+    if any(value < 1 for value in numbers.values()):
+        raise ValueError("a number of channels is below 1")
+    write_numbers_(model, numbers)
 
 
 def cuts_of(surgery: Surgery) -> dict[str, dict[int, LabelArray]]:

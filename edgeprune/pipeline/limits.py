@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeprune.records import Budget, Costs
+from edgeprune.records import Budget, Costs, ModelFigures
 from edgeprune.settings import BudgetSettings
+from edgeprune.targets import Limits
 
 MEGABYTE = 1_000_000
 Given = float | str | None
@@ -29,6 +30,41 @@ def budget_of(settings: BudgetSettings, costs: Costs) -> Budget:
         size_bytes=_limit(settings.max_size_mb, costs.size_bytes, MEGABYTE),
         memory_bytes=_limit(settings.max_memory_mb, costs.memory_bytes, MEGABYTE),
     )
+
+
+def within_device(budget: Budget, device: Limits, costs: Costs) -> Budget:
+    """The budget, and what the device has no room for.
+
+    What the original keeps already is never broken by pruning it. A run without a
+    budget, which ends at the accuracy floor, is only checked at its end.
+    """
+    if budget == Budget():
+        return budget
+    size = _tighter(budget.size_bytes, device.file_mb, costs.size_bytes)
+    memory = _tighter(budget.memory_bytes, device.memory_mb, costs.memory_bytes)
+    return replace(budget, size_bytes=size, memory_bytes=memory)
+
+
+def beyond_device(figures: ModelFigures, device: Limits) -> str:
+    """Say which limit of the device a file breaks; empty if none."""
+    parts = (
+        ("file", figures.size_bytes, device.file_mb),
+        ("process", figures.memory.process_peak_bytes, device.memory_mb),
+    )
+    broken = [
+        f"its {what} takes {found / MEGABYTE:.4g} MB, the target's limit is {most:g} MB"
+        for what, found, most in parts
+        if found and most and found > most * MEGABYTE
+    ]
+    return " and ".join(broken)
+
+
+def _tighter(asked: int | None, device_mb: float | None, found: float) -> int | None:
+    """The smaller of a budget and a limit that is broken now."""
+    if device_mb is None or found <= device_mb * MEGABYTE:
+        return asked
+    limit = max(1, round(device_mb * MEGABYTE))
+    return limit if asked is None else min(asked, limit)
 
 
 def never_slower(budget: Budget) -> Budget:
@@ -66,10 +102,11 @@ def _share(given: str) -> float:
 
 
 def _limit(given: Given, whole: float, unit: int = 1) -> int | None:
-    """A limit in its unit, or as a share of the whole."""
+    """A limit in its unit, or as a share of the whole; at least one of it."""
     if given is None:
         return None
-    return round(_share(given) * whole if isinstance(given, str) else given * unit)
+    limit = _share(given) * whole if isinstance(given, str) else given * unit
+    return max(1, round(limit))
 
 
 def _times(limit: int | None, goal: float) -> int | None:

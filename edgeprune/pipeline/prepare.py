@@ -15,7 +15,12 @@ from edgeprune.measure.benchmark import Benchmark
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.pipeline.limits import budget_of, never_slower
+from edgeprune.pipeline.limits import (
+    beyond_device,
+    budget_of,
+    never_slower,
+    within_device,
+)
 from edgeprune.pipeline.steps import unpruned_step
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.records import PairedTiming
@@ -52,7 +57,11 @@ def prepare(job: Job, folder: Path) -> RunContext:
         if start is not baseline:
             name = "int8" if job.settings.precision == "int8" else "convolved"
             log.steps.append(unpruned_step(name, start))
+    device = job.runner.target.limits
+    if broken := beyond_device(baseline.figures, device):
+        log.note(f"the original is beyond the target's limits: {broken}")
     budget = budget_of(job.settings, baseline.costs)
+    budget = within_device(budget, device, baseline.costs)
     return RunContext(
         job=job,
         log=log,

@@ -15,7 +15,7 @@ from edgeprune.graph.survey import survey
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.finalize import finalize
 from edgeprune.pipeline.job import Job, ModelSnapshot, Outcome, check_job
-from edgeprune.pipeline.limits import relaxed
+from edgeprune.pipeline.limits import beyond_device, relaxed
 from edgeprune.pipeline.prepare import prepare
 from edgeprune.pipeline.rounds import Rounds
 from edgeprune.pipeline.search.growth import GrowthSearch
@@ -70,7 +70,11 @@ def _pruned(context: RunContext) -> Ended:
         decision, result = _by_solver(context, rounds)
     if context.settings.growth != "no" and decision.verdict == "met":
         decision, result = _grown(context, rounds, (decision, result))
-    return _above_floor(context, decision, result), result
+    decision = _above_floor(context, decision, result)
+    broken = beyond_device(result.figures, context.job.runner.target.limits)
+    if broken and decision.verdict == "met":
+        decision = replace(decision, verdict="exhausted", reason=broken)
+    return decision, result
 
 
 def _by_solver(context: RunContext, rounds: Rounds) -> Ended:

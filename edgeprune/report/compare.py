@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from edgeprune.records import RunReport
+from edgeprune.records import DataFacts, ModelFigures, PairedTiming, RunReport
 from edgeprune.report.summary import Row, rows_of
+from edgeprune.units import milliseconds, percent
 
 IGNORED_SETTINGS = {"out"}
 
@@ -15,44 +17,86 @@ class Comparison:
     """Two results.
 
     Attributes:
-        warnings: machines or settings that differ, so that figures may not compare.
-        regression: by what share the second is slower, or by how much less accurate
-            on the test split; the larger of the two, at least 0.
+        warnings: machines, networks, data or settings that differ, so that figures may
+            not compare.
+        latencies: in milliseconds.
+        accuracies: on the test split, 0..1; None where there is none.
     """
 
     names: tuple[str, str]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
-    regression: float
+    latencies: tuple[float, float]
+    accuracies: tuple[float | None, float | None]
+
+    def regressions(self, allowed: float) -> tuple[str, ...]:
+        """Say what got worse by more than a share, or what cannot be told.
+
+        Args:
+            allowed: of the time, and of accuracy on its scale of 0..1.
+        """
+        return (*self._slower(allowed), *self._less_accurate(allowed))
+
+    def _slower(self, allowed: float) -> list[str]:
+        (before, after), name = self.latencies, self.names[1]
+        if not (math.isfinite(before) and math.isfinite(after) and before > 0 < after):
+            return [f"the times of {self.names[0]} and {name} are no times"]
+        slower = after / before - 1
+        if slower <= allowed:
+            return []
+        times = f"{milliseconds(before)} -> {milliseconds(after)}"
+        return [f"{name} is slower by {slower:.1%} ({times}), {allowed:.4g} is allowed"]
+
+    def _less_accurate(self, allowed: float) -> list[str]:
+        before, after = self.accuracies
+        if before is None and after is None:
+            return []
+        lacking = self.names[0] if before is None else self.names[1]
+        if before is None or after is None:
+            return [f"{lacking} has no test accuracy to compare"]
+        if before - after <= allowed:
+            return []
+        shares = f"{percent(before)} -> {percent(after)}"
+        worse = f"worse by {100 * (before - after):.2f} points ({shares})"
+        return [f"{lacking}: test accuracy is {worse}, {100 * allowed:.4g} are allowed"]
 
 
 def compare_reports(
     names: tuple[str, str], first: RunReport, second: RunReport
 ) -> Comparison:
     """The results of two runs, latest second."""
-    before, after = first.counted, second.counted
-    rows = rows_of([before, after])
-    slower = after.latency_ms / before.latency_ms - 1
-    accuracies = (before.test_accuracy, after.test_accuracy)
-    worse = 0.0 if None in accuracies else (accuracies[0] or 0) - (accuracies[1] or 0)
+    before, after = _counted(first), _counted(second)
     return Comparison(
         names=names,
-        rows=tuple(rows),
+        rows=tuple(rows_of([before, after])),
         warnings=tuple(_unlike(first, second)),
-        regression=max(0.0, slower, worse),
+        latencies=(before.latency_ms, after.latency_ms),
+        accuracies=(before.test_accuracy, after.test_accuracy),
     )
 
 
+def _counted(report: RunReport) -> ModelFigures:
+    """The file that counts, its time by the rounds that the report holds."""
+    figures, reference_ms = report.counted, report.counted.reference_ms
+    pair = PairedTiming(figures.timing, report.baseline.timing)
+    in_turn = len(pair.timing.rounds_ms) == len(pair.baseline.rounds_ms)
+    if reference_ms is None or not in_turn:
+        return figures
+    return figures.measured(pair, reference_ms)
+
+
 def _unlike(first: RunReport, second: RunReport) -> list[str]:
-    """List the differences in machine, runtime, data or settings."""
-    pairs = [
+    """List the differences in network, machine, runtime, data or settings."""
+    one, two = first.counted.timing, second.counted.timing
+    pairs: list[tuple[str, object, object]] = [
+        ("network", _network(first), _network(second)),
         ("machine", first.machine.cpu, second.machine.cpu),
         ("cores", first.machine.cores, second.machine.cores),
         ("target", first.target, second.target),
-        ("runtime", first.result.timing.runtime, second.result.timing.runtime),
-        ("threads", first.result.timing.threads, second.result.timing.threads),
-        ("provider", first.result.timing.provider, second.result.timing.provider),
-        ("data", first.data, second.data),
+        ("runtime", one.runtime, two.runtime),
+        ("threads", one.threads, two.threads),
+        ("provider", one.provider, two.provider),
+        ("data", _data(first.data), _data(second.data)),
     ]
     names = sorted((set(first.settings) | set(second.settings)) - IGNORED_SETTINGS)
     pairs += [
@@ -60,5 +104,21 @@ def _unlike(first: RunReport, second: RunReport) -> list[str]:
         for name in names
     ]
     return [
-        f"{name}: {one!s} against {two!s}" for name, one, two in pairs if one != two
+        f"{name}: {_said(before)} against {_said(after)}"
+        for name, before, after in pairs
+        if before != after
     ]
+
+
+def _network(report: RunReport) -> str:
+    return f"{report.baseline.macs:,} MACs and {report.baseline.params:,} parameters"
+
+
+def _data(data: DataFacts) -> str:
+    counts = f"{data.train} + {data.validation} + {data.test} samples"
+    shape = "x".join(map(str, data.sample_shape))
+    return f"{data.name} ({counts} of {shape}, {data.classes} classes)"
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,6 +41,7 @@ def read_report(run: str | Path) -> RunReport:
     except OSError as error:
         message = f"{run} holds no {JSON_NAME}: {error.strerror}."
         raise ReportError(message) from error
+    _check(path, text)
     try:
         return from_json(RunReport, text)
     except ValidationError as error:
@@ -50,3 +52,23 @@ def read_report(run: str | Path) -> RunReport:
             f"{where or 'file'}: {fault['msg']}."
         )
         raise ReportError(message) from error
+
+
+def _check(path: Path, text: bytes) -> None:
+    """Refuse another schema version, and NaN, which this program never writes.
+
+    Raises:
+        ReportError: which of them.
+    """
+    what = f"{path} is no edgeprune report of schema version {REPORT_SCHEMA}"
+
+    def refuse(number: str) -> None:
+        raise ReportError(f"{path} holds {number}, which is no figure.")
+
+    try:
+        content = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{what}: it is no JSON: {error}.") from error
+    schema = content.get("schema_version") if isinstance(content, dict) else None
+    if schema != REPORT_SCHEMA:
+        raise ReportError(f"{what}: it has {schema!r}.")

@@ -15,7 +15,14 @@ from edgeprune.settings.commands import (
     SparsifySettings,
 )
 from edgeprune.settings.load import COMMANDS, FILE, load_settings, settings_of_call
-from edgeprune.settings.option import Option, Panel, SettingsModel, flag
+from edgeprune.settings.option import (
+    Option,
+    Panel,
+    SettingsModel,
+    StrictModel,
+    flag,
+    kinds_of,
+)
 from edgeprune.settings.parts import (
     BUDGET_NAMES,
     DEFAULT_CRITERION,
@@ -56,8 +63,10 @@ __all__ = [
     "ScoreSettings",
     "SettingsModel",
     "SparsifySettings",
+    "StrictModel",
     "WorkloadSettings",
     "flag",
+    "kinds_of",
     "load_settings",
     "parse_share",
     "settings_of_call",

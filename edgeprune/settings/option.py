@@ -6,12 +6,14 @@ that a setting does not go with are declared once, in one place.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from edgeprune.errors import ConfigError
 
@@ -56,10 +58,36 @@ class Option:
     switch: tuple[str, str] | None = None
 
 
-class SettingsModel(BaseModel):
-    """Settings of one command. None leaves the choice to edgeprune."""
+class StrictModel(BaseModel):
+    """Refuses true and false where a number is expected; pydantic reads 1 and 0."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object, info: ValidationInfo) -> object:
+        assert info.field_name is not None  # of a field
+        kinds = kinds_of(cls.model_fields[info.field_name].annotation)
+        parts = value if isinstance(value, list | tuple) else [value]
+        if bool not in kinds and any(isinstance(part, bool) for part in parts):
+            raise PydanticCustomError("boolean", "True and false are no values for it")
+        return value
+
+
+def kinds_of(annotation: Any) -> set[Any]:
+    """The types that an annotation admits, without None and bounds."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return kinds_of(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return {kind for item in get_args(annotation) for kind in kinds_of(item)}
+    if origin is Literal:
+        return {str}
+    return set() if annotation is type(None) else {annotation}
+
+
+class SettingsModel(StrictModel):
+    """Settings of one command. None leaves the choice to edgeprune."""
 
     COMMAND: ClassVar[str] = ""
     LEFT_OUT: ClassVar[frozenset[str]] = frozenset()  # fields that it cannot be told

@@ -83,5 +83,5 @@ Shape = Annotated[
 NamedPath = Annotated[Path, BeforeValidator(parse_path)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Percent = Annotated[str, Field(pattern=r"^0*[1-9]\d*(\.\d+)?%$|^0*\.\d*[1-9]\d*%$")]

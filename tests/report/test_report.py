@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from io import StringIO
@@ -6,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from edgeprune.errors import ReportError
-from edgeprune.records import Training
+from edgeprune.records import Training, to_json
 from edgeprune.report.compare import compare_reports
 from edgeprune.report.files import read_report, write_report
 from edgeprune.report.page import (
@@ -121,7 +122,9 @@ def test_two_runs_are_compared_and_what_is_unlike_is_pointed_out():
         result=figures(6.6, 0.86),
     )
     comparison = compare_reports(("a", "b"), report(), other)
-    assert comparison.regression == pytest.approx(0.2)
+    (slower, worse) = comparison.regressions(0.0)
+    assert "b is slower by 20.0% (5.50 ms -> 6.60 ms)" in slower
+    assert "worse by 3.00 points" in worse
     text = shown(show_comparison, comparison)
     assert "machine: a CPU against another" in text
     assert "setting seed: 0 against 1" in text
@@ -130,13 +133,53 @@ def test_two_runs_are_compared_and_what_is_unlike_is_pointed_out():
 def test_equal_runs_have_nothing_to_point_out():
     comparison = compare_reports(("a", "b"), report(), report())
     assert comparison.warnings == ()
-    assert comparison.regression == 0
+    assert comparison.regressions(0.0) == ()
 
 
 def test_worse_accuracy_is_a_regression_too():
     other = report(result=figures(5.5, 0.80))
-    comparison = compare_reports(("a", "b"), report(), other)
-    assert comparison.regression == pytest.approx(0.09)
+    (worse,) = compare_reports(("a", "b"), report(), other).regressions(0.05)
+    assert "worse by 9.00 points (89.00 % -> 80.00 %), 5 are allowed" in worse
+    assert not compare_reports(("a", "b"), report(), other).regressions(0.1)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_what_cannot_be_compared_is_no_pass(lacking):
+    both = [report(), report()]
+    both[lacking] = report(result=figures(5.5, None))
+    (said,) = compare_reports(("a", "b"), *both).regressions(1.0)
+    assert said == f"{'ab'[lacking]} has no test accuracy to compare"
+
+
+def test_another_network_and_other_data_are_pointed_out_in_words():
+    data = replace(report().data, name="other data")
+    baseline = replace(report().baseline, macs=12_345)
+    other = report(data=data, baseline=baseline)
+    text = shown(show_comparison, compare_reports(("a", "b"), report(), other))
+    assert "12,345 MACs" in text
+    assert "against other data (" in text
+    assert "DataFacts" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda c: c.update(schema_version=99), "schema version 1: it has 99"),
+        (lambda c: c.pop("schema_version"), "schema version 1: it has None"),
+        (
+            lambda c: c["result"]["summary"].update(median_ms=float("nan")),
+            "holds NaN, which is no figure",
+        ),
+        (lambda c: c["result"].update(test_accuracy=float("inf")), "holds Infinity"),
+        (lambda c: c["result"].pop("macs"), "result.macs"),
+    ],
+)
+def test_a_report_with_other_contents_is_refused(change, complaint, tmp_path):
+    content = json.loads(to_json(report()))
+    change(content)
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(ReportError, match=complaint):
+        read_report(tmp_path)
 
 
 def test_plain_progress_is_a_line_at_each_end(monkeypatch):
