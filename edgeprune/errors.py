@@ -80,3 +80,9 @@ class DamagedFileError(EdgepruneError):
 
 class ReportError(EdgepruneError):
     """A report cannot be read, or two cannot be compared."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without its full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(". ")

@@ -117,7 +117,7 @@ def load(name: str) -> Target:
         ) from error
     try:
         return Target.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TargetError(f"Target file {path} is not TOML: {error}.") from error
     except ValidationError as error:
         raise TargetError(_explain(path, text, error)) from error

@@ -11,11 +11,10 @@ from edgeprune import targets
 from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder, versions
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import evaluating
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, claimed, publish
-from edgeprune.pipeline import reach_of
+from edgeprune.pipeline import check_answers, reach_of
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.progress import Progress
 from edgeprune.prune.blocks import removable_blocks
@@ -37,7 +36,7 @@ from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria, rescore
 from edgeprune.settings import GroupsSettings, ProfileSettings, ScoreSettings
 from edgeprune.temporary import temporary_folder
-from edgeprune.workload import EXAMPLE, check_outputs, check_weights
+from edgeprune.workload import EXAMPLE, check_weights
 
 
 def groups_settings(
@@ -168,9 +167,7 @@ def _scored(
         model, inputs = workload.model, workload.inputs
         name, data = workload.name, workload.data.name
         batches = workload.data.calibration
-        x, y = next(iter(batches))
-        with evaluating(model), torch.no_grad():
-            check_outputs(model(x), y)
+        check_answers(workload)
     check_weights(model)
     graph = survey(model, inputs)
     context = Context(model, graph, batches, seed=settings.seed, progress=progress)

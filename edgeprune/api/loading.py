@@ -23,6 +23,7 @@ from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
     Workload,
+    check_module,
     example_inputs,
     load_model,
     load_weights_,
@@ -58,7 +59,8 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     splits = _splits(model, settings.data or "digits", settings)
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
-    progress.finish(f"{source}; {counts} of {splits.name}")
+    inputs = f"; inputs: {splits.preprocessing}" if splits.preprocessing else ""
+    progress.finish(f"{source}; {counts} of {splits.name}{inputs}")
     if example and settings.weights is None and not is_worker():
         model = trained_example(model, splits, settings.seed, progress)
     batch = settings.batch or (BATCH if example else 1)
@@ -90,6 +92,7 @@ def loaded_model(
     if not isinstance(model, nn.Module):
         found = type(model).__name__
         raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
+    check_module(model)
     if settings.weights is None:
         return model, Surgery()
     if settings.weights.is_dir():
@@ -105,6 +108,8 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
     """A data set by its description, or none but what the model sees in noise."""
     if data != NOISE:
         return load_data(data, _reading(settings), settings.input)
+    if settings.mean is not None:
+        raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
     return noise_splits(model, settings.input, _reading(settings))

@@ -47,5 +47,10 @@ def origin_of(
 def facts_of(splits: Splits) -> DataFacts:
     """Describe the data for a report."""
     return DataFacts(
-        splits.name, *splits.sizes, splits.classes, splits.sample_shape, splits.note
+        splits.name,
+        *splits.sizes,
+        splits.classes,
+        splits.sample_shape,
+        splits.note,
+        splits.preprocessing,
     )

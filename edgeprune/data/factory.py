@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ from edgeprune.data.splits import (
     Splits,
     array_splits,
     check,
+    check_inputs,
     count_classes,
     shuffling,
     spread,
 )
-from edgeprune.errors import DataError
+from edgeprune.errors import DataError, first_line
 
+PARTS = ("train", "validation", "test")
 OF_CHARACTERS = frozenset(["MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN"])
 
 
@@ -63,13 +65,22 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
     if isinstance(made, Arrays):
         return array_splits(made, reading)
     train, validation, test, note = _three(name, made)
+    if reading.scale is not None:
+        message = (
+            f"--mean and --std do not go with {name}: it scales its inputs itself."
+        )
+        raise DataError(message)
     loaders: list[Batches] = [
         _loader(train, reading, shuffling(reading)),
         _loader(validation, reading, None),
         _loader(test, reading, None),
     ]
-    labels = [_labels(name, loader) for loader in loaders]
     first = _first(name, loaders[0])
+    shape = tuple(first[0].shape[1:])
+    labels = [
+        _labels(name, split, loader, shape)
+        for split, loader in zip(PARTS, loaders, strict=True)
+    ]
     return check(
         Splits(
             name=name,
@@ -78,7 +89,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             test=loaders[2],
             calibration=_loader(_mixed(train), reading, None),
             classes=count_classes(name, labels),
-            sample_shape=tuple(first[0].shape[1:]),
+            sample_shape=shape,
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
             note=note,
         )
@@ -133,8 +144,10 @@ def import_factory(source: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        message = f"Cannot import {source!r}: {error}. Write package.module:factory."
+    except Exception as error:  # the user's module may raise anything
+        cause = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        message = f"Cannot import {source!r}: {cause}{error}. "
+        message += "Write package.module:factory."
         raise DataError(message) from error
     if not callable(found):
         raise DataError(f"{source!r} is not callable.")
@@ -187,12 +200,14 @@ def _is_samples(part: Any) -> bool:
     if not isinstance(part, Sequence) or not part:
         return False
     first = part[0]
-    pair = isinstance(first, Sequence) and len(first) == 2
-    return pair and torch.as_tensor(first[1]).ndim == 0
+    if not isinstance(first, Sequence) or len(first) != 2:
+        return False
+    return isinstance(first[1], str) or torch.as_tensor(first[1]).ndim == 0
 
 
-def _first(name: str, loader: Batches) -> Batch:
-    first: Any = next(iter(loader), None)
+def _first(name: str, loader: Any) -> Batch:
+    """The first training batch, a pair with a tensor of inputs."""
+    first: Any = next(_batches(name, loader), None)
     if first is None:
         raise DataError(f"Data {name!r} has an empty train split.")
     if not isinstance(first[0], torch.Tensor):
@@ -202,26 +217,50 @@ def _first(name: str, loader: Batches) -> Batch:
     return first
 
 
-def _labels(name: str, loader: Any) -> torch.Tensor:
-    """All labels of a loader; also the check that it yields pairs of tensors."""
-    labels: list[torch.Tensor] = []
+def _batches(name: str, loader: Any) -> Iterator[Any]:
+    """Batches of the user's, whose code may raise anything; each is a pair."""
     if not isinstance(loader, Iterable):
         kind = type(loader).__name__
         raise DataError(f"{name} must give loaders or data sets, found {kind}.")
-    for batch in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            message = f"{name} failed while a batch was read: {first_line(error)}."
+            raise DataError(message) from error
         if not isinstance(batch, list | tuple) or len(batch) != 2:
             message = (
                 f"{name} must yield (inputs, labels), found {type(batch).__name__}."
             )
             raise DataError(message)
-        found = torch.as_tensor(batch[1])
-        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
-            message = (
-                f"{name} must yield labels that are class numbers of shape (N,), found "
-                f"{found.dtype} {tuple(found.shape)}."
-            )
-            raise DataError(message)
+        yield batch
+
+
+def _labels(name: str, split: str, loader: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    """All labels of a loader, whose inputs are looked at on the way."""
+    labels: list[torch.Tensor] = []
+    for x, y in _batches(name, loader):
+        check_inputs(name, split, x, shape)
+        found = _class_numbers(y)
+        if found is None:
+            kind = f"{y.dtype} {tuple(y.shape)}" if hasattr(y, "dtype") else repr(y)
+            message = f"{name} must yield labels that are class numbers of shape (N,)"
+            raise DataError(f"{message} from 0 on, found {kind[:80]}.")
         labels.append(found)
     if not labels:
-        raise DataError(f"Data {name!r} has an empty split.")
+        raise DataError(f"Data {name!r} has an empty {split} split.")
     return torch.cat(labels)
+
+
+def _class_numbers(y: Any) -> torch.Tensor | None:
+    """Labels as a tensor; None where they are something else."""
+    try:
+        found = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if found.ndim != 1 or found.is_floating_point() or found.is_complex():
+        return None
+    return None if found.numel() and int(found.min()) < 0 else found

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import ImageFolder
 
 from edgeprune.data.augment import for_classes
-from edgeprune.data.images import ImageBatches, Images, fits
+from edgeprune.data.images import ImageBatches, Images, check_images, fits
+from edgeprune.data.listing import Files, images_by_class
 from edgeprune.data.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
@@ -26,12 +26,14 @@ from edgeprune.errors import DataError
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
+ONE = Scale((0.0,), (1.0,))  # leaves 0..1 as it is
 VALIDATION_NAMES = ("val", "validation", "valid")
-Files = list[tuple[str, int]]  # paths and classes
 
 
 def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
-    """Images resized to the input's height and width, scaled as ImageNet's are.
+    """Images resized to the input's height and width, brought to the model's scale.
+
+    Without --mean and --std colours are scaled as ImageNet's are, grey to 0..1.
 
     Raises:
         DataError: no images, or class folders that differ between the splits.
@@ -40,11 +42,10 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if "train" in folders:
         parts, note = _given_splits(folders)
-        classes = _listed(folders["train"]).classes
+        classes, _ = images_by_class(folders["train"])
     else:
-        listed = _listed(root)
-        parts, note = _cut(listed.samples), "split by edgeprune: 70/15/15"
-        classes = listed.classes
+        classes, files = images_by_class(root)
+        parts, note = _cut(files), "split by edgeprune: 70/15/15"
     channels, height, width = input_shape
     shape = (channels, height, width)
     keep = fits(sum(map(len, parts)), shape)
@@ -57,7 +58,9 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
         )
         for files in parts
     )
-    scale = reading.scale or Scale(MEAN[:channels], STD[:channels])
+    for images in (train, validation, test):
+        check_images(images)
+    scale = reading.scale or (ONE if channels == 1 else Scale(MEAN, STD))
     return check(
         Splits(
             name=source,
@@ -72,47 +75,38 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             sizes=(len(train), len(validation), len(test)),
             note=note if keep else f"{note}; too large to be kept in memory",
             safe_augmentations=for_classes(classes),
+            preprocessing=_said(scale, guessed=reading.scale is None),
+            guessed_scale=scale if reading.scale is None else None,
         )
     )
 
 
-def _listed(root: Path) -> ImageFolder:
-    try:
-        return ImageFolder(str(root))
-    except (FileNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        message = (
-            f"Data folder {str(root)!r} must hold one folder of images per class: "
-            f"{reason}"
-        )
-        raise DataError(message) from error
-
-
 def _given_splits(folders: dict[str, Path]) -> tuple[list[Files], str]:
-    train = _listed(folders["train"])
+    classes, train = images_by_class(folders["train"])
     name = next((item for item in VALIDATION_NAMES if item in folders), None)
     held = {
-        key: _listed(folders[key])
+        key: images_by_class(folders[key])
         for key in (name, "test" if "test" in folders else None)
         if key
     }
-    for key, images in held.items():
-        if images.classes != train.classes:
+    for key, (others, _) in held.items():
+        if others != classes:
             message = (
-                f"Class folders of {key}/ and train/ differ: {images.classes[:5]} "
-                f"against {train.classes[:5]}."
+                f"Class folders of {key}/ and train/ differ: {others[:5]} "
+                f"against {classes[:5]}."
             )
             raise DataError(message)
+    files = {key: images for key, (_, images) in held.items()}
     if name and "test" in held:
-        parts = [train.samples, held[name].samples, held["test"].samples]
+        parts = [train, files[name], files["test"]]
         return parts, "split by the folder"
-    rest, part = _part(train.samples, VALIDATION_SHARE)
+    rest, part = _part(train, VALIDATION_SHARE)
     if name is None and "test" not in held:
         rest, test = _part(rest, TEST_SHARE)
         return [rest, part, test], "validation and test cut from train/"
     if name is None:
-        return [rest, part, held["test"].samples], "validation cut from train/"
-    return [rest, held[name].samples, part], "test cut from train/"
+        return [rest, part, files["test"]], "validation cut from train/"
+    return [rest, files[name], part], "test cut from train/"
 
 
 def _cut(files: Files) -> list[Files]:
@@ -127,3 +121,15 @@ def _part(files: Sequence[tuple[str, int]], share: float) -> tuple[Files, Files]
     labels = np.array([label for _, label in files])
     rest, part, _, _ = split_off(np.arange(len(files)), labels, share)
     return [files[at] for at in rest], [files[at] for at in part]
+
+
+def _said(scale: Scale, *, guessed: bool) -> str:
+    """How bytes become inputs, for people who must do the same in their app."""
+    mean, std = (", ".join(f"{x:g}" for x in part) for part in (scale.mean, scale.std))
+    text = "x = bytes / 255"
+    if scale != ONE:
+        text += f", then (x - mean) / std with mean {mean} and std {std}"
+    if not guessed:
+        return text
+    whose = "grey, as it is" if scale == ONE else "ImageNet's"
+    return f"{text} ({whose}; --mean and --std say otherwise)"

@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from edgeprune.data.memory import free_memory
 from edgeprune.data.splits import Batch, Reading, Scale, as_float, ordered
 from edgeprune.errors import DataError
 
 AHEAD = 2  # batches that are decoded while one is trained on
 MEMORY_SHARE = 0.25  # of what is free now, for decoded images
-UNKNOWN_MEMORY = 2 * 1024**3  # bytes that are taken to be free where nobody tells
+WORD = 2**16 - 1
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass
@@ -59,6 +61,18 @@ class Images:
             self._held[at] = image
             self._known[at] = True
         return image
+
+    def verify(self, at: int) -> None:
+        """Read one's header.
+
+        Raises:
+            DataError: it is broken.
+        """
+        try:
+            with Image.open(self.paths[at]) as image:
+                image.verify()
+        except BROKEN as error:
+            raise _broken(self.paths[at], error) from error
 
     def all_of(self, rows: Tensor) -> Tensor | None:
         """Many at once, if all of them were decoded before."""
@@ -116,6 +130,18 @@ class ImageBatches:
         return self.scale(as_float(x)), self.images.labels[rows]
 
 
+def check_images(images: Images) -> None:
+    """Look at every image: decoded where it is kept, else as far as its header.
+
+    Raises:
+        DataError: which file is broken.
+    """
+    look = images.__getitem__ if images.keep else images.verify
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for _ in pool.map(look, range(len(images))):
+            pass
+
+
 def opened(path: str, shape: tuple[int, int, int]) -> Tensor:
     """One image, decoded and scaled to a shape.
 
@@ -125,18 +151,29 @@ def opened(path: str, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            converted = image.convert("RGB").convert("L" if channels == 1 else "RGB")
+            plain = _in_bytes(image).convert("RGB")
+            converted = plain.convert("L" if channels == 1 else "RGB")
             scaled = converted.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"Image {path} cannot be read: {error}.") from error
+    except BROKEN as error:
+        raise _broken(path, error) from error
     pixels = torch.from_numpy(np.array(scaled))
     return pixels.reshape(height, width, channels).permute(2, 0, 1)
 
 
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """Grey images of 16 bits in 8, over their whole range; Pillow would clip them."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > WORD:
+        raise ValueError(f"its values are not those of 16 bits, 0 to {WORD}")
+    return Image.fromarray((values * 255 / WORD).round().astype(np.uint8))
+
+
+def _broken(path: str, error: BaseException) -> DataError:
+    return DataError(f"Image {path} cannot be read: {error}.")
+
+
 def fits(count: int, shape: tuple[int, ...]) -> bool:
     """Whether so many images are to be kept in memory."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        free = UNKNOWN_MEMORY
-    return count * int(np.prod(shape)) <= MEMORY_SHARE * free
+    return count * int(np.prod(shape)) <= MEMORY_SHARE * free_memory()

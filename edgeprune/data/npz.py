@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.data.augment import SHIFTED
+from edgeprune.data.memory import free_memory
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
-from edgeprune.errors import DataError
+from edgeprune.errors import DataError, first_line
 
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 IMAGE_CHANNELS = (1, 3, 4)
@@ -60,11 +61,31 @@ def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:
     return x.transpose(0, 3, 1, 2) if last else x
 
 
+def _check_size(path: Path) -> None:
+    """Refuse an archive that would not fit in memory: a few MB may unpack to many GB.
+
+    Raises:
+        DataError: how much it holds.
+    """
+    with zipfile.ZipFile(path) as held:
+        size = sum(entry.file_size for entry in held.infolist())
+    if size > (free := free_memory()):
+        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DataError(f"Data file {str(path)!r} holds {sizes}.")
+
+
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     if path.is_file() and not zipfile.is_zipfile(path):
         raise DataError(f"Data file {str(path)!r} is no .npz archive.")
+    what = f"Data file {str(path)!r}"
     try:
+        _check_size(path)
         with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"Data file {str(path)!r} cannot be read: {error}.") from error
+            arrays = {name: held[name] for name in held.files}
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive makes its readers raise anything
+        raise DataError(f"{what} cannot be read: {first_line(error)}.") from error
+    if other := [name for name, value in arrays.items() if not hasattr(value, "dtype")]:
+        raise DataError(f"{what} cannot be read: {other[0]} is no array.")
+    return arrays

@@ -18,6 +18,7 @@ Batch = tuple[Tensor, Tensor]
 
 VALIDATION_SHARE = 0.15  # of the training data, where no validation split is given
 TEST_SHARE = 0.15
+WIDEST = 8  # bytes of a number
 
 
 class Batches(Protocol):
@@ -43,7 +44,15 @@ class Scale:
     std: tuple[float, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Scale a batch of shape (N, C, ...)."""
+        """Scale a batch of shape (N, C, ...).
+
+        Raises:
+            DataError: neither one value nor one for each channel.
+        """
+        if x.ndim < 2 or len(self.mean) not in (1, x.shape[1]):
+            channels = x.shape[1] if x.ndim > 1 else 0
+            message = f"--mean and --std have {len(self.mean)} values, the data have "
+            raise DataError(f"{message}{channels} channels.")
         shape = (1, -1) + (1,) * (x.ndim - 2)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (x - mean.reshape(shape)) / std.reshape(shape)
@@ -101,6 +110,8 @@ class Splits:
         sample_shape: of one input, without the batch axis.
         note: how the splits were made, where that was a choice.
         safe_augmentations: changes of training images that leave classes as they are.
+        preprocessing: how stored values become inputs, where edgeprune does that.
+        guessed_scale: the scale that was taken because none was given.
     """
 
     name: str
@@ -113,6 +124,8 @@ class Splits:
     sizes: tuple[int, int, int]
     note: str = ""
     safe_augmentations: tuple[Augmented, ...] = ()
+    preprocessing: str = ""
+    guessed_scale: Scale | None = None
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -232,16 +245,32 @@ def check(splits: Splits) -> Splits:
     """The first batch of each split, looked at.
 
     Raises:
-        DataError: an empty split, NaN or infinity, a batch that is no pair.
+        DataError: an empty split, NaN or infinity, samples of another shape than in
+            the training data.
     """
     for split in ("train", "validation", "test"):
         first = next(iter(getattr(splits, split)), None)
         if first is None:
             raise DataError(f"Data {splits.name!r} has an empty {split} split.")
-        if not torch.isfinite(first[0]).all():
-            message = f"Data {splits.name!r} has NaN or infinity in its {split} split."
-            raise DataError(message)
+        check_inputs(splits.name, split, first[0], splits.sample_shape)
     return splits
+
+
+def check_inputs(
+    name: str, split: str, x: Tensor, sample_shape: tuple[int, ...]
+) -> None:
+    """Look at one batch of inputs.
+
+    Raises:
+        DataError: NaN or infinity, samples of another shape.
+    """
+    if not torch.isfinite(x).all():
+        raise DataError(f"Data {name!r} has NaN or infinity in its {split} split.")
+    if tuple(x.shape[1:]) != sample_shape:
+        shapes = ("x".join(map(str, shape)) for shape in (x.shape[1:], sample_shape))
+        found, expected = shapes
+        message = f"Data {name!r}: samples of the {split} split are {found}"
+        raise DataError(f"{message}, the first training samples {expected}.")
 
 
 def as_tensors(value: NDArray[np.generic]) -> Tensor:
@@ -280,12 +309,19 @@ def check_pair(name: str, x: NDArray[np.generic], y: NDArray[np.generic]) -> Non
     Raises:
         DataError: empty, unequal numbers, labels that are no class numbers, NaN.
     """
-    if len(x) != len(y) or len(y) == 0:
-        raise DataError(f"Data {name} has {len(x)} inputs and {len(y)} labels.")
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(y) == 0:
+        counts = [len(part) if part.ndim else "no array of" for part in (x, y)]
+        raise DataError(f"Data {name} has {counts[0]} inputs and {counts[1]} labels.")
     if y.size != len(y) or not np.issubdtype(y.dtype, np.integer):
         message = (
             f"Data {name} labels must be integer class numbers of shape (N,), found "
             f"{y.dtype} {y.shape}."
+        )
+        raise DataError(message)
+    if x.ndim < 2 or x.dtype.kind not in "biuf" or x.dtype.itemsize > WIDEST:
+        message = (
+            f"Data {name} inputs must be numbers of shape (N, ...) of at most 64 bits, "
+            f"found {x.dtype} {x.shape}."
         )
         raise DataError(message)
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import fx, nn
 
-from edgeprune.errors import ExportError, WorkloadError
+from edgeprune.errors import ExportError, WorkloadError, first_line
 from edgeprune.graph.surgery import apply_surgery_
-from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
+from edgeprune.graph.trace import Inputs, evaluating, quiet
 from edgeprune.records import Plan, Surgery, from_json, to_json
 from edgeprune.workload import load_library_model, load_model, load_weights_
 
@@ -119,7 +119,7 @@ def read_plan(run: str | Path) -> SavedPlan:
     except OSError as error:
         message = f"{str(run)!r} is not an edgeprune run folder: it has no {PLAN_FILE}."
         raise WorkloadError(message) from error
-    except (ValidationError, ValueError, AttributeError) as error:
+    except (ValidationError, ValueError, AttributeError, RecursionError) as error:
         raise WorkloadError(
             f"{str(path)!r} is damaged: {first_line(error)}."
         ) from error

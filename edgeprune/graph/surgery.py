@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import PlanError, TraceError
+from edgeprune.errors import PlanError, TraceError, first_line
 from edgeprune.graph.channel_graph import replace_with_identity
 from edgeprune.graph.factored import CORE, FIRST, LAST, structure_of
 from edgeprune.graph.groups import ChannelGraph
@@ -24,7 +24,6 @@ from edgeprune.graph.layers import layer_numbers, replace_
 from edgeprune.graph.sizes import Path, write_numbers_
 from edgeprune.graph.trace import (
     evaluating,
-    first_line,
     pruned_failure,
     retrace,
     sliced,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from edgeprune.errors import TraceError
+from edgeprune.errors import TraceError, first_line
 from edgeprune.graph.provenance import SOURCE, ProvenanceTracer, Visit, is_torch
 from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
@@ -268,14 +268,11 @@ def _refusal(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     except Exception as own:  # noqa: BLE001  whatever the user's forward raises
         line = failing_line(own)
         place = f" at {line}" if line else ""
+        if any(isinstance(part, nn.Embedding) for part in model.modules()):
+            reason = "an embedding reads whole numbers, and edgeprune feeds real ones"
+            return f"{type(model).__name__} cannot be compressed yet: {reason}{place}."
         return (
             f"{type(model).__name__} does not run on an input of shape {shapes}: "
             f"{first_line(own)}{place}. Check --input against what the model takes."
         )
     return f"{type(model).__name__} runs but cannot be traced: {first_line(error)}."
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without its full stop."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(". ")

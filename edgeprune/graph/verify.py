@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgeprune.errors import PlanError
+from edgeprune.errors import PlanError, first_line
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.labelling import label
 from edgeprune.graph.labels import ConstraintStore, LabelArray
-from edgeprune.graph.trace import Trace, first_line
+from edgeprune.graph.trace import Trace
 
 MADE = -1  # a position that the user's code makes, so a channel of no parameter
 

@@ -17,10 +17,10 @@ from onnx import numpy_helper
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from edgeprune.errors import ExportError
+from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.torch_private import exporter_tables_kept
-from edgeprune.graph.trace import Inputs, evaluating, first_line, quiet
+from edgeprune.graph.trace import Inputs, evaluating, quiet
 from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.shortcuts import SELECTION
 

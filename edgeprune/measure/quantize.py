@@ -23,9 +23,9 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
-from edgeprune.errors import ExportError
+from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
-from edgeprune.graph.trace import first_line, quiet
+from edgeprune.graph.trace import quiet
 from edgeprune.temporary import temporary_folder
 
 SAMPLES = 128  # that ranges of activations are taken from

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from edgeprune.data import Splits
-from edgeprune.errors import EdgepruneError
+from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
@@ -169,6 +169,10 @@ def check_job(workload: Workload, settings: CompressSettings) -> None:
     if settings.from_scratch:
         fresh(model, settings.seed)
     check_weights(model)
+    frozen = not any(item.requires_grad for item in model.parameters())
+    if settings.train and frozen and settings.epochs != 0:
+        message = "No parameter of the model is trained: all have requires_grad=False"
+        raise WorkloadError(f"{message}. Unfreeze them, or give --no-train.")
     if settings.train and settings.self_supervised == "inpaint":
         _check_feature_map(workload)
 

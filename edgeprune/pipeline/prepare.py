@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from edgeprune.errors import ExportError
 from edgeprune.export import deliver
-from edgeprune.graph.layers import zero_share
-from edgeprune.graph.trace import evaluating
 from edgeprune.measure.benchmark import Benchmark
+from edgeprune.pipeline.checks import check_answers, note_doubts, note_scale
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
@@ -25,11 +22,6 @@ from edgeprune.pipeline.steps import unpruned_step
 from edgeprune.profile.network import Profile, profile_network
 from edgeprune.records import PairedTiming
 from edgeprune.units import milliseconds
-from edgeprune.workload import check_outputs
-
-CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
-MANY_ZEROS = 0.05  # of all weights: worth a note
-FEW = 50  # validation samples; with fewer, one answer is more than the default drop
 
 
 def prepare(job: Job, folder: Path) -> RunContext:
@@ -43,7 +35,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
     """
     log = RunLog()
     with log.stage("profile"):
-        _check_outputs(job)
+        check_answers(job.workload)
         benchmark = Benchmark(
             job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
         )
@@ -51,7 +43,8 @@ def prepare(job: Job, folder: Path) -> RunContext:
         evaluator = Evaluator.of(profile, profile.benchmark, job.data)
         baseline = _baseline(profile, evaluator)
         log.steps.append(unpruned_step("baseline", baseline))
-        _note_doubts(job, log, baseline)
+        note_doubts(job, log, baseline)
+        note_scale(job, log)
         log.note(*profile.notes)
         evaluator, start = _start(job, profile, evaluator, baseline)
         if start is not baseline:
@@ -122,31 +115,3 @@ def _in_int8(
     benchmark = replace(profile.benchmark, calibration=calibration)
     evaluator = replace(evaluator, benchmark=benchmark, start_ratio=paired.ratio)
     return evaluator, evaluator.snapshot(exported, paired)
-
-
-def _check_outputs(job: Job) -> None:
-    """The model returns class scores, enough of them for the labels."""
-    x, y = next(iter(job.data.validation))
-    model = job.workload.model
-    try:
-        with evaluating(model), torch.no_grad():
-            outputs = model(x)
-    except Exception:  # noqa: BLE001  the trace, which comes next, explains it
-        return
-    check_outputs(outputs, y)
-
-
-def _note_doubts(job: Job, log: RunLog, baseline: ModelSnapshot) -> None:
-    """Say what makes a reader doubt the figures that follow."""
-    if baseline.accuracy < CHANCE / job.data.classes:
-        log.note(
-            f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "
-            "missing?"
-        )
-    zeros = zero_share(job.workload.model)
-    if zeros > MANY_ZEROS:
-        log.note(
-            f"{zeros:.0%} of the weights were zero at first; they are trained again"
-        )
-    if (count := job.data.sizes[1]) < FEW:
-        log.note(f"validation has {count} samples only: each is {1 / count:.1%}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-200  # times the smallest ridge it is no denormal yet
+CONSTANT = 1e-9  # of the squares that are read: what varies less is rounding
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class Sums:
         if shifted:
             gram, cross = self._covariance(), cross - x[:, :, None] * y[:, None, :]
         old = start.double().transpose(1, 2)
-        scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(TINY)
+        power = self._gram.diagonal(dim1=1, dim2=2).mean(1) / self._count
+        scale = gram.diagonal(dim1=1, dim2=2).mean(1)
+        scale = scale.maximum(CONSTANT * power).clamp_min(TINY)
         held = (ridge * scale)[:, None, None] * torch.eye(gram.shape[1])
         change = torch.linalg.solve(gram + held, cross - gram @ old)
         weight = (old + change).transpose(1, 2)

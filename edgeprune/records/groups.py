@@ -67,3 +67,4 @@ class DataFacts:
     classes: int
     sample_shape: tuple[int, ...]
     note: str = ""
+    preprocessing: str = ""

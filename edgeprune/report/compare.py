@@ -117,7 +117,8 @@ def _network(report: RunReport) -> str:
 def _data(data: DataFacts) -> str:
     counts = f"{data.train} + {data.validation} + {data.test} samples"
     shape = "x".join(map(str, data.sample_shape))
-    return f"{data.name} ({counts} of {shape}, {data.classes} classes)"
+    found = f"{data.name} ({counts} of {shape}, {data.classes} classes)"
+    return f"{found}, {data.preprocessing}" if data.preprocessing else found
 
 
 def _said(value: object) -> str:

@@ -49,7 +49,7 @@ def load_settings(
         ConfigError: which setting, what was found and what is expected.
     """
     path = folder / FILE
-    held = _read(path) if path.is_file() else {}
+    held = _read(path) if path.exists() else {}
     known = {name for other in COMMANDS for name in other.options()}
     if unknown := sorted(set(held) - known):
         raise ConfigError(_unknown(unknown[0], known, f" in {path}"))
@@ -117,6 +117,11 @@ def _unknown(name: str, known: set[str], where: str = "") -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (
+        OSError,
+        UnicodeDecodeError,
+        tomllib.TOMLDecodeError,
+        RecursionError,
+    ) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     return {key.replace("-", "_"): value for key, value in held.items()}

@@ -39,10 +39,15 @@ CRITERIA_HELP = (
 )
 
 
+MOST_SEED = 2**32 - 1  # NumPy's old generators take no more
+
+
 class SeedSettings(SettingsModel):
     """The seed of everything random."""
 
-    seed: Annotated[int, Field(ge=0), Option("Seed of all randomness.", Panel.HOW)] = 0
+    seed: Annotated[
+        int, Field(ge=0, le=MOST_SEED), Option("Seed of all randomness.", Panel.HOW)
+    ] = 0
 
 
 class NetworkSettings(SeedSettings):

@@ -3,6 +3,7 @@
 from edgeprune.workload.models import (
     EXAMPLE,
     METER_SHAPE,
+    check_module,
     load_library_model,
     load_model,
     meter_reader,
@@ -16,6 +17,7 @@ __all__ = [
     "METER_SHAPE",
     "Workload",
     "accuracy",
+    "check_module",
     "check_outputs",
     "check_weights",
     "count_right",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from edgeprune.data.digits import SIZE
 from edgeprune.data.factory import import_factory
@@ -59,6 +60,33 @@ def load_library_model(source: str, *, num_classes: int | None) -> nn.Module | N
     if source != EXAMPLE and name not in listed:
         return None
     return load_model(source, num_classes=num_classes, seed=0)
+
+
+def check_module(model: nn.Module) -> None:
+    """Refuse modules that no copy can be made of, or that have no weights yet.
+
+    Raises:
+        WorkloadError: what it is, and what to give instead.
+    """
+    kind = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        message = f"{kind} is TorchScript, whose code cannot be changed"
+        raise WorkloadError(f"{message}: give the module that was scripted.")
+    if lazy := [
+        name
+        for name, item in model.named_parameters()
+        if isinstance(item, UninitializedParameter)
+    ]:
+        message = f"{kind} has lazy layers without a size yet ({lazy[0]})"
+        raise WorkloadError(f"{message}: call it once on an example input.")
+    state = model.state_dict(keep_vars=True)
+    if empty := [name for name, item in state.items() if _on_meta(item)]:
+        message = f"{kind} has weights without values on the device 'meta'"
+        raise WorkloadError(f"{message} ({empty[0]}): load them first.")
+
+
+def _on_meta(item: object) -> bool:
+    return isinstance(item, torch.Tensor) and item.is_meta
 
 
 def meter_reader() -> nn.Module:

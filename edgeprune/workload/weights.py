@@ -46,7 +46,7 @@ def load_weights_(model: nn.Module, path: Path) -> str:
             fit, NaN or infinity.
     """
     state, taken = _state_of(_read(path), path)
-    _refuse_quantized(state, path)
+    _refuse_odd(state, path)
     state = _unmasked(state, model)
     state, renamed = _renamed(state, model)
     _check_fit(state, model, path)
@@ -169,8 +169,13 @@ def _has_tensors(content: Mapping[Any, object]) -> bool:
     )
 
 
-def _refuse_quantized(state: State, path: Path) -> None:
+def _refuse_odd(state: State, path: Path) -> None:
+    """Refuse tensors that are no plain numbers."""
     for key, value in state.items():
+        if value.is_meta or value.layout != torch.strided:
+            kind = "without values" if value.is_meta else "sparse"
+            message = f"Weights in {str(path)!r} hold a tensor that is {kind}: {key}."
+            raise WorkloadError(message)
         if value.is_quantized or any(part in key for part in QUANTIZED):
             message = (
                 f"Weights in {str(path)!r} are of a quantised model ({key}): give "

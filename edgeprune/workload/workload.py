@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.records import Surgery
+
+MOST_VALUES = 2**30  # of one input batch, 4 GB
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Workload:
 
 
 def example_inputs(shape: tuple[int, ...], batch: int, seed: int) -> tuple[Tensor, ...]:
-    """One random batch, shape (batch, *shape)."""
+    """One random batch, shape (batch, *shape).
+
+    Raises:
+        WorkloadError: it would not fit in memory.
+    """
+    if math.prod(shape) * batch > MOST_VALUES:
+        size = "x".join(map(str, (batch, *shape)))
+        raise WorkloadError(f"One call of {size} values is too large: see --input.")
     generator = torch.Generator().manual_seed(seed)
     return (torch.randn(batch, *shape, generator=generator),)

@@ -1,0 +1,54 @@
+"""Lists the images of a folder by class, each once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from edgeprune.errors import DataError
+
+Files = list[tuple[str, int]]  # paths and classes
+
+
+def images_by_class(root: Path) -> tuple[list[str], Files]:
+    """Names of the class folders in order, and every image below them.
+
+    Anything but regular files, as a pipe, is passed over.
+
+    Raises:
+        DataError: no class folders, one without images, or links by which a folder is
+            met twice: an image would count twice, perhaps as another class.
+    """
+    what = f"Data folder {str(root)!r} must hold one folder of images per class"
+    try:
+        classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError as error:
+        raise DataError(f"{what}: {error.strerror or error}.") from error
+    if not classes:
+        raise DataError(f"{what}: there is no folder in it.")
+    files: Files = []
+    seen: set[str] = set()
+    for label, name in enumerate(classes):
+        found = sorted(_images(root / name, seen))
+        if not found:
+            endings = ", ".join(IMG_EXTENSIONS)
+            raise DataError(f"{what}: {name!r} has no image ({endings}).")
+        files += [(path, label) for path in found]
+    return classes, files
+
+
+def _images(folder: Path, seen: set[str]) -> Iterator[str]:
+    """The images below a folder, through links to other folders, too."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            message = f"Data folder {str(folder)!r}: links lead to {real!r} twice"
+            raise DataError(f"{message}: its images would count twice.")
+        seen.add(real)
+        for name in names:
+            path = Path(place, name)
+            if name.lower().endswith(IMG_EXTENSIONS) and path.is_file():
+                yield str(path)

@@ -1,0 +1,86 @@
+"""A look at a model and its data before any work, for what makes figures worthless."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple
+
+import torch
+
+from edgeprune.errors import WorkloadError
+from edgeprune.graph.layers import zero_share
+from edgeprune.graph.trace import evaluating
+from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
+from edgeprune.workload import Workload, check_outputs
+
+FEW = 50  # validation samples; with fewer, one answer is more than the default drop
+MANY_ZEROS = 0.05  # of all weights: worth a note
+CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
+
+
+def check_answers(workload: Workload) -> None:
+    """Refuse a model that does not answer its data with scores that are numbers.
+
+    A model that does not run is passed over: its trace explains why.
+
+    Raises:
+        WorkloadError: what it returned, and what was expected.
+    """
+    data, model = workload.data, workload.model
+    x, y = next(iter(data.validation))
+    try:
+        with evaluating(model), torch.no_grad():
+            outputs = model(x)
+    except Exception:  # noqa: BLE001  of the user's code
+        return
+    check_outputs(outputs, y)
+    check_outputs(outputs, torch.full_like(y, data.classes - 1))
+    if not torch.isfinite(outputs).all():
+        message = f"{type(model).__name__} returns NaN or infinity for samples of "
+        raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
+
+
+def note_scale(job: Job, log: RunLog) -> None:
+    """Say so where the network is better by far on inputs of another scale.
+
+    Only where the scale of images was a guess. Told by validation samples, of which
+    another scale must get more right by three standard errors.
+    """
+    guess, model = job.data.guessed_scale, job.workload.model
+    if guess is None:
+        return
+    x, y = next(iter(job.data.validation))
+    mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in astuple(guess))
+    stored = x * std + mean
+
+    def right(inputs: torch.Tensor) -> float:
+        with evaluating(model), torch.no_grad():
+            return float((model(inputs).argmax(1) == y).double().mean())
+
+    now, channels = right(x), x.shape[1]
+    for offset, width, name in ((0.0, 1.0, "0..1"), (0.5, 0.5, "-1..1")):
+        found = right((stored - offset) / width)
+        error = math.sqrt(max(found * (1 - found), now * (1 - now)) / len(y))
+        if found - now > max(3 * error, 1 / len(y)):
+            values = [",".join([f"{value:g}"] * channels) for value in (offset, width)]
+            log.note(
+                f"the original is right on {found:.0%} of the first validation images "
+                f"if they are scaled to {name}, on {now:.0%} as they are: try --mean "
+                f"{values[0]} --std {values[1]}"
+            )
+
+
+def note_doubts(job: Job, log: RunLog, baseline: ModelSnapshot) -> None:
+    """Say what makes a reader doubt the figures that follow."""
+    if baseline.accuracy < CHANCE / job.data.classes:
+        log.note(
+            f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "
+            "missing?"
+        )
+    zeros = zero_share(job.workload.model)
+    if zeros > MANY_ZEROS:
+        log.note(
+            f"{zeros:.0%} of the weights were zero at first; they are trained again"
+        )
+    if (count := job.data.sizes[1]) < FEW:
+        log.note(f"validation has {count} samples only: each is {1 / count:.1%}")
