@@ -14,6 +14,7 @@ from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
 from edgeprune.progress import SILENT, Progress
@@ -92,6 +93,7 @@ def loaded_model(
     if not isinstance(model, nn.Module):
         found = type(model).__name__
         raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
+    model = inside_of(model)
     check_module(model)
     if settings.weights is None:
         return model, Surgery()

@@ -38,6 +38,9 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     Raises:
         DataError: no images, or class folders that differ between the splits.
     """
+    if input_shape[0] not in (1, 3):
+        message = f"Images have 1 or 3 channels, --input asks for {input_shape[0]}."
+        raise DataError(message)
     root = Path(source)
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if "train" in folders:

@@ -14,10 +14,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import fx
+from torch import fx, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import (
     tree_flatten,
@@ -35,6 +36,8 @@ __all__ = [
     "exporter_tables_kept",
     "functions_opened",
     "has_schema",
+    "inside_of",
+    "is_compiled",
     "last_node",
     "node_before",
     "plain_name",
@@ -45,6 +48,7 @@ __all__ = [
     "tree_unflatten",
 ]
 
+COMPILED = "OptimizedModule"  # whose own module is slow to import
 COLLECT = "_collect_all_valid_cia_ops"
 OVERRIDE = "_override_composite_implicit_decomp"
 DROP_RULE = "_deregister_op_impl"
@@ -227,3 +231,21 @@ def plain_name(target: Any) -> str:
 def argument_defaults(target: Any) -> dict[str, Any]:
     """The names of an operator's arguments in their order, with their defaults."""
     return {item.name: item.default_value for item in target._schema.arguments}
+
+
+def inside_of(module: nn.Module) -> nn.Module:
+    """The module itself, where it was compiled or spread over devices."""
+    wrapped: Any = module
+    while True:
+        if isinstance(wrapped, nn.DataParallel | DistributedDataParallel):
+            wrapped = wrapped.module
+        elif type(wrapped).__name__ == COMPILED:
+            wrapped = wrapped._orig_mod
+        else:
+            return wrapped
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether calls of a module run what torch.compile made, not its code."""
+    in_place = getattr(module, "_compiled_call_impl", None) is not None
+    return type(module).__name__ == COMPILED or in_place

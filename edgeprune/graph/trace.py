@@ -29,6 +29,8 @@ from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
 from edgeprune.graph.torch_private import (
     FakeTensorMode,
+    inside_of,
+    is_compiled,
     python_dispatcher,
     tree_flatten,
     tree_map_only,
@@ -86,8 +88,10 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
     """Record one run of a model in evaluation mode.
 
     Raises:
-        TraceError: the model does not run on these inputs.
+        TraceError: the model does not run on these inputs, or other code than its
+            own would run.
     """
+    _refuse_wrapped(model)
     try:
         return _recorded(model, inputs, {}, by_value=False)
     except Exception:  # noqa: BLE001  whatever the user's forward raises
@@ -96,6 +100,25 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
         return _recorded(model, inputs, {}, by_value=True)
     except Exception as error:
         raise TraceError(_refusal(model, inputs, error)) from error
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    """Refuse modules that are compiled or scripted, whose code cannot be followed.
+
+    Raises:
+        TraceError: which one, and what to give instead.
+    """
+    for name, module in model.named_modules():
+        what = f"{name or type(model).__name__}"
+        if is_compiled(module):
+            message = f"{what} is compiled: give the module as it was before"
+            raise TraceError(f"{message} torch.compile (model._orig_mod).")
+        if isinstance(module, torch.jit.ScriptModule):
+            message = f"{what} is TorchScript, whose code cannot be followed"
+            raise TraceError(f"{message}: give the module that was scripted.")
+        if inside_of(module) is not module:
+            message = f"{what} is spread over devices by {type(module).__name__}"
+            raise TraceError(f"{message}: give its `module`.")
 
 
 def retrace(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:

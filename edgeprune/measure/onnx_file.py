@@ -53,7 +53,7 @@ def write_onnx(
     """
     names = (
         [INPUT_NAME]
-        if len(inputs) == 1
+        if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters())
         else [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
     )
     batch = torch.export.Dim("batch", min=1)
@@ -162,10 +162,12 @@ def _name_output_(proto: onnx.ModelProto) -> None:
     """Give a single output its plain name."""
     if len(proto.graph.output) != 1:
         return
+    taken = {item.name for item in proto.graph.initializer}
+    new = OUTPUT_NAME if OUTPUT_NAME not in taken else f"{OUTPUT_NAME}_0"
     old = proto.graph.output[0].name
-    proto.graph.output[0].name = OUTPUT_NAME
+    proto.graph.output[0].name = new
     for node in proto.graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 if name == old:
-                    names[index] = OUTPUT_NAME
+                    names[index] = new

@@ -12,7 +12,6 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 
@@ -30,6 +29,7 @@ from edgeprune.units import megabytes, millions, milliseconds
 
 REFUSED_SHOWN = 8
 PLAIN_EVERY_S = 10.0
+FEWEST_STEPS, KNOWN_SHARE = 3, 0.2  # that must be done before the rest is estimated
 
 
 class LiveProgress:
@@ -51,19 +51,22 @@ class LiveProgress:
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[detail]}"),
             console=self._console,
             transient=True,
         )
-        self._bar.add_task(step, total=total, detail="")
+        self._bar.add_task(step, total=total, detail="", left="")
         self._bar.start()
 
     def advance(self, detail: str = "") -> None:
         """Move the bar."""
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=1, detail=detail)
+        if self._bar is None:
+            return
+        task = self._bar.tasks[0]
+        spent = time.perf_counter() - self._began
+        left = _left(int(task.completed) + 1, int(task.total or 0), spent)
+        self._bar.update(task.id, advance=1, detail=detail, left=left)
 
     def finish(self, outcome: str = "") -> None:
         """Replace the bar by a line."""
@@ -98,9 +101,9 @@ class PlainProgress:
         if now - self._said < PLAIN_EVERY_S or self._done >= self._total:
             return
         self._said = now
-        left = (now - self._began) / self._done * (self._total - self._done)
-        said = f"{self._step} {self._done}/{self._total}, {left:.0f} s left"
-        self._say(f"{said}, {detail}" if detail else said)
+        left = _left(self._done, self._total, now - self._began)
+        said = [f"{self._step} {self._done}/{self._total}", left, detail]
+        self._say(", ".join(part for part in said if part))
 
     def finish(self, outcome: str = "") -> None:
         """Say what was found."""
@@ -111,6 +114,16 @@ class PlainProgress:
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _left(done: int, total: int, seconds: float) -> str:
+    """Say how long the rest takes; nothing while that is anybody's guess.
+
+    First steps load, compile and fill caches: they say nothing of those that follow.
+    """
+    if done < max(FEWEST_STEPS, KNOWN_SHARE * total):
+        return ""
+    return f"{seconds / done * max(total - done, 0):.0f} s left"
 
 
 def _done(step: str, outcome: str, began: float) -> str:
