@@ -48,6 +48,11 @@ class Pair(Code):
         return self.net(x), x
 
 
+class TwoHeads(Code):
+    def forward(self, x):
+        return (self.net(x), x) if self.training else self.net(x)
+
+
 class Words(nn.Module):
     def __init__(self):
         super().__init__()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import astuple
 
 import torch
+from torch import Tensor, nn
 
 from edgeprune.errors import WorkloadError
 from edgeprune.graph.layers import zero_share
@@ -18,10 +20,13 @@ MANY_ZEROS = 0.05  # of all weights: worth a note
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
 
-def check_answers(workload: Workload) -> None:
+def check_answers(workload: Workload, *, trains: bool = False) -> None:
     """Refuse a model that does not answer its data with scores that are numbers.
 
     A model that does not run is passed over: its trace explains why.
+
+    Args:
+        trains: it is to be trained, and must answer in the same way then.
 
     Raises:
         WorkloadError: what it returned, and what was expected.
@@ -38,6 +43,27 @@ def check_answers(workload: Workload) -> None:
     if not torch.isfinite(outputs).all():
         message = f"{type(model).__name__} returns NaN or infinity for samples of "
         raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
+    if trains:
+        _check_training(copy.deepcopy(model), x[:2])
+
+
+def _check_training(model: nn.Module, x: Tensor) -> None:
+    """Refuse a model that returns something else in training.
+
+    Raises:
+        WorkloadError: what it returns then.
+    """
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
+            outputs = model.train()(x)
+    except Exception:  # noqa: BLE001  as of batch norm, which two samples are too few for
+        return
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        kind, found = type(model).__name__, type(outputs).__name__
+        raise WorkloadError(
+            f"{kind} returns a {found} in training, where further heads run: give it "
+            "without them (such as aux_logits=False), or --no-train."
+        )
 
 
 def note_scale(job: Job, log: RunLog) -> None:

@@ -35,7 +35,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
     """
     log = RunLog()
     with log.stage("profile"):
-        check_answers(job.workload)
+        check_answers(job.workload, trains=job.settings.train)
         benchmark = Benchmark(
             job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
         )

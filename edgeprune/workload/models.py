@@ -17,6 +17,7 @@ from edgeprune.data.factory import import_factory
 from edgeprune.errors import DataError, WorkloadError
 
 EXAMPLE = "example:meter"
+AUXILIARY = ("googlenet", "inception_v3")  # have heads that run in training only
 
 
 def load_model(source: str, *, num_classes: int | None, seed: int) -> nn.Module:
@@ -111,6 +112,8 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
     from torchvision import models
 
     options: dict[str, Any] = {"weights": None}
+    if name.lower() in AUXILIARY:
+        options["aux_logits"] = False
     if num_classes is not None:
         options["num_classes"] = num_classes
     try:

@@ -30,6 +30,7 @@ USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module")  # anywhere in a key
 COUNTERS = ("n_averaged", "total_ops", "total_params")  # no layer has these
 ORIGINAL, MASK = "_orig", "_mask"  # of a weight that torch.nn.utils.prune masks
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # torchvision's heads for training only
 QUANTIZED = ("_packed_params", "zero_point", "activation_post_process", "fake_quant")
 State = dict[str, Tensor]
 
@@ -201,7 +202,8 @@ def _renamed(state: State, model: nn.Module) -> tuple[State, str]:
     held = {
         key: value
         for key, value in state.items()
-        if key in expected or key.rpartition(".")[2] not in COUNTERS
+        if key in expected
+        or not (key.rpartition(".")[2] in COUNTERS or key.startswith(AUXILIARY))
     }
     wanted = {key for key in expected if not _optional(key)}
     for what, names in _namings(held):

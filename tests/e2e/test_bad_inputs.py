@@ -98,6 +98,7 @@ INPUTS = [
     f"{GROUPS.replace('badnets:make', 'torchvision:nope')}",
     f"groups {NET}",
     f"compress --model badnets:frozen --data badnets:good --max-macs 60% {HERE}",
+    f"compress --model badnets:TwoHeads --data badnets:good --max-macs 60% {HERE}",
     "compare no_run a_run",
     "compare missing a_run",
 ]

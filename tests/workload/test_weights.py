@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune
+from torchvision.models import googlenet
 
 from edgeprune.errors import WorkloadError
-from edgeprune.workload import check_weights, load_weights_
+from edgeprune.workload import check_weights, load_model, load_weights_
 from tests.nets import small
 
 
@@ -232,3 +233,11 @@ def test_infinity_is_legal_in_a_buffer_and_not_in_a_weight(tmp_path):
         net.head.bias[0] = torch.inf
     with pytest.raises(WorkloadError, match=r"head\.bias"):
         check_weights(net)
+
+
+def test_published_weights_with_heads_for_training_fit_the_model_without(tmp_path):
+    options = {"num_classes": 3, "init_weights": False}
+    published = googlenet(weights=None, aux_logits=True, **options)
+    model = load_model("torchvision:googlenet", num_classes=3, seed=0)
+    load_weights_(model, saved(tmp_path, published.state_dict()))
+    assert torch.equal(model.fc.weight, published.fc.weight)
