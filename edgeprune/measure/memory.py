@@ -53,7 +53,7 @@ def activations(path: Path) -> Activations:
     """
     graph = _optimised(path)
     weights = {item.name for item in graph.initializer}
-    values = (*graph.input, *graph.value_info, *graph.output)
+    values = (*_inferred(path), *graph.input, *graph.value_info, *graph.output)
     values = [item for item in values if item.name not in weights]
     shapes = {item.name: _shape(item) for item in values}
     sizes = {item.name: _size(item) for item in values}
@@ -128,6 +128,11 @@ def _optimised(path: Path) -> onnx.GraphProto:
             message = f"{path.name} does not load in ONNX Runtime: {error}."
             raise MeasurementError(message) from error
         return onnx.load(written).graph
+
+
+def _inferred(path: Path) -> Sequence[onnx.ValueInfoProto]:
+    """Shapes of a file's values, which a file need not hold and the runtime loses."""
+    return onnx.shape_inference.infer_shapes(onnx.load(path)).graph.value_info
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
