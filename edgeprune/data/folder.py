@@ -52,17 +52,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     channels, height, width = input_shape
     shape = (channels, height, width)
     keep = fits(sum(map(len, parts)), shape)
-    train, validation, test = (
-        Images(
-            tuple(path for path, _ in files),
-            torch.tensor([label for _, label in files]),
-            shape,
-            keep,
-        )
-        for files in parts
-    )
-    for images in (train, validation, test):
-        check_images(images)
+    train, validation, test = (_images(files, shape, keep=keep) for files in parts)
     scale = reading.scale or (ONE if channels == 1 else Scale(MEAN, STD))
     return check(
         Splits(
@@ -82,6 +72,14 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             guessed_scale=scale if reading.scale is None else None,
         )
     )
+
+
+def _images(files: Files, shape: tuple[int, int, int], *, keep: bool) -> Images:
+    """One split's images, each looked at."""
+    paths, labels = zip(*files, strict=True) if files else ((), ())
+    images = Images(tuple(paths), torch.tensor(labels), shape, keep)
+    check_images(images)
+    return images
 
 
 def _given_splits(folders: dict[str, Path]) -> tuple[list[Files], str]:

@@ -14,7 +14,7 @@ from edgeprune.graph.operators import operator_of
 from edgeprune.graph.rules import operator_name
 from edgeprune.graph.rules.pointwise import elementwise
 from edgeprune.graph.sizes import holding
-from edgeprune.graph.surgery import cuts_of, numbers_of, plan_surgery
+from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, Trace, retrace, source_line
 from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
@@ -43,6 +43,9 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         [('1', 'output of the network')]
     """
     graph = build_channel_graph(model, inputs)
+    stuck = _held_elsewhere(model, graph)
+    held = tuple(name for name in graph.identities if name not in stuck)
+    graph = replace(graph, identities=held)
     reasons = _culprits(model, graph, list(graph.groups))
     graph = refuse_groups(graph, reasons) if reasons else graph
     exact = [group for group in graph.groups if not group.approximate]
@@ -52,6 +55,39 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         for group in graph.groups
     )
     return replace(graph, groups=groups)
+
+
+def _held_elsewhere(model: nn.Module, graph: ChannelGraph) -> set[str]:
+    """Blocks that still run when they were taken out, as if from a plain list.
+
+    All are left out at once, inner ones after those around them, and where that fails,
+    halves of them, until it is known which ones.
+    """
+    found: set[str] = set()
+    names = list(graph.blocks)
+    while names:
+        outer = [
+            name
+            for name in names
+            if not any(name.startswith(f"{other}.") for other in names)
+        ]
+        found |= _stuck(model, graph, outer)
+        names = [name for name in names if name not in outer]
+    return found
+
+
+def _stuck(model: nn.Module, graph: ChannelGraph, names: Sequence[str]) -> set[str]:
+    if not names:
+        return set()
+    try:
+        apply(model, graph, Plan({}, bypassed=tuple(names)))
+    except (PlanError, TraceError):
+        if len(names) == 1:
+            return set(names)
+        middle = len(names) // 2
+        first = _stuck(model, graph, names[:middle])
+        return first | _stuck(model, graph, names[middle:])
+    return set()
 
 
 def _trial(groups: Sequence[Group]) -> Plan:

@@ -188,11 +188,16 @@ def test_plain_progress_is_a_line_at_each_end(monkeypatch):
     progress.start("finetune", 100)
     monkeypatch.setattr("time.perf_counter", lambda: progress._began + 20.0)
     progress.advance("loss 1.0")
+    for _ in range(18):
+        progress.advance()
+    monkeypatch.setattr("time.perf_counter", lambda: progress._began + 40.0)
+    progress.advance("loss 0.5")
     progress.finish("done well")
     lines = console.file.getvalue().splitlines()
     assert lines[0] == "finetune ..."
-    assert re.match(r"finetune 1/100, \d+ s left, loss 1.0", lines[1])
-    assert lines[2] == "finetune: done well (20.0 s)"
+    assert lines[1] == "finetune 1/100, loss 1.0"  # the rest cannot be known yet
+    assert lines[2] == "finetune 20/100, 160 s left, loss 0.5"
+    assert lines[3] == "finetune: done well (40.0 s)"
 
 
 def test_what_was_predicted_and_measured_is_kept(tmp_path):
