@@ -113,7 +113,7 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
 
     options: dict[str, Any] = {"weights": None}
     if name.lower() in AUXILIARY:
-        options["aux_logits"] = False
+        options |= {"aux_logits": False, "init_weights": True}
     if num_classes is not None:
         options["num_classes"] = num_classes
     try:
