@@ -15,17 +15,16 @@ from edgeprune import targets
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings
 from edgeprune.api.report import report_of
-from edgeprune.api.run_folder import run_folder, unfinished_folder, write_run
+from edgeprune.api.run_folder import reserved, run_folder, write_run
 from edgeprune.errors import TargetError
 from edgeprune.finetune.process_group import run_as_main, work_for_main
 from edgeprune.launch import is_worker, launched
 from edgeprune.measure.runner import runner_for
-from edgeprune.output import aside, check_folder, claimed, publish
+from edgeprune.output import aside, check_folder, publish
 from edgeprune.pipeline import Job, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
-from edgeprune.temporary import temporary_folder
 from edgeprune.workload import Workload
 
 
@@ -141,11 +140,7 @@ def _run(
     batch = len(workload.inputs[0])
     runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
     check_job(workload, settings)
-    with (
-        claimed(folder),
-        temporary_folder() as held,
-        unfinished_folder(workload, settings) as state,
-    ):
+    with reserved(folder, workload, settings) as (held, state):
         job = Job(workload, runner, settings, state, progress)
         outcome = run(job, held)
         report = report_of(outcome, job, time.perf_counter() - began)

@@ -26,13 +26,14 @@ from edgeprune.export.checkpoint import (
     saved_plan,
 )
 from edgeprune.files import cache_folder, locked, write_whole
-from edgeprune.output import is_free
+from edgeprune.output import claimed, is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
 from edgeprune.report.files import write_report
 from edgeprune.report.sparsity import write_sparsity
 from edgeprune.settings import CompressSettings, SettingsModel, SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
+from edgeprune.temporary import temporary_folder
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
@@ -50,6 +51,23 @@ def run_folder(out: Path | None, name: str) -> Path:
     folder = Path("runs") / f"{plain}-{stamp}"
     others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return next(path for path in chain([folder], others) if is_free(path))
+
+
+@contextmanager
+def reserved(
+    folder: Path, workload: Workload, settings: SettingsModel
+) -> Iterator[tuple[Path, Path]]:
+    """Claim a run's folder; yield where it works, and where it keeps what it resumes.
+
+    Raises:
+        OutputError: the folder is another run's, or cannot be written.
+    """
+    with (
+        claimed(folder),
+        temporary_folder() as work,
+        unfinished_folder(workload, settings) as state,
+    ):
+        yield work, state
 
 
 @contextmanager

@@ -12,15 +12,14 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings, facts_of, origin_of
-from edgeprune.api.run_folder import run_folder, unfinished_folder, write_sparse_run
+from edgeprune.api.run_folder import reserved, run_folder, write_sparse_run
 from edgeprune.measure.runner import runner_for
-from edgeprune.output import aside, check_folder, claimed, publish
+from edgeprune.output import aside, check_folder, publish
 from edgeprune.progress import Logged, Progress
 from edgeprune.records import REMOVED, SPARSITY_SCHEMA, SparsityReport
 from edgeprune.settings import SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
 from edgeprune.sparse import sparsify as make_sparse
-from edgeprune.temporary import temporary_folder
 from edgeprune.workload import Workload
 
 
@@ -105,11 +104,7 @@ def _sparsify(
     folder = run_folder(settings.out, f"sparsify {workload.name}")
     target, batch = targets.load(settings.target), len(workload.inputs[0])
     runner = runner_for(target, seed=settings.seed, batch=batch)
-    with (
-        claimed(folder),
-        temporary_folder() as held,
-        unfinished_folder(workload, settings) as state,
-    ):
+    with reserved(folder, workload, settings) as (held, state):
         job = SparseJob(workload, runner, settings, state, progress)
         outcome = make_sparse(job, held)
         report = _sparsity_report(outcome, job, time.perf_counter() - began)
