@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 import shutil
@@ -34,6 +33,7 @@ from edgeprune.report.sparsity import write_sparsity
 from edgeprune.settings import CompressSettings, SettingsModel, SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
 from edgeprune.temporary import temporary_folder
+from edgeprune.tensor_file import fingerprint
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
@@ -79,15 +79,17 @@ def unfinished_folder(workload: Workload, settings: SettingsModel) -> Iterator[P
     same kind has a folder of its own.
     """
     asked = settings.model_dump_json(exclude=WRITTEN_BY)
-    digest = hashlib.sha256(f"{version('edgeprune')} {workload.name} {asked}".encode())
     x, y = next(iter(workload.data.calibration))
-    held = (*workload.model.state_dict().values(), x, y)
-    for value in (*held, torch.tensor(workload.data.sizes)):
-        plain = value.detach().cpu().contiguous().flatten()
-        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    data = {
+        "data: x": x,
+        "data: y": y,
+        "data: sizes": torch.tensor(workload.data.sizes),
+    }
+    facts = f"{version('edgeprune')} {workload.name} {asked}"
+    digest = fingerprint({**workload.model.state_dict(), **data}, facts)
     place = cache_folder() / "unfinished"
     for number in count(1):
-        folder = place / f"{digest.hexdigest()[:16]}-{number}"
+        folder = place / f"{digest[:16]}-{number}"
         lock = locked(f"unfinished {folder.name}")
         if lock is None:
             continue
