@@ -38,10 +38,11 @@ from torch.utils import _pytree as pytree
 from benchmarks.coverage_page import page
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
+from edgeprune.graph.forward import quiet
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply, apply_surgery_, plan_surgery
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import Inputs, quiet, tensors_in, trace
+from edgeprune.graph.trace import Inputs, tensors_in, trace
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.records import Plan
 from tests.libraries import (

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from benchmarks.networks import Cifar10
 from edgeprune.data import Reading, TensorBatches
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
-from edgeprune.graph.trace import evaluating
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
 from edgeprune.score.context import Context

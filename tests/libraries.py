@@ -34,7 +34,9 @@ def build(name: str) -> nn.Module:
     options: dict[str, Any] = {"weights": None}
     options |= {"weights_backbone": None} if "weights_backbone" in accepted else {}
     if "GoogLeNet" in str(accepted) or "Inception" in str(accepted):
-        options |= {"init_weights": False}  # slow, and disturbed afterwards anyway
+        # Slow, and disturbed afterwards anyway; heads for training, as edgeprune leaves
+        # them out.
+        options |= {"init_weights": False, "aux_logits": False}
     return torchvision.models.get_model(name, **options).eval()
 
 

@@ -18,8 +18,10 @@ from safetensors.torch import save
 from torch import fx, nn
 
 from edgeprune.errors import ExportError, WorkloadError, first_line
+from edgeprune.graph.data_access import DataAsOperators
+from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.surgery import apply_surgery_
-from edgeprune.graph.trace import Inputs, evaluating, quiet
+from edgeprune.graph.trace import Inputs
 from edgeprune.records import Plan, Surgery, from_json, to_json
 from edgeprune.workload import load_library_model, load_model, load_weights_
 
@@ -62,7 +64,7 @@ def exported_program(model: nn.Module, inputs: Inputs) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        with evaluating(model), quiet():
+        with evaluating(model), quiet(), DataAsOperators():
             program = torch.export.export(model, inputs)
             for module in program.graph_module.modules():
                 if isinstance(module, fx.GraphModule):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import ParityError
 from edgeprune.export.session import OnnxModel
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
 from edgeprune.records import Parity
 
 SAMPLES = 256

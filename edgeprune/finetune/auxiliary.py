@@ -16,7 +16,7 @@ from edgeprune.finetune.feature_maps import (
     shared_feature_maps,
 )
 from edgeprune.finetune.losses import masked_mean_square
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
 
 HEAD_WIDTH = 64  # channels between the two layers of the second head
 FEW, SEEN = 2, 32  # samples, to find out what maps there are, and what is on them

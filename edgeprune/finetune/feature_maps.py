@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from edgeprune.errors import WorkloadError
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
 
 MAP_DIMS = 4
 SHORTEST = 3  # axes of what has places: (N, channels, length), or (N, tokens, width)

@@ -6,7 +6,6 @@ narrow one, on the same CPU: it cannot be known beforehand.
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 import time
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeprune.files import cached_choice
+from edgeprune.graph.model_copy import copied
 
 TIMED_STEPS = 3
 IMAGE_DIMS = 4
@@ -102,7 +102,7 @@ def _step_seconds(
     device: torch.device,
 ) -> float:
     """Fastest of a few training steps, after one that does not count."""
-    network = form.prepare(copy.deepcopy(model)).to(device).train()
+    network = form.prepare(copied(model)).to(device).train()
     x, y = form.lay_out(batch[0]).to(device), batch[1].to(device)
     seconds = []
     for _ in range(1 + TIMED_STEPS):

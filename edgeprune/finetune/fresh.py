@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from edgeprune.errors import WorkloadError
+from edgeprune.graph.model_copy import copied
 
 
 def fresh(model: nn.Module, seed: int) -> nn.Module:
@@ -17,8 +16,8 @@ def fresh(model: nn.Module, seed: int) -> nn.Module:
         WorkloadError: a module has parameters of its own and no `reset_parameters`.
     """
     torch.manual_seed(seed)
-    copied = copy.deepcopy(model)
-    for path, module in copied.named_modules():
+    made = copied(model)
+    for path, module in made.named_modules():
         own = list(module.named_parameters(recurse=False))
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
@@ -28,4 +27,4 @@ def fresh(model: nn.Module, seed: int) -> nn.Module:
                 f"({own[0][0]}) and no reset_parameters() that draws them anew."
             )
             raise WorkloadError(message)
-    return copied
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +21,8 @@ from edgeprune.finetune.process_group import ProcessGroup, team
 from edgeprune.finetune.resume import CheckpointSelector, keep, kept_state, resume_
 from edgeprune.finetune.state import Saved
 from edgeprune.finetune.trainer import MIN_BATCH, Trainer
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
+from edgeprune.graph.model_copy import copied
 from edgeprune.progress import SILENT
 from edgeprune.records import Epoch, SecondHead, Training
 from edgeprune.tensor_file import fingerprint
@@ -119,7 +119,7 @@ class _Training:
         trainer = self._trainer(config, form, first, steps)
         if not steps:
             trainer.finish()
-        start = copy.deepcopy(model)
+        start = copied(model)
         start.load_state_dict(trainer.ema_or_model.state_dict())
         before = trainer.accuracy(splits.validation)
         best = CheckpointSelector(

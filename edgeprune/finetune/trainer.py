@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,8 @@ from edgeprune.finetune.losses import loss_of
 from edgeprune.finetune.muon import Muon
 from edgeprune.finetune.process_group import ProcessGroup
 from edgeprune.finetune.shared_norms import share_norms_
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
+from edgeprune.graph.model_copy import copied
 from edgeprune.workload import check_outputs, count_right
 
 WARMUP_SHARE = 0.1  # of all steps
@@ -51,10 +51,10 @@ class Trainer:
         team: ProcessGroup,
     ) -> None:
         self._config, self._form, self._steps, self._team = config, form, steps, team
-        self._model = form.prepare(copy.deepcopy(model)).to(team.device)
+        self._model = form.prepare(copied(model)).to(team.device)
         self._teacher = config.teacher
         if self._teacher is not None:
-            held = copy.deepcopy(self._teacher).eval()
+            held = copied(self._teacher).eval()
             self._teacher = form.prepare(held).to(team.device)
         x = form.lay_out(first).to(team.device)
         self._besides = _auxiliaries(self._model, self._teacher, config, x)

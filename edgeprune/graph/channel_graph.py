@@ -15,7 +15,14 @@ from torch import fx, nn
 
 from edgeprune.graph.groups import ChannelGraph, Group, Member, refuse_groups
 from edgeprune.graph.labelling import Labelling, is_inside, label
-from edgeprune.graph.labels import Axis, ConstraintStore, LabelArray, Reasons, Role
+from edgeprune.graph.labels import (
+    Axis,
+    ConstraintStore,
+    LabelArray,
+    Labels,
+    Reasons,
+    Role,
+)
 from edgeprune.graph.sites import uses_of
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
@@ -67,7 +74,7 @@ def _channel_graph(
             axes,
             roles,
             reasons,
-            _by_channel(run.constraints.approximate, classes),
+            _by_channel(_approximate(run, classes), classes),
         ),
         refusals=_refusals(homes, roles, reasons),
         uses=uses_of(run, traced, classes),
@@ -87,6 +94,26 @@ def _roles(run: Labelling) -> dict[Axis, Role]:
         for axis, labels in run.axes.items()
         if len(labels) and int(labels[0]) in claimed
     }
+
+
+def _approximate(run: Labelling, classes: LabelArray) -> Reasons:
+    """Channels whose removal changes the others, by what rules said of them.
+
+    A sum over weights alone matters where their channels are those of an activation.
+    """
+    if not run.constraints.summed:
+        return run.constraints.approximate
+    labels = [
+        factor.labels.ravel()
+        for node in run.fed
+        if isinstance(value := run.values.get(node), Labels)
+        for factor in value.factors
+    ]
+    active = classes[np.concatenate([np.zeros(0, dtype=np.int64), *labels])]
+    return run.constraints.approximate + [
+        (summed[np.isin(classes[summed], active)], reason)
+        for summed, reason in run.constraints.summed
+    ]
 
 
 def _by_channel(remarks: Reasons, classes: LabelArray) -> dict[int, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.forward import untouched
 from edgeprune.graph.operators import operator_named, operator_of
 from edgeprune.graph.provenance import as_watched
 from edgeprune.graph.torch_private import (
@@ -23,7 +24,7 @@ from edgeprune.graph.torch_private import (
     tree_leaves,
     tree_unflatten,
 )
-from edgeprune.graph.trace import Trace, evaluating, undisturbed
+from edgeprune.graph.trace import Trace
 
 Reading = tuple[fx.Node, fx.Node]  # an operator and what made the value that it reads
 See = Callable[[Reading, Tensor], Tensor | None]
@@ -43,8 +44,7 @@ def run_with_hooks(
         TraceError: the model takes another way with these inputs.
     """
     with (
-        undisturbed(model),
-        evaluating(model),
+        untouched(model),
         python_dispatcher(),
         as_watched(),
         _Replay(traced, places, see),

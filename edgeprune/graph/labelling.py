@@ -32,6 +32,9 @@ class Labelling:
 
     Attributes:
         widths: the axes of the network that this one was pruned from.
+        fed: the results that depend on an input of the network.
+        kernels: parameters that kernels are computed from, whose axes behind the
+            second have no labels. They may be flattened with channels on the way.
         axes: the labels of every axis of every parameter.
         values: the labels of every result.
         calls: of each operator so far. Operators that change nothing, as `contiguous`
@@ -40,6 +43,8 @@ class Labelling:
 
     constraints: ConstraintStore
     widths: Mapping[Axis, LabelArray]
+    fed: Collection[fx.Node]
+    kernels: Collection[str]
     axes: dict[Axis, LabelArray] = field(default_factory=dict)
     values: dict[fx.Node, Any] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -57,7 +62,7 @@ def label(
         original: the axes of the network that this one was pruned from. There may
             be one channel left along an axis that had many.
     """
-    run = Labelling(constraints, original or {})
+    run = Labelling(constraints, original or {}, _fed(traced), _kernels(traced))
     visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
     passed = {
         visit.left: visit.entered
@@ -88,6 +93,48 @@ def label(
             run.values[node] = Labels(result_shape(node))  # a constant of the code
     _follow_comparisons(run, traced)
     return run
+
+
+def _fed(traced: Trace) -> set[fx.Node]:
+    """The nodes that depend on an input, not on weights and constants alone."""
+    fed: set[fx.Node] = set()
+    for node in traced.nodes:
+        given = node.op == "placeholder" and node.name not in traced.owners
+        if given or not fed.isdisjoint(node.all_input_nodes):
+            fed.add(node)
+    return fed
+
+
+def _kernels(traced: Trace) -> set[str]:
+    """The parameters of a kernel's shape that a computed kernel depends on."""
+    found: set[str] = set()
+    for node in traced.nodes:
+        weight = node.args[1] if len(node.args) > 1 else None
+        if (
+            node.op == "call_function"
+            and operator_named(operator_name(node)).layer
+            and isinstance(weight, fx.Node)
+            and weight.name not in traced.owners
+        ):
+            found |= {
+                traced.owners[item.name]
+                for item in _before(weight)
+                if item.name in traced.owners
+                and result_shape(item) == result_shape(weight)
+            }
+    return found
+
+
+def _before(node: fx.Node) -> set[fx.Node]:
+    """All nodes that one depends on."""
+    found: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in found:
+                found.add(source)
+                waiting.append(source)
+    return found
 
 
 def _reaching_output(traced: Trace, passed: Mapping[fx.Node, fx.Node]) -> set[fx.Node]:
@@ -122,7 +169,7 @@ def _placeholder(run: Labelling, traced: Trace, node: fx.Node) -> Labels:
     if path is None:
         return Labels(shape)
     factors: list[Factor] = []
-    for axis, size in enumerate(shape):
+    for axis, size in enumerate(shape[:2] if path in run.kernels else shape):
         labels = run.axes[path, axis] = run.constraints.fresh(size)
         if len(run.widths.get((path, axis), labels)) > 1:
             factors.append(Factor.lying(labels, len(shape), axis))
@@ -142,7 +189,13 @@ def _call(run: Labelling, node: fx.Node) -> Any:
     run.calls[name] += 1
     shape = result_shape(node)
     call = Call(
-        run.constraints, node, arguments, shape, run.values, f"{name} {run.calls[name]}"
+        constraints=run.constraints,
+        node=node,
+        arguments=arguments,
+        shape=shape,
+        values=run.values,
+        name=f"{name} {run.calls[name]}",
+        fed=node in run.fed,
     )
     known = operator_named(name)
     if not any(tensor.factors for tensor in call.tensors()) and not known.makes:

@@ -111,6 +111,9 @@ class ConstraintStore:
         approximate: labels that others are normalised or averaged with.
         splits: labels of an axis that was cut in several; along one of these axes
             all positions must go together, and no operator has said which.
+        summed: labels that an operator on weights alone sums over, as the largest
+            singular value does. Where they are channels of an activation, too, the
+            others' values depend on them.
         alike: pairs of axes: the code uses the length of one where it means the
             other's, so both must lose equally many positions.
         axis_uses: what the labels of a weight's axis are for.
@@ -128,6 +131,7 @@ class ConstraintStore:
     splits: list[tuple[LabelArray, tuple[int, ...]]] = field(
         default_factory=list[tuple[LabelArray, tuple[int, ...]]]
     )
+    summed: Reasons = field(default_factory=Reasons)
     alike: list[tuple[LabelArray, LabelArray]] = field(
         default_factory=list[tuple[LabelArray, LabelArray]]
     )

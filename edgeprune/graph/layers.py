@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import Shape
-from edgeprune.graph.trace import Inputs, evaluating
+from edgeprune.graph.model_copy import copied
+from edgeprune.graph.trace import Inputs
 
 SIZES = ("in_channels", "out_channels", "in_features", "out_features")
 
@@ -105,7 +106,7 @@ def running(
     """
 
     def runs(some: Sequence[str]) -> bool:
-        changed = copy.deepcopy(model)
+        changed = copied(model)
         for path in some:
             replace_(changed, path, stand_in(changed.get_submodule(path)))
         try:

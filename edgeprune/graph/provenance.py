@@ -23,6 +23,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
+from edgeprune.graph.data_access import as_operator
 from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import (
     AttributeSize,
@@ -111,7 +112,7 @@ class ProvenanceTracer(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs, func = kwargs or {}, as_operator(func)
         if func in SIZE_READERS:
             return self._sizes(func, args, kwargs)
         if func.__name__ == "__get__":

@@ -7,7 +7,6 @@ the plan holds.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -17,19 +16,14 @@ from torch import Tensor, nn
 from edgeprune.errors import PlanError, TraceError, first_line
 from edgeprune.graph.channel_graph import replace_with_identity
 from edgeprune.graph.factored import CORE, FIRST, LAST, structure_of
+from edgeprune.graph.forward import untouched
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import copies_of, kept_indices, validate
 from edgeprune.graph.labels import Axis, LabelArray
 from edgeprune.graph.layers import layer_numbers, replace_
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.sizes import Path, write_numbers_
-from edgeprune.graph.trace import (
-    evaluating,
-    pruned_failure,
-    retrace,
-    sliced,
-    state_of,
-    tensors_in,
-)
+from edgeprune.graph.trace import pruned_failure, retrace, sliced, state_of, tensors_in
 from edgeprune.graph.verify import verify
 from edgeprune.records import HeldNumber, KeptIndices, Plan, Surgery
 from edgeprune.records.surgery import inside
@@ -70,10 +64,7 @@ def apply_with_surgery(
         PlanError: as of `apply`.
     """
     surgery = plan_surgery(model, graph, plan)
-    try:
-        pruned = copy.deepcopy(model)
-    except Exception as error:
-        raise PlanError(f"Cannot copy the model: {first_line(error)}.") from error
+    pruned = copied(model, graph.traced.before)
     apply_surgery_(pruned, surgery)
     left = _without(graph, plan.bypassed)
     if plan.copies:
@@ -316,7 +307,7 @@ def _run(model: nn.Module, pruned: nn.Module, graph: ChannelGraph) -> None:
     How many boxes a detector returns is up to the values: there only the run counts.
     """
     inputs = graph.inputs
-    with torch.no_grad(), evaluating(model), evaluating(pruned):
+    with torch.no_grad(), untouched(model), untouched(pruned):
         expected = model(*inputs)
         try:
             found = pruned(*inputs)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.groups import ChannelGraph, Group, refuse_groups
+from edgeprune.graph.model_copy import check_copy
 from edgeprune.graph.operators import operator_of
 from edgeprune.graph.rules import operator_name
 from edgeprune.graph.rules.pointwise import elementwise
 from edgeprune.graph.sizes import holding
 from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
-from edgeprune.graph.trace import Inputs, Trace, retrace, source_line
+from edgeprune.graph.torch_private import tree_map_only
+from edgeprune.graph.trace import Inputs, Trace, retrace, source_line, state_of
 from edgeprune.graph.verify import verify
 from edgeprune.records import Plan
 
@@ -43,11 +48,15 @@ def survey(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         [('1', 'output of the network')]
     """
     graph = build_channel_graph(model, inputs)
+    check_copy(model, inputs, graph.traced)
     stuck = _held_elsewhere(model, graph)
     held = tuple(name for name in graph.identities if name not in stuck)
     graph = replace(graph, identities=held)
-    reasons = _culprits(model, graph, list(graph.groups))
-    graph = refuse_groups(graph, reasons) if reasons else graph
+    graph = _refuse(graph, _culprits(partial(_tried, model, graph), graph.groups))
+    trained_on = _training_inputs(model, graph)
+    if trained_on is not None:
+        train = partial(_trained, model, graph, trained_on)
+        graph = _refuse(graph, _culprits(train, graph.groups))
     exact = [group for group in graph.groups if not group.approximate]
     counted = _counted(model, graph, exact)
     groups = tuple(
@@ -102,14 +111,22 @@ def _trial(groups: Sequence[Group]) -> Plan:
     return Plan(kept)
 
 
+def _refuse(graph: ChannelGraph, reasons: Mapping[str, str]) -> ChannelGraph:
+    return refuse_groups(graph, reasons) if reasons else graph
+
+
 def _culprits(
-    model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]
+    run: Callable[[Sequence[Group]], object], groups: Sequence[Group]
 ) -> dict[str, str]:
-    """Names of groups that break the model when they shrink, with the reason."""
+    """Names of groups that break a run of the model when they shrink, with the reason.
+
+    Args:
+        run: a run of the model with about half of some groups.
+    """
     if not groups:
         return {}
     try:
-        _tried(model, graph, groups)
+        run(groups)
     except (PlanError, TraceError) as error:
         if len(groups) == 1:
             return {groups[0].name: str(error)}
@@ -117,7 +134,7 @@ def _culprits(
         halves = groups[:middle], groups[middle:]
         found: dict[str, str] = {}
         for half in halves:
-            found |= _culprits(model, graph, half)
+            found |= _culprits(run, half)
         return found or {group.name: str(error) for group in groups}
     return {}
 
@@ -136,6 +153,46 @@ def _tried(model: nn.Module, graph: ChannelGraph, groups: Sequence[Group]) -> Tr
         traced = retrace(model, graph.inputs, cuts, by_value=by_value)
     verify(traced, graph, cuts)
     return traced
+
+
+def _training_inputs(model: nn.Module, graph: ChannelGraph) -> Inputs | None:
+    """Inputs on which the model runs in training mode, if it has parts for that alone.
+
+    Heads that are left out in evaluation read channels, too. Batch norm may want more
+    than one sample. None where the model wants something else in training, as targets.
+    """
+    traced = graph.traced
+    idle = {
+        traced.owners[node.name]
+        for node in traced.nodes
+        if node.name in traced.owners and not node.users
+    }
+    if traced.by_value or all(
+        state.numel() < 2 for path, state in state_of(model).items() if path in idle
+    ):
+        return None
+    twice = tree_map_only(
+        Tensor, lambda x: torch.cat([x, x]) if x.ndim else x, graph.inputs
+    )
+    for inputs in (graph.inputs, twice):
+        with suppress(TraceError):
+            retrace(model, inputs, {}, by_value=False, training=True)
+            return inputs
+    return None
+
+
+def _trained(
+    model: nn.Module, graph: ChannelGraph, inputs: Inputs, groups: Sequence[Group]
+) -> None:
+    """Run the model with about half of some groups in training mode.
+
+    Raises:
+        PlanError: the plan does not fit.
+        TraceError: it does not run.
+    """
+    surgery = plan_surgery(model, graph, _trial(groups))
+    with holding(model, numbers_of(surgery)):
+        retrace(model, inputs, cuts_of(surgery), by_value=False, training=True)
 
 
 def _counted(

@@ -7,12 +7,9 @@ looks at values runs on its real data instead.
 
 from __future__ import annotations
 
-import io
-import logging
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from edgeprune.errors import TraceError, first_line
+from edgeprune.graph.forward import evaluating, quiet, untouched
 from edgeprune.graph.provenance import SOURCE, ProvenanceTracer, Visit, is_torch
 from edgeprune.graph.recorder import Recorder
 from edgeprune.graph.sizes import Comparisons
@@ -56,6 +54,9 @@ class Trace:
         comparisons: which sizes the code found to be equal.
         constants: the lines that make tensors of numbers, and the numbers.
         by_value: the code looks at values, so another input may take another way.
+        before: what modules held, before the run, in attributes that it changed, by
+            module and name; MISSING where it made them. A model that keeps what it
+            worked out, such as anchors, takes another way in the next run.
     """
 
     graph: fx.Graph
@@ -65,6 +66,7 @@ class Trace:
     comparisons: Comparisons
     constants: list[tuple[str, str]]
     by_value: bool
+    before: Mapping[tuple[str, str], Any]
 
     @property
     def nodes(self) -> Iterator[fx.Node]:
@@ -121,39 +123,54 @@ def _refuse_wrapped(model: nn.Module) -> None:
             raise TraceError(f"{message}: give its `module`.")
 
 
-def retrace(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
+def retrace(
+    model: nn.Module,
+    inputs: Inputs,
+    cuts: Cuts,
+    *,
+    by_value: bool,
+    training: bool = False,
+) -> Trace:
     """Record another run of a model that was traced, changed or with smaller weights.
 
     Args:
         cuts: what is kept of parameters and buffers in this run; the model itself
             stays as it is.
         by_value: as the first trace was.
+        training: record it in training mode.
 
     Raises:
         TraceError: it does not run, with the line of the user's code.
     """
     try:
-        return _recorded(model, inputs, cuts, by_value=by_value)
+        return _recorded(model, inputs, cuts, by_value=by_value, training=training)
     except Exception as error:
-        raise TraceError(pruned_failure(error)) from error
+        raise TraceError(pruned_failure(error, training=training)) from error
 
 
-def pruned_failure(error: Exception) -> str:
+def pruned_failure(error: Exception, *, training: bool = False) -> str:
     """One sentence on a pruned model that does not run, with the user's line."""
     line = failing_line(error)
     place = f" at {line}" if line else ""
-    return f"The pruned model does not run: {first_line(error)}{place}."
+    verb = "run in training mode" if training else "run"
+    return f"The pruned model does not {verb}: {first_line(error)}{place}."
 
 
-def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -> Trace:
+def _recorded(
+    model: nn.Module,
+    inputs: Inputs,
+    cuts: Cuts,
+    *,
+    by_value: bool,
+    training: bool = False,
+) -> Trace:
     state = state_of(model)
     leaves, structure = tree_flatten(inputs)
     fakes = None if by_value else FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder()
     watch = ProvenanceTracer(model, recorder)
     with (
-        undisturbed(model),
-        evaluating(model),
+        untouched(model, training=training) as before,
         quiet(),
         torch.no_grad(),
         python_dispatcher(),
@@ -183,11 +200,9 @@ def _recorded(model: nn.Module, inputs: Inputs, cuts: Cuts, *, by_value: bool) -
         parameters=frozenset(name for name, _ in model.named_parameters()),
         visits=watch.visits,
         comparisons=watch.comparisons,
-        constants=[
-            (_shown(frame) if frame is not None else "", numbers)
-            for frame, numbers in watch.constants
-        ],
+        constants=[(_shown(frame), numbers) for frame, numbers in watch.constants],
         by_value=by_value,
+        before=before,
     )
 
 
@@ -217,53 +232,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what torch and ONNX Runtime print, log and warn about themselves away."""
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stdout(io.StringIO()),
-            redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Undo, at the end, what the user's code keeps in its modules while it runs."""
-    held: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for own in map(vars, model.modules()):
-        kept = (own, own["_parameters"], own["_buffers"])
-        held += [(item, dict(item)) for item in kept]
-    try:
-        yield
-    finally:
-        for item, before in held:
-            item.clear()
-            item.update(before)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own mode again afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 def source_line(node: fx.Node) -> str:
     """Where in the user's code a node was written, as `nets.py:12 x.view(-1, 512)`."""
     frame = node.meta.get(SOURCE)
-    return _shown(frame) if frame is not None else node.name
+    return _shown(frame) or node.name
 
 
 def failing_line(error: BaseException) -> str:
@@ -276,7 +248,9 @@ def failing_line(error: BaseException) -> str:
     return _shown(frames[-1]) if frames else ""
 
 
-def _shown(frame: traceback.FrameSummary) -> str:
+def _shown(frame: traceback.FrameSummary | None) -> str:
+    if frame is None:
+        return ""
     return f"{Path(frame.filename).name}:{frame.lineno} `{(frame.line or '').strip()}`"
 
 

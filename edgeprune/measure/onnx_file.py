@@ -19,8 +19,10 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
+from edgeprune.graph.data_access import DataAsOperators
+from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
-from edgeprune.graph.trace import Inputs, evaluating, quiet
+from edgeprune.graph.trace import Inputs
 from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.shortcuts import SELECTION
 
@@ -59,7 +61,7 @@ def write_onnx(
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
     try:
-        with evaluating(model), quiet(), exporter_tables_kept():
+        with evaluating(model), quiet(), exporter_tables_kept(), DataAsOperators():
             program = torch.onnx.export(
                 model,
                 inputs,

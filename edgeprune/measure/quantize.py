@@ -25,7 +25,7 @@ from torch import Tensor
 
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
-from edgeprune.graph.trace import quiet
+from edgeprune.graph.forward import quiet
 from edgeprune.temporary import temporary_folder
 
 SAMPLES = 128  # that ranges of activations are taken from

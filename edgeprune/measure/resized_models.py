@@ -7,7 +7,6 @@ pruned module itself is exported.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import nn
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, state_of
 from edgeprune.measure.onnx_file import write_onnx
@@ -188,7 +188,7 @@ def _halved(graph: ChannelGraph) -> Plan:
 
 def _with_distinct_initializers(model: nn.Module) -> nn.Module:
     """A copy whose small tensors all differ: the exporter would merge equal ones."""
-    changed = copy.deepcopy(model)
+    changed = copied(model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in state_of(changed).values():

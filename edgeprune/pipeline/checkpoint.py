@@ -8,7 +8,6 @@ is damaged is found anew. Times are measured anew.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from torch import nn
 
 from edgeprune.errors import EdgepruneError, OutputError
 from edgeprune.files import write_cache
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.surgery import apply_surgery_
 from edgeprune.pipeline.job import RunLog
 from edgeprune.records import Plan, Surgery, from_json, to_json
@@ -123,7 +123,7 @@ class RunCheckpoint:
             record = from_json(_Record, facts)
             if record.start != fingerprint(start.state_dict()):
                 return None
-            model = copy.deepcopy(start)
+            model = copied(start)
             apply_surgery_(model, record.surgery)
             model.load_state_dict(tensors)
         except (EdgepruneError, ValidationError, RuntimeError) as error:

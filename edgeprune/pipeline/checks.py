@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import astuple
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import WorkloadError
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.model_copy import copied
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.workload import Workload, check_outputs
 
@@ -44,7 +44,7 @@ def check_answers(workload: Workload, *, trains: bool = False) -> None:
         message = f"{type(model).__name__} returns NaN or infinity for samples of "
         raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
     if trains:
-        _check_training(copy.deepcopy(model), x[:2])
+        _check_training(copied(model), x[:2])
 
 
 def _check_training(model: nn.Module, x: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batches
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
 from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.reconstruct.statistics import restated

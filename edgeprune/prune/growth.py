@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from edgeprune.errors import PlanError
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import bisected
 from edgeprune.graph.surgery import apply
-from edgeprune.graph.trace import evaluating, tensors_in
+from edgeprune.graph.trace import tensors_in
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.widths import Steps
 from edgeprune.records import Plan

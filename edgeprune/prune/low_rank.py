@@ -7,7 +7,6 @@ ranks in the order of what they carry; fewer of them is then a matter of width.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -25,12 +24,13 @@ from edgeprune.graph.factored import (
     structure_of,
 )
 from edgeprune.graph.layers import replace_
+from edgeprune.graph.model_copy import copied
 from edgeprune.prune.vbmf import rank_of
 
 
 def factored(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     """A copy in which some layers are factored, at full rank: the same function."""
-    found = copy.deepcopy(model)
+    found = copied(model)
     for name in layers:
         replace_(found, name, factored_layer(found.get_submodule(name)))
     return found

@@ -8,7 +8,6 @@ that the sum does. So each makes up for what those before it have lost. He et al
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,11 +18,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.data import Batches
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import LabelArray
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.stepwise import StepwiseInterpreter, peak_bytes, trace_batch
 from edgeprune.graph.surgery import cuts_of
-from edgeprune.graph.trace import Trace, evaluating, state_of
+from edgeprune.graph.trace import Trace, state_of
 from edgeprune.reconstruct.layer_fits import (
     AS_USUAL,
     End,
@@ -127,7 +128,7 @@ class Reference:
         Raises:
             TraceError: it does not run on the data.
         """
-        fitted = copy.deepcopy(pruned)
+        fitted = copied(pruned)
         with evaluating(self._original), evaluating(fitted):
             new, state = trace_batch(fitted, self._read[0]), state_of(fitted)
             pairs = pair_layers(self._layers, new, state, surgery)

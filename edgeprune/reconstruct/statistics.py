@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from itertools import islice
 
 import torch
@@ -10,7 +9,8 @@ from torch import nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.channels import BATCH_NORMS
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.forward import evaluating
+from edgeprune.graph.model_copy import copied
 
 BATCHES = 16
 
@@ -21,7 +21,7 @@ def restated(model: nn.Module, data: Batches, batches: int = BATCHES) -> nn.Modu
     Without it the accuracy of a pruned network says little of what training will make
     of it: Li et al., "EagleEye: Fast Sub-net Evaluation", 2020, section 3.
     """
-    changed = copy.deepcopy(model)
+    changed = copied(model)
     norms = [
         module
         for module in changed.modules()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from edgeprune.errors import ScoreError
 from edgeprune.graph.hooked_run import Reading, run_with_hooks
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.sites import Site
 from edgeprune.score.context import Context, sum_by_channel
@@ -148,7 +148,7 @@ def gated(context: Context, sites: Sites) -> Iterator[Gated]:
     homes = _homes(sites)
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
-    model = copy.deepcopy(context.model).requires_grad_(True)
+    model = copied(context.model).requires_grad_(True)
     portions = replace(context, step=_affordable(context, homes))
     for x, y in portions.labelled():
         values: dict[Reading, Tensor] = {}

@@ -6,7 +6,6 @@ each is narrowed, or left out, alone, and the outputs are held against the origi
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.operations import operations
 from edgeprune.graph.surgery import apply_surgery_, plan_surgery
-from edgeprune.graph.trace import evaluating
 from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
 
@@ -96,7 +96,7 @@ class OutputErrorEvaluator:
         Batch norms go by the statistics of what they are given: what estimating them
         anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
         """
-        model = copy.deepcopy(self._model)
+        model = copied(self._model)
         apply_surgery_(model, plan_surgery(self._model, self._graph, plan))
         with evaluating(model):
             for module in model.modules():

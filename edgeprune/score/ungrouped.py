@@ -6,13 +6,12 @@ needed together: each is read by itself.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import CONVOLUTIONS
+from edgeprune.graph.model_copy import copied
 from edgeprune.records import Spectra, Spectrum
 
 
@@ -25,16 +24,16 @@ def ungrouped(model: nn.Module) -> nn.Module | None:
     Low Effort Approach to Structured CNN Design Using PCA", 2018, analyse MobileNet
     in this way.
     """
-    copied = copy.deepcopy(model)
+    dense = copied(model)
     grouped = [
         module
-        for module in copied.modules()
+        for module in dense.modules()
         if isinstance(module, CONVOLUTIONS) and module.groups > 1
     ]
     for conv in grouped:
         conv.weight = nn.Parameter(_dense(conv.weight.detach(), conv.groups))
         conv.groups = 1
-    return copied if grouped else None
+    return dense if grouped else None
 
 
 def united(spectra: Spectra, proxy: ChannelGraph, graph: ChannelGraph) -> Spectra:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group, Member
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.model_copy import copied
 from edgeprune.score.context import Context, producers, sum_by_channel
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ def weight_gradients(
         loss: from outputs and labels to a scalar.
         step: samples in one backward pass.
     """
-    model = copy.deepcopy(context.model).requires_grad_(True)
+    model = copied(context.model).requires_grad_(True)
     held = dict(model.named_parameters(remove_duplicate=False))
     made = [
         (group, member)

@@ -20,11 +20,11 @@ from edgeprune.finetune.constraint import Constraint
 from edgeprune.finetune.loop import default_epochs, evaluate, flushing_denormals, train
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import weights_of
 from edgeprune.graph.surgery import apply, plan_surgery
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import evaluating
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.records import (
     PairedTiming,

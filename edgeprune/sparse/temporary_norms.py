@@ -7,7 +7,6 @@ layer's weight and bias, so that the network is what it was, with other weights.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.layers import copy_numbers_, replace_, running
-from edgeprune.graph.trace import evaluating
+from edgeprune.graph.model_copy import copied
 
 NORMS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -73,7 +73,7 @@ def with_norms(
     Returns:
         The copy, and the layers that have a norm now.
     """
-    normed = copy.deepcopy(model)
+    normed = copied(model)
     names = _without(normed, graph)
     moments = _moments(normed, names, batches)
     for name, (mean, variance) in moments.items():
@@ -84,7 +84,7 @@ def with_norms(
 
 def without_norms(model: nn.Module) -> nn.Module:
     """A copy without the temporary norms; the same function in evaluation mode."""
-    folded = copy.deepcopy(model)
+    folded = copied(model)
     for name, module in list(folded.named_modules()):
         if isinstance(module, Normed):
             replace_(folded, name, module.folded())

@@ -180,6 +180,7 @@ ELSEWHERE = {
     "layer_norm": "user networks: norms",
     "group_norm": "user networks: norms",
     "_weight_norm": "user networks: signal",
+    "renorm": "held state: a weight that is set",
     "scaled_dot_product_attention": "user networks: heads",
     "lstm": "user networks: recurrent",
     "embedding": "user networks: embedded",

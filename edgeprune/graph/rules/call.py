@@ -33,6 +33,7 @@ class Call:
         shape: of the (first) result.
         values: the labels of every node before it.
         name: the same in a pruned network, for choices that must be repeated.
+        fed: what it reads depends on an input of the network, not on weights alone.
     """
 
     constraints: ConstraintStore
@@ -41,6 +42,7 @@ class Call:
     shape: Shape
     values: Mapping[fx.Node, Any]
     name: str
+    fed: bool
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -102,6 +104,12 @@ class Call:
     def approximate(self, factor: Factor, reason: str) -> None:
         """Mark a factor for a reason that ends in the user's source line."""
         self.constraints.approximate_for(factor, Reason(f"{reason} at {self.where}"))
+
+    def sum_over(self, factor: Factor) -> None:
+        """Say that a sum is taken over channels, which activations do not show."""
+        if not self.fed:
+            reason = Reason(f"their weights are summed together at {self.where}")
+            self.constraints.summed.append((factor.labels.ravel(), reason))
 
     def refuse(self) -> Any:
         """Freeze all that the operator touches, as many results as it has."""

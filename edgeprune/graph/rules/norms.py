@@ -66,10 +66,21 @@ def group_norm(call: Call) -> Labels:
 
 def weight_norm(call: Call) -> Labels:
     """Directions scaled to a length of one: their axes are normalised together."""
-    for factor in call["v"].factors:
-        if call["dim"] not in factor.axes:
+    directions = _normalised_but(call, call["v"])
+    return meet(call.constraints, [directions, call["g"]], call.where)
+
+
+def renorm(call: Call) -> Labels:
+    """What lies at one place of an axis is scaled to a length that it may have."""
+    return _normalised_but(call, call.tensor)
+
+
+def _normalised_but(call: Call, tensor: Labels) -> Labels:
+    """Mark the axes that are normalised together: all but `dim`."""
+    for factor in tensor.factors:
+        if call.axis(tensor) not in factor.axes:
             call.approximate(factor, "normalised with the other channels")
-    return meet(call.constraints, [call["v"], call["g"]], call.where)
+    return tensor
 
 
 def _scaled(call: Call, tensor: Labels, held: list[Labels | None]) -> Labels:

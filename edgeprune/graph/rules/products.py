@@ -91,6 +91,8 @@ def product(
             labels = call.constraints.tie(labels, axis) if len(kept) > 1 else labels
             labels = labels.take([0], axis=axis)
             kept = kept - {axis}
+        if not kept:
+            call.sum_over(factor)
         labels = labels.reshape(labels.shape[: len(result)])
         factors.append(factor.relaid(labels, kept))
     return Labels.of(call.shape if shape is None else shape, factors)

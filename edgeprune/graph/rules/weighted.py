@@ -119,6 +119,7 @@ def _contract(call: Call, inputs: LabelArray | None, axis: int) -> None:
     """Unite incoming channels with the weight's axis that sums over them."""
     for factor in call["weight"].along(axis):
         call.claim(factor, "input")
+        call.sum_over(factor)
         if inputs is None:
             call.freeze(factor, UNREAD)
         else:

@@ -7,7 +7,6 @@ plain again in the network that is made.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from torch import nn
 from edgeprune.graph.factored import CORE, FIRST, LAST, factorable
 from edgeprune.graph.groups import ChannelGraph, Group
 from edgeprune.graph.layers import replace_
+from edgeprune.graph.model_copy import copied
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import parameter_shapes
@@ -55,9 +55,9 @@ class FactoredSpace:
         """The network, with the layers plain again that the plan leaves unfactored."""
         left = tuple(name for name in self.layers if inside(name, plan.bypassed))
         chosen = tuple(name for name in self.layers if name not in left)
-        model = copy.deepcopy(self.model)
+        model = copied(self.model)
         for name in left:
-            replace_(model, name, copy.deepcopy(self.plain.get_submodule(name)))
+            replace_(model, name, copied(self.plain.get_submodule(name)))
         return Candidate(
             model,
             survey(model, self.inputs),
