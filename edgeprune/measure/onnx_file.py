@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import Message
 from onnx import numpy_helper
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -24,6 +23,8 @@ from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.onnx_operators import onnx_operator
+from edgeprune.measure.open_batch import check_open_batch, some_samples
+from edgeprune.measure.portable import OPSET, make_portable_
 from edgeprune.measure.shortcuts import SELECTION
 
 INPUT_NAME = "input"
@@ -51,21 +52,27 @@ def write_onnx(
         How many weights were flushed.
 
     Raises:
-        ExportError: the exporter or the checker refuses the model.
+        ExportError: the exporter or the checker refuses the model, or the file
+            computes something else for another number of samples.
     """
     names = (
         [INPUT_NAME]
         if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters())
         else [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
     )
-    batch = torch.export.Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
+    shapes = None
+    if dynamic_batch:
+        batch = torch.export.Dim("batch", min=1)
+        shapes = tuple({0: batch} for _ in inputs)
+        # Of one sample the exporter would make a fixed number.
+        inputs = some_samples(inputs, max(len(inputs[0]), 2))
     try:
         with evaluating(model), quiet(), exporter_tables_kept(), DataAsOperators():
             program = torch.onnx.export(
                 model,
                 inputs,
                 dynamo=True,
+                opset_version=OPSET,
                 input_names=names,
                 dynamic_shapes=shapes,
                 verbose=False,
@@ -74,28 +81,16 @@ def write_onnx(
         assert program is not None  # the dynamo exporter returns a program
         proto = program.model_proto
         _name_output_(proto)
-        strip_(proto)
+        make_portable_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         message = f"{type(model).__name__} cannot be written as ONNX: {_cause(error)}."
         raise ExportError(message) from error
+    if dynamic_batch:
+        check_open_batch(model, inputs, proto)
     flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
     return flushed
-
-
-def strip_(message: Message) -> None:
-    """Clear what only a debugger reads: traces with paths and lines of the source.
-
-    A third of a small file is such text, and the file is given to others.
-    """
-    for name in ("doc_string", "metadata_props"):
-        if name in message.DESCRIPTOR.fields_by_name:
-            message.ClearField(name)
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if isinstance(value, Message) else value:
-                strip_(part)
 
 
 def flush_denormals_(proto: onnx.ModelProto) -> int:

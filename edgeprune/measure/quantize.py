@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
@@ -26,6 +27,7 @@ from torch import Tensor
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
+from edgeprune.measure.portable import make_portable_
 from edgeprune.temporary import temporary_folder
 
 SAMPLES = 128  # that ranges of activations are taken from
@@ -91,7 +93,9 @@ def quantize(
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
             )
-            content = written.read_bytes()
+            proto = onnx.load(written)
+            make_portable_(proto)
+            content = proto.SerializeToString()
         except Exception as error:
             message = f"{source.name} cannot be quantised: {first_line(error)}."
             raise ExportError(message) from error
