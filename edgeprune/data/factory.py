@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchvision import datasets
 
 from edgeprune.data.augment import CHARACTERS, PHOTOS
@@ -32,6 +32,7 @@ from edgeprune.data.splits import (
 from edgeprune.errors import DataError, first_line
 
 PARTS = ("train", "validation", "test")
+CALIBRATION = 128  # samples that ranges and sensitivities are taken from
 OF_CHARACTERS = frozenset(["MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN"])
 
 
@@ -81,17 +82,19 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         _labels(name, split, loader, shape)
         for split, loader in zip(PARTS, loaders, strict=True)
     ]
+    calibration = _loader(_mixed(train), reading, None)
+    notes = [note, _sorted_note(calibration, train, labels[0])]
     return check(
         Splits(
             name=name,
             train=loaders[0],
             validation=loaders[1],
             test=loaders[2],
-            calibration=_loader(_mixed(train), reading, None),
+            calibration=calibration,
             classes=count_classes(name, labels),
             sample_shape=shape,
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
-            note=note,
+            note="; ".join(filter(None, notes)),
         )
     )
 
@@ -189,10 +192,27 @@ def _loader(
 
 
 def _mixed(part: Any) -> Any:
-    """Samples in an order in which classes are mixed; a loader is as it is."""
+    """Samples in a fixed order that mixes classes; any other iterable as it is."""
+    if isinstance(part, DataLoader):
+        if part.batch_size is None or isinstance(part.dataset, IterableDataset):
+            return part
+        held: Any = part.dataset
+        return DataLoader(
+            Subset(held, spread(len(held))), part.batch_size, collate_fn=part.collate_fn
+        )
     if isinstance(part, Dataset) or _is_samples(part):
         return Subset(part, spread(len(part)))  # type: ignore[arg-type]
     return part
+
+
+def _sorted_note(calibration: Any, train: Any, labels: torch.Tensor) -> str:
+    """Say so where the first samples, which calibrate, are of a few classes only."""
+    if calibration is not train:
+        return ""  # mixed already
+    seen, known = len(labels[:CALIBRATION].unique()), len(labels.unique())
+    if seen >= min(known, CALIBRATION) / 2:
+        return ""
+    return f"calibration samples are of {seen} of {known} classes: shuffle the loader"
 
 
 def _is_samples(part: Any) -> bool:

@@ -27,10 +27,13 @@ from torch import Tensor
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
+from edgeprune.measure.int8_forms import masked_nodes, rewrite_for_int8_
 from edgeprune.measure.portable import make_portable_
 from edgeprune.temporary import temporary_folder
 
 SAMPLES = 128  # that ranges of activations are taken from
+GLITCH = 8.0  # times the largest value of the median sample: of another scale
+GLITCHES = 0.05  # of all samples; more are no glitches
 FEW = 8  # where only the file's speed matters
 X86 = frozenset(["x86_64", "amd64", "i686"])
 
@@ -83,6 +86,9 @@ def quantize(
         prepared, written = folder / "prepared.onnx", folder / "int8.onnx"
         try:
             quant_pre_process(str(source), str(prepared))
+            proto = onnx.load(prepared)
+            rewrite_for_int8_(proto)
+            onnx.save(proto, prepared)
             quantize_static(
                 str(prepared),
                 str(written),
@@ -92,6 +98,7 @@ def quantize(
                 activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=masked_nodes(proto.graph),
             )
             proto = onnx.load(written)
             make_portable_(proto)
@@ -105,10 +112,17 @@ def quantize(
 def _first_samples(
     batches: Iterable[tuple[Tensor, Tensor]], count: int
 ) -> NDArray[np.float32]:
-    """Inputs of the first samples, shape (count, ...)."""
+    """Inputs of the first samples, shape (count, ...), but for glitches.
+
+    A raw image among normalised ones would make every step of all ranges as many times
+    as wide as its values are larger.
+    """
     held: list[Any] = []
     for x, _ in batches:
         held.append(x.numpy().astype(np.float32))
         if sum(len(part) for part in held) >= count:
             break
-    return np.concatenate(held)[:count]
+    samples = np.concatenate(held)[:count]
+    largest = np.abs(samples).reshape(len(samples), -1).max(1)
+    usual = largest <= GLITCH * np.median(largest)
+    return samples[usual] if usual.mean() > 1 - GLITCHES else samples

@@ -17,10 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgeprune.files import write_whole
+from edgeprune.measure.onnx_graph import (
+    Constants,
+    constants_of,
+    has_branches,
+    sweep_,
+)
 
 SELECTION = "selection "  # what the weight of such a convolution is called first
 IMAGE_DIMS = 4
@@ -29,8 +34,6 @@ OPEN = -1  # length of an axis that the file leaves open
 SLICED_BY = 4  # inputs of a slice beside its data: starts, ends, axes, steps
 FILLING = {"Pad", "Concat"}
 REFUSED = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
-
-Constants = Mapping[str, NDArray[np.generic]]
 
 
 def write_shortcuts_as_conv(source: Path, target: Path) -> int:
@@ -41,26 +44,20 @@ def write_shortcuts_as_conv(source: Path, target: Path) -> int:
     """
     proto = onnx.load(source)
     nodes = proto.graph.node
-    if not any(node.op_type in FILLING for node in nodes) or _branches(proto.graph):
+    if not any(node.op_type in FILLING for node in nodes) or has_branches(proto.graph):
         return 0
     try:
         found = list(_selections(proto))
         for selection in found:
             _convolve_(proto.graph, selection)
         if found:
-            _sweep_(proto.graph)
+            sweep_(proto.graph)
             onnx.checker.check_model(proto, full_check=True)
     except REFUSED:  # the conversion is optional: the file stays as it is
         return 0
     if found:
         write_whole(target, proto.SerializeToString())
     return len(found)
-
-
-def _branches(graph: onnx.GraphProto) -> bool:
-    """Whether a graph stands in it, which reads values that no list of inputs names."""
-    kinds = {item.type for node in graph.node for item in node.attribute}
-    return not kinds.isdisjoint({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class _Selection:
 
 def _selections(proto: onnx.ModelProto) -> Iterator[_Selection]:
     graph = proto.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    constants = constants_of(graph)
     makers = {name: node for node in graph.node for name in node.output}
     shapes = _shapes(proto)
     for node in graph.node:
@@ -189,19 +186,6 @@ def _convolve_(graph: onnx.GraphProto, selection: _Selection) -> None:
         strides=list(selection.strides),
     )
     node.CopyFrom(convolution)
-
-
-def _sweep_(graph: onnx.GraphProto) -> None:
-    """Take away what nothing reads any more."""
-    needed = {item.name for item in graph.output}
-    for node in reversed(list(graph.node)):
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-        else:
-            needed.update(node.input)
-    for item in list(graph.initializer):
-        if item.name not in needed:
-            graph.initializer.remove(item)
 
 
 def _shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

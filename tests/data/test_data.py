@@ -273,3 +273,25 @@ def test_calibration_mixes_classes_that_lie_one_behind_the_other():
         assert len(first.unique()) == 4
         again = next(iter(split.calibration))[1]
         assert torch.equal(first, again)
+
+
+def test_calibration_mixes_the_classes_of_a_sorted_loader():
+    """Ranges taken from one class are wrong for the others."""
+    y = torch.arange(10).repeat_interleave(50)
+    loader = DataLoader(TensorDataset(torch.randn(500, 1, 8, 8), y), 64)
+    splits = splits_of("mine", (loader,) * 3, Reading(64))
+    _, labels = next(iter(splits.calibration))
+    assert set(labels.tolist()) == set(range(10))
+    assert "calibration" not in splits.note
+
+
+def test_a_stream_that_is_sorted_by_class_is_said():
+    y = torch.arange(10).repeat_interleave(50)
+    batches = [(torch.randn(50, 1, 8, 8), part) for part in y.split(50)]
+
+    class Stream:
+        def __iter__(self):
+            return iter(batches)
+
+    splits = splits_of("mine", (Stream(),) * 3, Reading(64))
+    assert "calibration samples are of 3 of 10 classes: shuffle" in splits.note

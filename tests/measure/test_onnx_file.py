@@ -80,8 +80,8 @@ def test_a_file_with_an_open_batch_takes_any(kind, samples, tmp_path):
 
 
 def test_a_batch_that_the_code_makes_a_constant_of_is_refused(tmp_path):
+    model = Windows(fixed=True).eval()
     with pytest.raises(ExportError, match="with 1 the file does not compute"):
-        model = Windows(fixed=True).eval()
         write_onnx(model, (X,), tmp_path / "net.onnx", dynamic_batch=True)
     assert not list(tmp_path.iterdir())
 
