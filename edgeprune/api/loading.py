@@ -64,6 +64,8 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     progress.finish(f"{source}; {counts} of {splits.name}{inputs}")
     if example and settings.weights is None and not is_worker():
         model = trained_example(model, splits, settings.seed, progress)
+    if example and settings.weights is None:
+        splits = replace(splits, cut_from_training=())  # nor was it trained on them
     batch = settings.batch or (BATCH if example else 1)
     found = _workload(source, model, splits, settings, batch)
     return replace(found, surgery=surgery)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from edgeprune.api.origin import facts_of, origin_of
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
 from edgeprune.pipeline import Job, Outcome
+from edgeprune.pipeline.checks import FEW
 from edgeprune.records import REPORT_SCHEMA, RunReport
 from edgeprune.settings import BUDGET_NAMES, CompressSettings, flag
 from edgeprune.units import milliseconds
@@ -19,7 +20,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
     return RunReport(
         schema_version=REPORT_SCHEMA,
         status="met" if outcome.met else "unmet",
-        sentence=_sentence(outcome, settings),
+        sentence=_sentence(outcome, job),
         **origin_of(job.workload, settings, seconds),
         machine=result.timing.machine,
         target=settings.target,
@@ -48,6 +49,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         plans=outcome.result.plans,
         notes=tuple(log.notes),
         stage_seconds=log.stage_seconds,
+        test_loss=outcome.test_loss,
     )
 
 
@@ -87,17 +89,26 @@ def _whose(outcome: Outcome) -> str:
     return "the original already"
 
 
-def _sentence(outcome: Outcome, settings: CompressSettings) -> str:
+def _doubt(outcome: Outcome, job: Job) -> str:
+    """Say so where the validation split cannot judge the floor."""
+    count = job.data.sizes[1]
+    if count < FEW:
+        return f", which {count} validation samples cannot judge"
+    return " (of samples that the weights may know)" if outcome.known else ""
+
+
+def _sentence(outcome: Outcome, job: Job) -> str:
     """Say in one sentence what was reached."""
+    settings = job.settings
     in_int8 = outcome.int8.figures if settings.precision == "int8" else None
     before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
     where = " in int8" if in_int8 else ""
     reached = (
         f"{milliseconds(after.latency_ms)}{where} "
         f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
-        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}), "
-        f"validation {after.validation_accuracy or 0:.2%} with the floor at "
-        f"{outcome.floor:.2%}"
+        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}, "
+        f"{outcome.test_loss.text}), validation {after.validation_accuracy or 0:.2%} "
+        f"with the floor at {outcome.floor:.2%}{_doubt(outcome, job)}"
     )
     asked = _asked(outcome, settings)
     if not asked:

@@ -31,6 +31,7 @@ from edgeprune.data.splits import (
 )
 from edgeprune.errors import DataError, first_line
 
+CUT = f"validation: {VALIDATION_SHARE:.0%} cut from the training data"
 PARTS = ("train", "validation", "test")
 CALIBRATION = 128  # samples that ranges and sensitivities are taken from
 OF_CHARACTERS = frozenset(["MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN"])
@@ -95,6 +96,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             sample_shape=shape,
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
             note="; ".join(filter(None, notes)),
+            cut_from_training=("validation",) if note == CUT else (),
         )
     )
 
@@ -177,8 +179,7 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
     order = np.random.default_rng(0).permutation(len(whole)).tolist()  # type: ignore[arg-type]
     cut = int(len(order) * VALIDATION_SHARE)
     train, validation = Subset(whole, order[cut:]), Subset(whole, order[:cut])
-    note = f"validation: {VALIDATION_SHARE:.0%} cut from the training data"
-    return train, validation, parts[1], note
+    return train, validation, parts[1], CUT
 
 
 def _loader(

@@ -27,6 +27,7 @@ from edgeprune.errors import DataError
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
 ONE = Scale((0.0,), (1.0,))  # leaves 0..1 as it is
+BOTH = ("validation", "test")
 VALIDATION_NAMES = ("val", "validation", "valid")
 
 
@@ -44,11 +45,11 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     root = Path(source)
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if "train" in folders:
-        parts, note = _given_splits(folders)
+        parts, note, cut = _given_splits(folders)
         classes, _ = images_by_class(folders["train"])
     else:
         classes, files = images_by_class(root)
-        parts, note = _cut(files), "split by edgeprune: 70/15/15"
+        parts, note, cut = _cut(files), "split by edgeprune: 70/15/15", BOTH
     channels, height, width = input_shape
     shape = (channels, height, width)
     keep = fits(sum(map(len, parts)), shape)
@@ -70,6 +71,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             safe_augmentations=for_classes(classes),
             preprocessing=_said(scale, guessed=reading.scale is None),
             guessed_scale=scale if reading.scale is None else None,
+            cut_from_training=cut,
         )
     )
 
@@ -82,7 +84,10 @@ def _images(files: Files, shape: tuple[int, int, int], *, keep: bool) -> Images:
     return images
 
 
-def _given_splits(folders: dict[str, Path]) -> tuple[list[Files], str]:
+def _given_splits(
+    folders: dict[str, Path],
+) -> tuple[list[Files], str, tuple[str, ...]]:
+    """The images of each split, how they were split, and which were cut from train/."""
     classes, train = images_by_class(folders["train"])
     name = next((item for item in VALIDATION_NAMES if item in folders), None)
     held = {
@@ -100,14 +105,14 @@ def _given_splits(folders: dict[str, Path]) -> tuple[list[Files], str]:
     files = {key: images for key, (_, images) in held.items()}
     if name and "test" in held:
         parts = [train, files[name], files["test"]]
-        return parts, "split by the folder"
+        return parts, "split by the folder", ()
     rest, part = _part(train, VALIDATION_SHARE)
     if name is None and "test" not in held:
         rest, test = _part(rest, TEST_SHARE)
-        return [rest, part, test], "validation and test cut from train/"
+        return [rest, part, test], "validation and test cut from train/", BOTH
     if name is None:
-        return [rest, part, files["test"]], "validation cut from train/"
-    return [rest, files[name], part], "test cut from train/"
+        return [rest, part, files["test"]], "validation cut from train/", BOTH[:1]
+    return [rest, files[name], part], "test cut from train/", BOTH[1:]
 
 
 def _cut(files: Files) -> list[Files]:

@@ -112,6 +112,8 @@ class Splits:
         safe_augmentations: changes of training images that leave classes as they are.
         preprocessing: how stored values become inputs, where edgeprune does that.
         guessed_scale: the scale that was taken because none was given.
+        cut_from_training: the splits whose samples were training data, which weights
+            that were made elsewhere may know.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Splits:
     safe_augmentations: tuple[Augmented, ...] = ()
     preprocessing: str = ""
     guessed_scale: Scale | None = None
+    cut_from_training: tuple[str, ...] = ()
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -155,7 +158,8 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
         DataError: empty, one class only, labels that are no class indices, NaN.
     """
     check_pair(f"{arrays.name}: train", arrays.x_train, arrays.y_train)
-    arrays = arrays if arrays.x_validation is not None else _cut_validation(arrays)
+    cut = arrays.x_validation is None
+    arrays = _cut_validation(arrays) if cut else arrays
     pairs = {
         "train": (arrays.x_train, arrays.y_train),
         "validation": (arrays.x_validation, arrays.y_validation),
@@ -183,6 +187,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=arrays.note,
             safe_augmentations=arrays.safe_augmentations,
+            cut_from_training=("validation",) if cut else (),
         )
     )
 

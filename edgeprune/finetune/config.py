@@ -34,6 +34,7 @@ class TrainingConfig:
         augment: how training images are changed.
         enough: validation accuracy with which training ends early.
         floor: validation accuracy that is kept once it was reached.
+        known: the model that training starts from may know the validation samples.
         constraint: what holds weights in shape meanwhile.
         state: a file that the training is written to after every epoch, and goes on
             from if it is there.
@@ -55,6 +56,7 @@ class TrainingConfig:
     augment: Augmentation = NO_CHANGES
     enough: float | None = None
     floor: float = 0.0
+    known: bool = False
     constraint: Constraint | None = None
     state: Path | None = None
     progress: Progress = SILENT

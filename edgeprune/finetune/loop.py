@@ -127,6 +127,7 @@ class _Training:
             before if trainer.settled else -1.0,
             splits.sizes[1],
             config.floor,
+            known=config.known,
         )
         history = resume_(trainer, config, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))

@@ -14,6 +14,7 @@ from edgeprune.finetune.state import Saved, load_state, save_state
 from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import Epoch
 
+KNOWN_SLACK = 0.05  # accuracy that known samples may seem to lose by training
 HISTORY = TypeAdapter(list[Epoch])
 
 
@@ -31,21 +32,31 @@ class CheckpointSelector:
         accuracy: of the start, on the validation split.
         samples: of that split.
         floor: accuracy that is not to be missed.
+        known: the start may know these samples. What it gives up of them says nothing
+            of others: the latest state is kept, but for one that is worse by far.
     """
 
     def __init__(
-        self, model: nn.Module, accuracy: float, samples: int, floor: float = 0.0
+        self,
+        model: nn.Module,
+        accuracy: float,
+        samples: int,
+        floor: float = 0.0,
+        *,
+        known: bool = False,
     ) -> None:
         self.model, self.accuracy, self.epoch = model, accuracy, 0
         self.top = self._start = accuracy
         self._samples, self._floor = samples, floor
+        self._slack = KNOWN_SLACK if known else 0.0
 
     def compete(self, model: nn.Module, accuracy: float, epoch: int) -> None:
         """Take a later state if it is as good."""
         self.top = max(self.top, accuracy)
         chance = math.sqrt(max(self.top * (1 - self.top), 0.0) / self._samples)
         reached = self._floor if self.top >= self._floor else 0.0
-        needed = max(self._start, reached, self.top - chance)
+        best = max(self._start, self.top - chance)
+        needed = max(reached, best - self._slack)
         if accuracy >= needed:
             self.accuracy, self.epoch = accuracy, epoch
             self.model.load_state_dict(model.state_dict())

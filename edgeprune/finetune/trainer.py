@@ -25,7 +25,7 @@ from edgeprune.finetune.process_group import ProcessGroup
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
-from edgeprune.workload import check_outputs, count_right
+from edgeprune.workload import check_outputs, right_answers
 
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 5.0
@@ -137,9 +137,9 @@ class Trainer:
             return model(self._form.lay_out(x).to(device))
 
         with evaluating(model):  # in float32, as the exported file
-            right, seen = count_right(predict, self._team.part(batches))
-        right, seen = self._team.sums(right, seen)
-        return right / max(seen, 1)
+            right = right_answers(predict, self._team.part(batches))
+        count, seen = self._team.sums(int(right.sum()), len(right))
+        return count / max(seen, 1)
 
     @property
     def steps(self) -> tuple[int, int]:

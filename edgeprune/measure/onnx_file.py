@@ -55,16 +55,9 @@ def write_onnx(
         ExportError: the exporter or the checker refuses the model, or the file
             computes something else for another number of samples.
     """
-    names = (
-        [INPUT_NAME]
-        if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters())
-        else [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
-    )
-    shapes = None
-    if dynamic_batch:
-        batch = torch.export.Dim("batch", min=1)
-        shapes = tuple({0: batch} for _ in inputs)
-        # Of one sample the exporter would make a fixed number.
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
+    if dynamic_batch:  # of one sample the exporter would make a fixed number
         inputs = some_samples(inputs, max(len(inputs[0]), 2))
     try:
         with evaluating(model), quiet(), exporter_tables_kept(), DataAsOperators():
@@ -73,7 +66,7 @@ def write_onnx(
                 inputs,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=names,
+                input_names=_input_names(model, inputs),
                 dynamic_shapes=shapes,
                 verbose=False,
                 external_data=False,
@@ -91,6 +84,12 @@ def write_onnx(
     flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
     return flushed
+
+
+def _input_names(model: nn.Module, inputs: Inputs) -> list[str]:
+    if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters()):
+        return [INPUT_NAME]
+    return [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
 
 
 def flush_denormals_(proto: onnx.ModelProto) -> int:

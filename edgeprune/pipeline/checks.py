@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.workload import Workload, check_outputs
+from edgeprune.workload import Workload, check_outputs, right_answers, share
 
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
 MANY_ZEROS = 0.05  # of all weights: worth a note
@@ -94,6 +95,34 @@ def note_scale(job: Job, log: RunLog) -> None:
                 f"if they are scaled to {name}, on {now:.0%} as they are: try --mean "
                 f"{values[0]} --std {values[1]}"
             )
+
+
+def knows_validation(job: Job, log: RunLog, baseline: ModelSnapshot) -> bool:
+    """Whether the original may have been trained on the validation samples.
+
+    They were cut from training data, and it is no better on other training samples, by
+    two standard errors, as it would be if only those were known.
+    """
+    data, found = job.data, baseline.accuracy
+    trained = found >= CHANCE / data.classes and not job.settings.from_scratch
+    if not trained or "validation" not in data.cut_from_training:
+        return False
+    model, count = job.workload.model, data.sizes[1]
+    with evaluating(model):
+        batches = islice(data.calibration, math.ceil(count / job.settings.batch_size))
+        trained_on = right_answers(model, batches)[:count]
+    before = share(trained_on)
+    error = math.sqrt((found * (1 - found) + before * (1 - before)) / max(count, 1))
+    if before - found > 2 * error:
+        return False
+    both = " and ".join(data.cut_from_training)
+    log.note(
+        f"the {both} samples were cut from the training data, which the given weights "
+        f"may know: they are right on {found:.1%} of the validation samples, on "
+        f"{before:.1%} of the training samples. Epochs are not chosen by them; data "
+        "with a validation split of its own judge better"
+    )
+    return True
 
 
 def note_doubts(job: Job, log: RunLog, baseline: ModelSnapshot) -> None:

@@ -30,6 +30,7 @@ class RunContext:
         budget: what was asked for.
         limits: the same; no slower than the baseline where it says nothing of time.
         floor: the lowest validation accuracy that is accepted.
+        known: the original may have been trained on the validation samples.
     """
 
     job: Job
@@ -41,6 +42,7 @@ class RunContext:
     budget: Budget
     limits: Budget
     floor: float
+    known: bool
 
     @property
     def settings(self) -> CompressSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from edgeprune import stop
@@ -9,8 +10,15 @@ from edgeprune.export import deliver
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.int8 import keep_int8, try_int8
 from edgeprune.pipeline.job import ModelSnapshot, Outcome
-from edgeprune.records import ModelFigures, PairedTiming, pressure_of
+from edgeprune.records import (
+    AccuracyLoss,
+    ModelFigures,
+    PairedTiming,
+    pressure_of,
+)
 from edgeprune.units import milliseconds
+
+CHANCE_ERRORS = 1.645  # standard errors that one of twenty goes beyond
 
 
 def finalize(
@@ -24,23 +32,26 @@ def finalize(
     settings, progress, data = context.settings, context.progress, context.data
     precisions = context.job.runner.target.runtime.precisions
     deployed_in_int8 = settings.precision == "int8"
+    tests = deliver.TestSplit(data)
     progress.start("export", 3)
     with context.log.stage("export"):
         parity = deliver.prove(result.exported.in_fp32, data)
         progress.advance("parity")
-        baseline = _tested(context, _beside(context, result))
+        baseline = _tested(tests, _beside(context, result))
         unpruned = result.exported.in_fp32.path == context.baseline.exported.path
         plain, int8 = result, deliver.Int8(deliver.NOT_ASKED)
         if deployed_in_int8:
-            plain, int8 = keep_int8(context, result)
+            plain, int8 = keep_int8(context, result, tests)
         elif "int8" in precisions:
-            int8 = try_int8(context, result)
+            int8 = try_int8(context, result, tests)
         progress.advance("int8")
-        final = baseline if unpruned else _tested(context, plain)
+        final = baseline if unpruned else _tested(tests, plain)
         progress.advance("test split")
     progress.finish(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
+    loss = tests.loss(baseline.exported.path, result.exported.path)
+    decision = _held_on_test(context, decision, baseline, loss)
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
     if modules := result.surgery.bypassed:
@@ -59,8 +70,43 @@ def finalize(
         judged=result.costs,
         int8=int8,
         parity=(parity, int8.parity) if int8.parity else (parity,),
+        test_loss=loss,
+        known=context.known,
         log=context.log,
     )
+
+
+def _held_on_test(
+    context: RunContext,
+    decision: stop.Decision,
+    baseline: ModelSnapshot,
+    loss: AccuracyLoss,
+) -> stop.Decision:
+    """Nothing is met by a model that the test split shows to be below the floor.
+
+    By more than chance explains: validation and test samples differ a little, and what
+    the original knows of the validation samples makes them say too little.
+    """
+    before = baseline.figures.test_accuracy or 0.0
+    floor = context.settings.floor(before)
+    found = before - loss.points
+    if context.settings.accuracy_floor is None:
+        error = loss.error  # of the difference to the original
+    else:
+        error = math.sqrt(found * (1 - found) / max(loss.samples, 1))
+    if decision.verdict != "met" or floor - found <= CHANCE_ERRORS * error:
+        return decision
+    known = (
+        "; the weights may know the validation samples, which were cut from the "
+        "training data: give a validation split of its own"
+        if context.known
+        else ""
+    )
+    reason = (
+        f"of {loss.samples} test samples it is right on {found:.2%} "
+        f"({loss.text}), below the floor {floor:.2%} that is allowed there{known}"
+    )
+    return replace(decision, verdict="floor", reason=reason)
 
 
 def _note_int8(
@@ -116,7 +162,7 @@ def _beside(context: RunContext, result: ModelSnapshot) -> ModelSnapshot:
     return replace(baseline, paired=paired, figures=figures)
 
 
-def _tested(context: RunContext, snapshot: ModelSnapshot) -> ModelSnapshot:
-    accuracy = deliver.tested_accuracy(snapshot.exported.path, context.data)
+def _tested(tests: deliver.TestSplit, snapshot: ModelSnapshot) -> ModelSnapshot:
+    accuracy = tests.accuracy(snapshot.exported.path)
     figures = replace(snapshot.figures, test_accuracy=accuracy)
     return replace(snapshot, figures=figures)

@@ -12,7 +12,9 @@ from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.records import PairedTiming, Quantisation
 
 
-def try_int8(context: RunContext, result: ModelSnapshot) -> deliver.Int8:
+def try_int8(
+    context: RunContext, result: ModelSnapshot, tests: deliver.TestSplit
+) -> deliver.Int8:
     """Quantize a result, and keep the file only where it is faster than the fp32 one.
 
     A file below the accuracy floor is not kept either.
@@ -36,11 +38,11 @@ def try_int8(context: RunContext, result: ModelSnapshot) -> deliver.Int8:
         return deliver.Int8(replace(verdict, kept=False, reason=reason))
     figures = evaluator.figures(small, paired)
     figures = replace(figures, validation_accuracy=accuracy)
-    return deliver.kept_int8(small, figures, verdict, context.data)
+    return deliver.kept_int8(small, figures, verdict, context.data, tests)
 
 
 def keep_int8(
-    context: RunContext, result: ModelSnapshot
+    context: RunContext, result: ModelSnapshot, tests: deliver.TestSplit
 ) -> tuple[ModelSnapshot, deliver.Int8]:
     """A deployed int8 file, and the snapshot of the fp32 file that it is made of."""
     evaluator, item = context.evaluator, result.exported
@@ -50,7 +52,8 @@ def keep_int8(
     )
     accuracy = result.figures.validation_accuracy
     verdict = _verdict(context, item, (plain, paired), accuracy)
-    return snapshot, deliver.kept_int8(item, result.figures, verdict, context.data)
+    small = deliver.kept_int8(item, result.figures, verdict, context.data, tests)
+    return snapshot, small
 
 
 def _verdict(

@@ -21,6 +21,7 @@ from edgeprune.profile.network import Profile
 from edgeprune.progress import LOGGER, SILENT, Progress
 from edgeprune.records import (
     UNPRUNED,
+    AccuracyLoss,
     Attempt,
     Budget,
     LatencySummary,
@@ -141,6 +142,7 @@ class Outcome:
         reason: why it ended.
         result: in fp32.
         judged: the costs of the deployed file, by which `met` was decided.
+        known: the original may have been trained on the validation samples.
     """
 
     met: bool
@@ -153,6 +155,8 @@ class Outcome:
     judged: MeasuredCosts
     int8: deliver.Int8
     parity: tuple[Parity, ...]
+    test_loss: AccuracyLoss
+    known: bool
     log: RunLog
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from edgeprune.errors import ExportError
 from edgeprune.export import deliver
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.pipeline.checks import check_answers, note_doubts, note_scale
+from edgeprune.pipeline.checks import (
+    check_answers,
+    knows_validation,
+    note_doubts,
+    note_scale,
+)
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
@@ -45,6 +50,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
         log.steps.append(unpruned_step("baseline", baseline))
         note_doubts(job, log, baseline)
         note_scale(job, log)
+        known = knows_validation(job, log, baseline)
         log.note(*profile.notes)
         evaluator, start = _start(job, profile, evaluator, baseline)
         if start is not baseline:
@@ -65,6 +71,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
         budget=budget,
         limits=never_slower(budget),
         floor=job.settings.floor(baseline.accuracy),
+        known=known,
     )
 
 

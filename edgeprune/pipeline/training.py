@@ -72,6 +72,7 @@ class Trainings:
             optimizer=settings.optimizer or usual,
             enough=enough,
             floor=floor,
+            known=context.known,
         )
 
     def growth_config(self, purpose: str) -> TrainingConfig:

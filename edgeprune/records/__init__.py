@@ -32,6 +32,7 @@ from edgeprune.records.profile import ProfileReport, Reach, ReachPoint
 from edgeprune.records.run import (
     REPORT_SCHEMA,
     UNPRUNED,
+    AccuracyLoss,
     Attempt,
     GroupLoss,
     GroupScores,
@@ -70,6 +71,7 @@ __all__ = [
     "SCORE_SCHEMA",
     "SPARSITY_SCHEMA",
     "UNPRUNED",
+    "AccuracyLoss",
     "Activation",
     "Attempt",
     "BlockScore",

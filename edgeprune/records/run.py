@@ -219,6 +219,27 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class AccuracyLoss:
+    """The accuracy that one file loses against another on the same samples.
+
+    Attributes:
+        points: the share of samples, 0..1, that it gets right less often; below 0
+            where it gets more right.
+        error: the standard error of that, from the samples on which the two differ.
+        samples: of the test split.
+    """
+
+    points: float
+    error: float
+    samples: int
+
+    @property
+    def text(self) -> str:
+        """The change in points, with the interval that holds it 19 times of 20."""
+        return f"{-100 * self.points:+.2f} ± {196 * self.error:.2f} points"
+
+
+@dataclass(frozen=True, slots=True)
 class Quantisation:
     """The outcome of int8: kept where it is faster, or where budgets are about it."""
 
@@ -274,6 +295,7 @@ class RunReport:
     int8: ModelFigures | None = None
     spectra: Spectra | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    test_loss: AccuracyLoss | None = None
 
     @property
     def counted(self) -> ModelFigures:

@@ -341,5 +341,5 @@ class _Sparsification:
             latency_ms=paired.ratio * paired.baseline.median_ms,
             latency_ratio=paired.ratio,
             size_bytes=file.path.stat().st_size,
-            test_accuracy=deliver.tested_accuracy(file.path, self.job.data),
+            test_accuracy=deliver.TestSplit(self.job.data).accuracy(file.path),
         )

@@ -8,7 +8,7 @@ from edgeprune.workload.models import (
     load_model,
     meter_reader,
 )
-from edgeprune.workload.outputs import accuracy, check_outputs, count_right
+from edgeprune.workload.outputs import accuracy, check_outputs, right_answers, share
 from edgeprune.workload.weights import check_weights, load_weights_
 from edgeprune.workload.workload import Workload, example_inputs
 
@@ -20,10 +20,11 @@ __all__ = [
     "check_module",
     "check_outputs",
     "check_weights",
-    "count_right",
     "example_inputs",
     "load_library_model",
     "load_model",
     "load_weights_",
     "meter_reader",
+    "right_answers",
+    "share",
 ]

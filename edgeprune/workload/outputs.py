@@ -20,28 +20,31 @@ def accuracy(predict: Callable[[Tensor], Tensor], batches: Batches) -> float:
     Raises:
         WorkloadError: outputs that are not (N, classes), or too few classes.
     """
-    right, seen = count_right(predict, batches)
-    return right / max(seen, 1)
+    return share(right_answers(predict, batches))
 
 
-def count_right(
+def share(right: Tensor) -> float:
+    """The share of True, 0..1; 0 of nothing."""
+    return float(right.double().mean()) if len(right) else 0.0
+
+
+def right_answers(
     predict: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
-) -> tuple[int, int]:
-    """Samples whose largest output is at the label, and all of them.
+) -> Tensor:
+    """Whether the largest output is at the label, for each sample, bool (N,).
 
     Raises:
         WorkloadError: as of `accuracy`.
     """
-    right = seen = 0
+    right = [torch.zeros(0, dtype=torch.bool)]
     with torch.no_grad():
         for x, y in batches:
             if not len(y):
                 continue
             outputs = predict(x)
             check_outputs(outputs, y)
-            right += int((outputs.argmax(1).cpu() == y).sum())
-            seen += len(y)
-    return right, seen
+            right.append(outputs.argmax(1).cpu() == y)
+    return torch.cat(right)
 
 
 def check_outputs(outputs: object, labels: Tensor) -> None:
