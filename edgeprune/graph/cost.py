@@ -36,7 +36,7 @@ def count(traced: Trace) -> Cost:
         _layer(traced, node) for node in traced.nodes if _is_layer(traced, node)
     )
     layered = {id(node) for node in traced.nodes if _is_layer(traced, node)}
-    products = sum(_macs(node) for node in traced.nodes if id(node) not in layered)
+    products = sum(macs_of(node) for node in traced.nodes if id(node) not in layered)
     params = {
         traced.owners[node.name]: math.prod(result_shape(node))
         for node in traced.nodes
@@ -74,12 +74,13 @@ def _layer(traced: Trace, node: fx.Node) -> LayerCost:
         name=traced.owners[weight.name],
         kind=operator_name(node),
         output_shape=result_shape(node),
-        macs=_macs(node),
+        macs=macs_of(node),
         params=params,
         activation_bytes=math.prod(result_shape(node)) * FLOAT_BYTES,
     )
 
 
-def _macs(node: fx.Node) -> int:
+def macs_of(node: fx.Node) -> int:
+    """Multiply-accumulates of one operator; 0 where it has none."""
     counted = operator_of(node).macs if node.op == "call_function" else None
     return 0 if counted is None else counted(node)

@@ -24,6 +24,15 @@ def transposed_convolution(node: fx.Node) -> int:
     return result_shape(node)[0] * math.prod(read[2:]) * math.prod(kernel)
 
 
+def recurrent(node: fx.Node) -> int:
+    """Count an LSTM, GRU or RNN: each step of each sample meets every weight."""
+    arguments = bound_arguments(node)
+    read = arguments["input"] if "input" in arguments else arguments["data"]
+    weights = [result_shape(item) for item in arguments["params"]]
+    steps = math.prod(result_shape(read)[:-1])
+    return steps * sum(math.prod(shape) for shape in weights if len(shape) > 1)
+
+
 def product(node: fx.Node) -> int:
     """Count a matrix product: size of the result times what is summed."""
     matrices = [item for item in node.all_input_nodes if len(result_shape(item)) > 1]

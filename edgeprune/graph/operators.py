@@ -132,9 +132,11 @@ OPERATORS: dict[str, Operator] = {
             layer=True,
         ),
     ),
-    "deform_conv2d": Operator(weighted.deformable_convolution),
+    "deform_conv2d": Operator(weighted.deformable_convolution, macs=macs.convolution),
     "embedding": Operator(weighted.embedding),
-    **_rows("lstm gru rnn_tanh rnn_relu", Operator(weighted.recurrent)),
+    **_rows(
+        "lstm gru rnn_tanh rnn_relu", Operator(weighted.recurrent, macs=macs.recurrent)
+    ),
     "batch_norm": Operator(norms.batch_norm, batch_norm=True),
     "instance_norm": Operator(norms.batch_norm),
     "prelu": Operator(norms.prelu, nonlinear=True, rectifier=True),

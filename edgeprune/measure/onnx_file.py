@@ -14,6 +14,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeprune.errors import ExportError, first_line
@@ -55,8 +56,7 @@ def write_onnx(
         ExportError: the exporter or the checker refuses the model, or the file
             computes something else for another number of samples.
     """
-    batch = torch.export.Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in inputs) if dynamic_batch else None
+    shapes = ({0: Dim("batch", min=1)},) * len(inputs) if dynamic_batch else None
     if dynamic_batch:  # of one sample the exporter would make a fixed number
         inputs = some_samples(inputs, max(len(inputs[0]), 2))
     try:
