@@ -9,11 +9,12 @@ from edgeprune import stop
 from edgeprune.export import deliver
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.int8 import keep_int8, try_int8
-from edgeprune.pipeline.job import ModelSnapshot, Outcome
+from edgeprune.pipeline.job import ModelSnapshot, Outcome, RunLog
 from edgeprune.records import (
     AccuracyLoss,
     ModelFigures,
     PairedTiming,
+    Surgery,
     pressure_of,
 )
 from edgeprune.units import milliseconds
@@ -51,13 +52,10 @@ def finalize(
         f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
     )
     loss = tests.loss(baseline.exported.path, result.exported.path)
-    decision = _held_on_test(context, decision, baseline, loss)
+    decision = held_on_test(context, decision, baseline.figures, loss)
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
-    if modules := result.surgery.bypassed:
-        context.log.note(f"{len(modules)} modules are gone whole: {', '.join(modules)}")
-    if layers := result.surgery.factored:
-        context.log.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
+    _note_surgery(context.log, result.surgery)
     note_denormals(context, result)
     return Outcome(
         met=met,
@@ -76,10 +74,17 @@ def finalize(
     )
 
 
-def _held_on_test(
+def _note_surgery(log: RunLog, surgery: Surgery) -> None:
+    if modules := surgery.bypassed:
+        log.note(f"{len(modules)} modules are gone whole: {', '.join(modules)}")
+    if layers := surgery.factored:
+        log.note(f"{len(layers)} layers are factored: {', '.join(layers)}")
+
+
+def held_on_test(
     context: RunContext,
     decision: stop.Decision,
-    baseline: ModelSnapshot,
+    baseline: ModelFigures,
     loss: AccuracyLoss,
 ) -> stop.Decision:
     """Nothing is met by a model that the test split shows to be below the floor.
@@ -87,7 +92,7 @@ def _held_on_test(
     By more than chance explains: validation and test samples differ a little, and what
     the original knows of the validation samples makes them say too little.
     """
-    before = baseline.figures.test_accuracy or 0.0
+    before = baseline.test_accuracy or 0.0
     floor = context.settings.floor(before)
     found = before - loss.points
     if context.settings.accuracy_floor is None:

@@ -129,6 +129,22 @@ def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_than_by_chance(
         assert torch.equal(best.model.weight, states[kept - 1].weight)
 
 
+@pytest.mark.parametrize(
+    ("found", "floor", "kept"),
+    [
+        ([0.97, 0.96], 0.0, 2),  # worse on samples that the start may know
+        ([0.97, 0.90], 0.0, 1),  # which explains no such loss
+        ([0.97, 0.96], 0.965, 1),  # a floor is a floor
+    ],
+)
+def test_known_samples_do_not_choose_the_epoch(found, floor, kept):
+    start = 0.98
+    best = CheckpointSelector(nn.Linear(1, 1), start, 10_000, floor, known=True)
+    for number, accuracy in enumerate(found, 1):
+        best.compete(nn.Linear(1, 1), accuracy, number)
+    assert best.epoch == kept
+
+
 class Told:
     """Remembers the sentence that was said last beside losses and times."""
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edgeprune.pipeline.finalize import note_denormals, note_int8
+from edgeprune import stop
+from edgeprune.pipeline.finalize import held_on_test, note_denormals, note_int8
 from edgeprune.pipeline.job import RunLog
-from edgeprune.records import Budget
+from edgeprune.records import AccuracyLoss, Budget
+from edgeprune.settings import CompressSettings
 from tests.contexts import context_of, small_net
 
 IN_TIME, HINT = "the int8 file is within the budget", "--precision int8"
@@ -59,3 +61,30 @@ def test_what_denormals_cost_is_measured_in_fp32(tmp_path):
         "baseline.onnx",
     ]
     assert f"{model[0].weight[0].numel()} denormal weights" in context.log.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("floor", "lost", "error", "held"),
+    [
+        ({"max_drop": 5.0}, 0.057, 0.004, False),
+        ({"max_drop": 5.0}, 0.057, 0.005, True),  # 1.645 of them: one of twenty
+        ({"max_drop": 5.0}, 0.040, 0.0, True),
+        ({"max_drop": 5.0}, -0.01, 0.0, True),
+        ({"accuracy_floor": 0.86}, 0.05, 0.0, False),  # 85 % of 10,000: 0.36 points
+        ({"accuracy_floor": 0.855}, 0.05, 0.0, True),
+    ],
+)
+def test_the_test_split_has_the_last_word_on_the_floor(
+    context, floor, lost, error, held
+):
+    settings = CompressSettings(budget_ms="50%", **floor)
+    told = replace(context, job=replace(context.job, settings=settings), known=True)
+    figures = replace(context.baseline.figures, test_accuracy=0.9)
+    loss = AccuracyLoss(lost, error, 10_000)
+    decision = held_on_test(told, stop.met(0), figures, loss)
+    assert (decision.verdict == "met") == held
+    if not held:
+        assert decision.reason.startswith("of 10000 test samples it is right on 8")
+        assert "the weights may know the validation samples" in decision.reason
+    unmet = stop.Decision("exhausted", "nothing is left to remove")
+    assert held_on_test(told, unmet, figures, loss) is unmet
