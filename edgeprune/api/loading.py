@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from edgeprune.data import Reading, Scale, Splits, load_data
+from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
 from edgeprune.data.noise import NOISE, noise_splits
@@ -28,6 +29,7 @@ from edgeprune.workload import (
     example_inputs,
     load_model,
     load_weights_,
+    output_names,
 )
 
 
@@ -111,7 +113,10 @@ def loaded_model(
 def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
     """A data set by its description, or none but what the model sees in noise."""
     if data != NOISE:
-        return load_data(data, _reading(settings), settings.input)
+        reading = _reading(settings)
+        if settings.num_classes is None:
+            reading = replace(reading, names=output_names(settings.model or ""))
+        return load_data(data, reading, settings.input)
     if settings.mean is not None:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
@@ -138,4 +143,5 @@ def _reading(settings: WorkloadSettings) -> Reading:
         if len(settings.mean) != len(settings.std) or min(settings.std) <= 0:
             raise ConfigError("--mean and --std need as many numbers, --std above 0.")
         scale = Scale(settings.mean, settings.std)
-    return Reading(settings.batch_size, settings.seed, scale)
+    classes = read_classes(settings.classes) if settings.classes else None
+    return Reading(settings.batch_size, settings.seed, scale, classes)

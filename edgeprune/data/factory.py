@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchvision import datasets
 
 from edgeprune.data.augment import CHARACTERS, PHOTOS
+from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.npz import channels_first
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
@@ -25,7 +26,6 @@ from edgeprune.data.splits import (
     array_splits,
     check,
     check_inputs,
-    count_classes,
     shuffling,
     spread,
 )
@@ -84,7 +84,6 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         for split, loader in zip(PARTS, loaders, strict=True)
     ]
     calibration = _loader(_mixed(train), reading, None)
-    notes = [note, _sorted_note(calibration, train, labels[0])]
     return check(
         Splits(
             name=name,
@@ -95,7 +94,9 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             classes=count_classes(name, labels),
             sample_shape=shape,
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
-            note="; ".join(filter(None, notes)),
+            note=joined(
+                note, _sorted_note(calibration, train, labels[0]), missing_note(labels)
+            ),
             cut_from_training=("validation",) if note == CUT else (),
         )
     )

@@ -10,6 +10,7 @@ import torch
 
 from edgeprune.data.augment import for_classes
 from edgeprune.data.images import ImageBatches, Images, check_images, fits
+from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.listing import Files, images_by_class
 from edgeprune.data.splits import (
     TEST_SHARE,
@@ -18,7 +19,6 @@ from edgeprune.data.splits import (
     Scale,
     Splits,
     check,
-    count_classes,
     shuffling,
     split_off,
 )
@@ -45,15 +45,16 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     root = Path(source)
     folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if "train" in folders:
-        parts, note, cut = _given_splits(folders)
-        classes, _ = images_by_class(folders["train"])
+        parts, note, cut = _given_splits(folders, reading)
+        classes, _ = images_by_class(folders["train"], reading)
     else:
-        classes, files = images_by_class(root)
+        classes, files = images_by_class(root, reading)
         parts, note, cut = _cut(files), "split by edgeprune: 70/15/15", BOTH
     channels, height, width = input_shape
     shape = (channels, height, width)
     keep = fits(sum(map(len, parts)), shape)
     train, validation, test = (_images(files, shape, keep=keep) for files in parts)
+    labels = [train.labels, validation.labels, test.labels]
     scale = reading.scale or (ONE if channels == 1 else Scale(MEAN, STD))
     return check(
         Splits(
@@ -62,12 +63,14 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             validation=ImageBatches(validation, reading, scale),
             test=ImageBatches(test, reading, scale),
             calibration=ImageBatches(train, reading, scale, mixed=True),
-            classes=count_classes(
-                source, [train.labels, validation.labels, test.labels]
-            ),
+            classes=count_classes(source, labels),
             sample_shape=shape,
             sizes=(len(train), len(validation), len(test)),
-            note=note if keep else f"{note}; too large to be kept in memory",
+            note=joined(
+                note,
+                "" if keep else "too large to be kept in memory",
+                missing_note(labels),
+            ),
             safe_augmentations=for_classes(classes),
             preprocessing=_said(scale, guessed=reading.scale is None),
             guessed_scale=scale if reading.scale is None else None,
@@ -85,13 +88,13 @@ def _images(files: Files, shape: tuple[int, int, int], *, keep: bool) -> Images:
 
 
 def _given_splits(
-    folders: dict[str, Path],
+    folders: dict[str, Path], reading: Reading
 ) -> tuple[list[Files], str, tuple[str, ...]]:
     """The images of each split, how they were split, and which were cut from train/."""
-    classes, train = images_by_class(folders["train"])
+    classes, train = images_by_class(folders["train"], reading)
     name = next((item for item in VALIDATION_NAMES if item in folders), None)
     held = {
-        key: images_by_class(folders[key])
+        key: images_by_class(folders[key], reading)
         for key in (name, "test" if "test" in folders else None)
         if key
     }

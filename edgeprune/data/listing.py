@@ -8,19 +8,25 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from edgeprune.data.classes import number_folders
+from edgeprune.data.splits import Reading
 from edgeprune.errors import DataError
 
 Files = list[tuple[str, int]]  # paths and classes
 
 
-def images_by_class(root: Path) -> tuple[list[str], Files]:
+def images_by_class(root: Path, reading: Reading) -> tuple[list[str], Files]:
     """Names of the class folders in order, and every image below them.
 
     Anything but regular files, as a pipe, is passed over.
 
+    Args:
+        reading: says which output of the network each folder is.
+
     Raises:
         DataError: no class folders, one without images, or links by which a folder is
-            met twice: an image would count twice, perhaps as another class.
+            met twice: an image would count twice, perhaps as another class; one that
+            is no output.
     """
     what = f"Data folder {str(root)!r} must hold one folder of images per class"
     try:
@@ -31,7 +37,9 @@ def images_by_class(root: Path) -> tuple[list[str], Files]:
         raise DataError(f"{what}: there is no folder in it.")
     files: Files = []
     seen: set[str] = set()
-    for label, name in enumerate(classes):
+    for label, name in zip(
+        number_folders(root, classes, reading), classes, strict=True
+    ):
         found = sorted(_images(root / name, seen))
         if not found:
             endings = ", ".join(IMG_EXTENSIONS)

@@ -33,6 +33,9 @@ def load_data(
         DataError: no such data, unreadable, or unfit for training a classifier.
     """
     kind, rest = _kind(source)
+    if kind != "folder" and reading.classes is not None:
+        message = f"--classes is for folders of images; {source} has none"
+        raise DataError(f"{message}: its labels are the outputs.")
     if kind != "folder":
         return SOURCES[kind](rest, reading)
     if input_shape is None or len(input_shape) != 3:

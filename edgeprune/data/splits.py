@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.errors import DataError
 from edgeprune.settings import Augmented
 
@@ -60,11 +61,20 @@ class Scale:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a data set is read: batch size, order of the training data, scale."""
+    """How a data set is read.
+
+    Attributes:
+        seed: of the order of the training data.
+        classes: from names of class folders to outputs of the network, as told.
+        names: the same as the network's own weights have it, where it is known; used
+            where all class folders are among them.
+    """
 
     batch_size: int
     seed: int = 0
     scale: Scale | None = None
+    classes: Mapping[str, int] | None = None
+    names: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
         check_pair(f"{arrays.name}: {split}", x, y)
         held[split] = as_tensors(x), as_tensors(y.reshape(-1).astype(np.int64))
     x, y = held["train"]
+    labels = [item[1] for item in held.values()]
     batches = {
         split: TensorBatches(*held[split], reading) for split in ("validation", "test")
     }
@@ -182,10 +193,10 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             validation=batches["validation"],
             test=batches["test"],
             calibration=TensorBatches(x, y, reading, mixed=True),
-            classes=count_classes(arrays.name, [item[1] for item in held.values()]),
+            classes=count_classes(arrays.name, labels),
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
-            note=arrays.note,
+            note=joined(arrays.note, missing_note(labels)),
             safe_augmentations=arrays.safe_augmentations,
             cut_from_training=("validation",) if cut else (),
         )
@@ -228,22 +239,6 @@ def spread(count: int) -> list[int]:
 def shuffling(reading: Reading) -> torch.Generator:
     """Return the generator that draws the order of the training data."""
     return torch.Generator().manual_seed(reading.seed)
-
-
-def count_classes(name: str, labels: list[Tensor]) -> int:
-    """Number of classes, which are numbered from 0.
-
-    Raises:
-        DataError: fewer than two classes in the training labels.
-    """
-    present = labels[0].unique()
-    if len(present) < 2:
-        message = (
-            f"Data {name!r} has one class only (label {present[0].item()}): "
-            "give at least two."
-        )
-        raise DataError(message)
-    return int(max(item.max() for item in labels)) + 1
 
 
 def check(splits: Splits) -> Splits:

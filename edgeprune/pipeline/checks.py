@@ -21,13 +21,16 @@ MANY_ZEROS = 0.05  # of all weights: worth a note
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
 
-def check_answers(workload: Workload, *, trains: bool = False) -> None:
+def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
     """Refuse a model that does not answer its data with scores that are numbers.
 
     A model that does not run is passed over: its trace explains why.
 
     Args:
         trains: it is to be trained, and must answer in the same way then.
+
+    Returns:
+        How many scores it gives for each sample; None if it does not run.
 
     Raises:
         WorkloadError: what it returned, and what was expected.
@@ -38,7 +41,7 @@ def check_answers(workload: Workload, *, trains: bool = False) -> None:
         with evaluating(model), torch.no_grad():
             outputs = model(x)
     except Exception:  # noqa: BLE001  of the user's code
-        return
+        return None
     check_outputs(outputs, y)
     check_outputs(outputs, torch.full_like(y, data.classes - 1))
     if not torch.isfinite(outputs).all():
@@ -46,6 +49,7 @@ def check_answers(workload: Workload, *, trains: bool = False) -> None:
         raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
     if trains:
         _check_training(copied(model), x[:2])
+    return int(outputs.shape[1])
 
 
 def _check_training(model: nn.Module, x: Tensor) -> None:
@@ -125,8 +129,16 @@ def knows_validation(job: Job, log: RunLog, baseline: ModelSnapshot) -> bool:
     return True
 
 
-def note_doubts(job: Job, log: RunLog, baseline: ModelSnapshot) -> None:
+def note_doubts(
+    job: Job, log: RunLog, baseline: ModelSnapshot, outputs: int | None
+) -> None:
     """Say what makes a reader doubt the figures that follow."""
+    if outputs is not None and outputs > job.data.classes:
+        log.note(
+            f"the model has {outputs} outputs, the data have {job.data.classes} "
+            "classes, numbered from 0: where class 0 is not output 0, --classes says "
+            "which output each class folder is"
+        )
     if baseline.accuracy < CHANCE / job.data.classes:
         log.note(
             f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "

@@ -40,7 +40,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
     """
     log = RunLog()
     with log.stage("profile"):
-        check_answers(job.workload, trains=job.settings.train)
+        outputs = check_answers(job.workload, trains=job.settings.train)
         benchmark = Benchmark(
             job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
         )
@@ -48,7 +48,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
         evaluator = Evaluator.of(profile, profile.benchmark, job.data)
         baseline = _baseline(profile, evaluator)
         log.steps.append(unpruned_step("baseline", baseline))
-        note_doubts(job, log, baseline)
+        note_doubts(job, log, baseline, outputs)
         note_scale(job, log)
         known = knows_validation(job, log, baseline)
         log.note(*profile.notes)

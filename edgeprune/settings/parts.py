@@ -120,6 +120,15 @@ class DataSettings(SettingsModel):
         Numbers | None,
         Option("Per channel, see --mean.", Panel.MODEL, default="by the kind of data"),
     ] = None
+    classes: Annotated[
+        NamedPath | None,
+        Option(
+            "A JSON file that says which output each class folder is: the names in the "
+            "order of the outputs, {name: output} or {output: name}.",
+            Panel.MODEL,
+            default="class folders in alphabetical order",
+        ),
+    ] = None
     batch_size: Annotated[
         int,
         Field(ge=2),

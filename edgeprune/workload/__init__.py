@@ -7,6 +7,7 @@ from edgeprune.workload.models import (
     load_library_model,
     load_model,
     meter_reader,
+    output_names,
 )
 from edgeprune.workload.outputs import accuracy, check_outputs, right_answers, share
 from edgeprune.workload.weights import check_weights, load_weights_
@@ -25,6 +26,7 @@ __all__ = [
     "load_model",
     "load_weights_",
     "meter_reader",
+    "output_names",
     "right_answers",
     "share",
 ]

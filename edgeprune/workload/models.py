@@ -63,6 +63,21 @@ def load_library_model(source: str, *, num_classes: int | None) -> nn.Module | N
     return load_model(source, num_classes=num_classes, seed=0)
 
 
+def output_names(source: str) -> dict[str, int] | None:
+    """What the outputs of a torchvision model are called in its published weights."""
+    library, _, name = source.partition(":")
+    if library != "torchvision":
+        return None
+    from torchvision import models
+
+    try:
+        published = list(models.get_model_weights(name.lower()))
+    except ValueError:
+        return None
+    known = published[-1].meta.get("categories", []) if published else []
+    return {name: at for at, name in enumerate(known)} or None
+
+
 def check_module(model: nn.Module) -> None:
     """Refuse modules that no copy can be made of, or that have no weights yet.
 
