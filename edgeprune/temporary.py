@@ -1,8 +1,9 @@
 """Temporary files that are gone when this process is, however it ends.
 
 A small helper process reads a pipe. When its other end closes, since this process has
-ended or was killed, the helper removes what is still registered. A signal that nobody
-can catch, as the out-of-memory killer's, leaves nothing behind this way.
+ended or was killed, the helper removes what is still registered, and says what was in
+work. A signal that nobody can catch, as the out-of-memory killer's or a crash, leaves
+nothing behind this way.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
 held = {}
 for line in sys.stdin.buffer:
-    number, paths = json.loads(line)
-    if paths:
-        held[number] = paths
+    number, paths, words = json.loads(line)
+    if paths or words:
+        held[number] = paths, words
     else:
         held.pop(number, None)
-for path in sum(reversed(list(held.values())), []):
-    shutil.rmtree(path, ignore_errors=True)
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+for paths, words in reversed(list(held.values())):
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+    if words:
+        print(words, file=sys.stderr)
 """
 END_S = 5  # until a helper that has nothing to do must have ended
 
@@ -85,6 +89,16 @@ def removed_if_killed(*paths: Path) -> Iterator[None]:
         _HELPER.forget(number)
 
 
+@contextmanager
+def last_words(sentence: str) -> Iterator[None]:
+    """Let a sentence be printed where the process is killed or crashes inside."""
+    number = _HELPER.register((), sentence)
+    try:
+        yield
+    finally:
+        _HELPER.forget(number)
+
+
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
@@ -99,15 +113,15 @@ class _Helper:
         self._owner = 0
         self._count = 0
 
-    def register(self, paths: Sequence[Path]) -> int:
+    def register(self, paths: Sequence[Path], words: str = "") -> int:
         if self._owner != os.getpid():  # the first time, or a fork
             self._start()
         self._count += 1
-        self._tell([self._count, [str(path.absolute()) for path in paths]])
+        self._tell([self._count, [str(path.absolute()) for path in paths], words])
         return self._count
 
     def forget(self, number: int) -> None:
-        self._tell([number, []])
+        self._tell([number, [], ""])
 
     def _start(self) -> None:
         self._owner, self._process = os.getpid(), None
@@ -116,7 +130,6 @@ class _Helper:
                 [sys.executable, "-I", "-S", "-c", HELPER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
                 cwd=tempfile.gettempdir(),
                 start_new_session=True,  # what kills this one's group spares it
             )

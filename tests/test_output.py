@@ -125,6 +125,30 @@ def test_a_killed_run_leaves_nothing_and_frees_the_folder(name, place):
     assert is_free(place / "run")
 
 
+@pytest.mark.parametrize("how", ["killed", "crashed", "ended"])
+def test_a_process_that_dies_says_what_it_was_at(how):
+    """As torch's exporter does now and then, with a segmentation fault."""
+    code = "\n".join(
+        [
+            "import ctypes, os, signal",
+            "from edgeprune.temporary import last_words",
+            "with last_words('it wrote Net'):",
+            "    pass",
+            "with last_words('it wrote Other'):",
+            {
+                "killed": "    os.kill(os.getpid(), signal.SIGKILL)",
+                "crashed": "    ctypes.string_at(0)",
+                "ended": "    pass",
+            }[how],
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    said = done.stderr.splitlines()[-1:]
+    assert said == ([] if how == "ended" else ["it wrote Other"])
+
+
 def test_a_folder_that_cannot_be_replaced_is_written_inside(place, monkeypatch):
     monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "mounted")
     (place / "mounted").mkdir()

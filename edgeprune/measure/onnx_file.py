@@ -6,7 +6,8 @@ attempt of the planner need one, long before the export stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.open_batch import check_open_batch, some_samples
 from edgeprune.measure.portable import OPSET, make_portable_
 from edgeprune.measure.shortcuts import SELECTION
+from edgeprune.temporary import last_words
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -60,7 +62,7 @@ def write_onnx(
     if dynamic_batch:  # of one sample the exporter would make a fixed number
         inputs = some_samples(inputs, max(len(inputs[0]), 2))
     try:
-        with evaluating(model), quiet(), exporter_tables_kept(), DataAsOperators():
+        with _exporting(model):
             program = torch.onnx.export(
                 model,
                 inputs,
@@ -84,6 +86,23 @@ def write_onnx(
     flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
     return flushed
+
+
+@contextmanager
+def _exporting(model: nn.Module) -> Iterator[None]:
+    """Run torch's exporter, which some code makes crash."""
+    words = (
+        f"edgeprune: the process was ended while torch's exporter wrote "
+        f"{type(model).__name__}; if nobody ended it, its code makes the exporter crash"
+    )
+    with (
+        last_words(words),
+        evaluating(model),
+        quiet(),
+        exporter_tables_kept(),
+        DataAsOperators(),
+    ):
+        yield
 
 
 def _input_names(model: nn.Module, inputs: Inputs) -> list[str]:

@@ -253,15 +253,18 @@ class _Loop:
     def _correct(self, tried: _Tried) -> None:
         """Predict from now on as is right for one network, and those like it.
 
-        In the unit of the limit: what counts is by how much that was missed.
+        In the unit of the limit: what counts is by how much that was missed. A noisy
+        table may predict no time at all for a small network, which nothing can scale.
         """
         solution, budget = tried.trial.solution, self.problem.budget
         found = self.problem.model.predict(solution.widths, solution.bypassed)
         if budget.limits_time:
             predicted = time_pressure(found, budget)
-            self.correction = time_pressure(tried.attempt, budget) / predicted
+            measured = time_pressure(tried.attempt, budget)
         else:
-            self.correction = tried.attempt.latency_ms / found.latency_ms
+            predicted, measured = found.latency_ms, tried.attempt.latency_ms
+        if predicted > 0:
+            self.correction = measured / predicted
 
 
 def _most(moves: int) -> int:
