@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import CellType, FunctionType
 from typing import Any, TypeVar
 
@@ -46,10 +47,11 @@ def copied(model: Model, before: Mapping[tuple[str, str], Any] | None = None) ->
         raise PlanError(f"Cannot copy the model: {first_line(error)}.") from error
     modules = dict(made.named_modules())
     for (path, name), value in before.items():
-        if value is not MISSING:
-            setattr(modules[path], name, copy.deepcopy(value, memo))
-        elif name in vars(modules[path]):
-            delattr(modules[path], name)
+        module = modules.get(path)
+        if module is not None and value is not MISSING:
+            setattr(module, name, copy.deepcopy(value, memo))
+        elif module is not None and name in vars(module):
+            delattr(module, name)
     for holder in _function_holders(made):
         for key, function in holder.items():
             if isinstance(function, FunctionType):
@@ -124,21 +126,21 @@ def _rebound(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
             return _rebound(value, memo)
         return memo.get(id(value), value)
 
-    def cell(old: CellType) -> CellType:
-        try:
-            return CellType(new(old.cell_contents))
-        except ValueError:  # of a name that has no value yet
-            return old
-
-    given = function.__defaults__
+    if id(function) in memo:  # it may call itself
+        return memo[id(function)]
+    old = function.__closure__ or ()
+    given, named = function.__defaults__, function.__kwdefaults__
     made = FunctionType(
         function.__code__,
         function.__globals__,
         function.__name__,
-        given and tuple(new(value) for value in given),
-        tuple(cell(item) for item in function.__closure__ or ()),
+        closure=tuple(CellType() for _ in old),
     )
-    named = function.__kwdefaults__
+    memo[id(function)] = made
+    for cell, before in zip(made.__closure__ or (), old, strict=True):
+        with suppress(ValueError):  # of a name that has no value yet
+            cell.cell_contents = new(before.cell_contents)
+    made.__defaults__ = given and tuple(new(value) for value in given)
     made.__kwdefaults__ = named and {name: new(value) for name, value in named.items()}
     made.__dict__.update(vars(function))
     return made

@@ -23,6 +23,15 @@ def half(graph):
     return Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
 
 
+def calling_itself(net):
+    def hook(module, given, made, *, again=True):
+        return (
+            hook(module, given, made, False) if again else net.fetch(None, None, made)
+        )
+
+    return hook
+
+
 class Fetching(nn.Module):
     """A network that reads a feature which a hook has fetched."""
 
@@ -37,6 +46,7 @@ class Fetching(nn.Module):
             "a closure over a dict": lambda *found: features.update(a=found[2]),
             "a default": lambda *found, net=self: net.fetch(*found),
             "a partial": functools.partial(type(self).fetch, self),
+            "a function that calls itself": calling_itself(self),
         }
         self.a.register_forward_hook(hooks[way])
 
@@ -48,7 +58,14 @@ class Fetching(nn.Module):
         return self.high(y.mean((2, 3))) + self.low(self.fetched["a"].mean((2, 3)))
 
 
-WAYS = ("a method", "a closure", "a closure over a dict", "a default", "a partial")
+WAYS = (
+    "a method",
+    "a closure",
+    "a closure over a dict",
+    "a default",
+    "a partial",
+    "a function that calls itself",
+)
 
 
 @pytest.mark.parametrize("way", WAYS)
