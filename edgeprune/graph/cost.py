@@ -16,6 +16,7 @@ from edgeprune.graph.operators import operator_of
 from edgeprune.graph.rules import operator_name, result_shape
 from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.trace import Trace
+from edgeprune.graph.weights import weight_of
 from edgeprune.records import LayerCost
 
 FLOAT_BYTES = 4
@@ -32,11 +33,9 @@ class Cost:
 
 def count(traced: Trace) -> Cost:
     """Count a traced network."""
-    layers = tuple(
-        _layer(traced, node) for node in traced.nodes if _is_layer(traced, node)
-    )
-    layered = {id(node) for node in traced.nodes if _is_layer(traced, node)}
-    products = sum(macs_of(node) for node in traced.nodes if id(node) not in layered)
+    named = layers_of(traced)
+    layers = tuple(_layer(node, path) for node, path in named.items())
+    products = sum(macs_of(node) for node in traced.nodes if node not in named)
     params = {
         traced.owners[node.name]: math.prod(result_shape(node))
         for node in traced.nodes
@@ -58,20 +57,23 @@ def with_latency(
     )
 
 
-def _is_layer(traced: Trace, node: fx.Node) -> bool:
-    """Whether an operator reads a weight of the model that makes channels."""
-    if node.op != "call_function" or not operator_of(node).layer:
-        return False
-    return bound_arguments(node)["weight"].name in traced.owners
+def layers_of(traced: Trace) -> dict[fx.Node, str]:
+    """The operators that read a weight which makes channels, and that parameter."""
+    return {
+        node: path
+        for node in traced.nodes
+        if node.op == "call_function" and operator_of(node).layer
+        if (path := weight_of(traced, node)) is not None
+    }
 
 
-def _layer(traced: Trace, node: fx.Node) -> LayerCost:
+def _layer(node: fx.Node, path: str) -> LayerCost:
     arguments = bound_arguments(node)
     weight, bias = arguments["weight"], arguments.get("bias")
     params = math.prod(result_shape(weight))
     params += math.prod(result_shape(bias)) if bias else 0
     return LayerCost(
-        name=traced.owners[weight.name],
+        name=path,
         kind=operator_name(node),
         output_shape=result_shape(node),
         macs=macs_of(node),

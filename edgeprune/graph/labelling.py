@@ -24,6 +24,7 @@ from edgeprune.graph.rules import Call, operator_name, result_shape
 from edgeprune.graph.rules.call import bound_arguments
 from edgeprune.graph.sizes import AttributeSize, AxisSize
 from edgeprune.graph.trace import Trace
+from edgeprune.graph.weights import sources
 
 
 @dataclass
@@ -116,24 +117,7 @@ def _kernels(traced: Trace) -> set[str]:
             and isinstance(weight, fx.Node)
             and weight.name not in traced.owners
         ):
-            found |= {
-                traced.owners[item.name]
-                for item in _before(weight)
-                if item.name in traced.owners
-                and result_shape(item) == result_shape(weight)
-            }
-    return found
-
-
-def _before(node: fx.Node) -> set[fx.Node]:
-    """All nodes that one depends on."""
-    found: set[fx.Node] = set()
-    waiting = [node]
-    while waiting:
-        for source in waiting.pop().all_input_nodes:
-            if source not in found:
-                found.add(source)
-                waiting.append(source)
+            found.update(sources(traced, weight))
     return found
 
 

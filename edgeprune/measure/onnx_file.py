@@ -20,10 +20,11 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
+from edgeprune.graph.cost import layers_of
 from edgeprune.graph.data_access import DataAsOperators
 from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
-from edgeprune.graph.trace import Inputs
+from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.onnx_operators import onnx_operator
 from edgeprune.measure.open_batch import check_open_batch, some_samples
 from edgeprune.measure.portable import OPSET, make_portable_
@@ -32,6 +33,7 @@ from edgeprune.temporary import last_words
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
+MATRIX = 2  # axes of a linear layer's weight; a convolution's has more
 # What ONNX Runtime adds to the names of nodes that it fuses or lays out anew.
 FUSED_PREFIX, LAYOUT_SUFFIX = "fused ", "_nchwc"
 
@@ -73,9 +75,9 @@ def write_onnx(
                 verbose=False,
                 external_data=False,
             )
-        assert program is not None  # the dynamo exporter returns a program
-        proto = program.model_proto
+        proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
         _name_output_(proto)
+        _name_weights_(proto, model, inputs)
         make_portable_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
@@ -109,6 +111,39 @@ def _input_names(model: nn.Module, inputs: Inputs) -> list[str]:
     if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters()):
         return [INPUT_NAME]
     return [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
+
+
+def _name_weights_(proto: onnx.ModelProto, model: nn.Module, inputs: Inputs) -> None:
+    """Give weights that were folded the names of the parameters they came from.
+
+    Layers of the file stand in the order of the trace; what does not fit, stays.
+    """
+    shapes = {item.name: tuple(item.dims) for item in proto.graph.initializer}
+    own = dict(model.state_dict())
+    used = [
+        node.input[1]
+        for node in proto.graph.node
+        if onnx_operator(node.op_type).convolution and node.input[1] in shapes
+    ]
+    if all(name in own for name in used):
+        return
+    paths = [
+        path
+        for path in layers_of(trace(model, inputs)).values()
+        if len(own[path].shape) > MATRIX
+    ]
+    if len(paths) != len(used):
+        return
+    renamed = {
+        old: new
+        for old, new in zip(used, paths, strict=True)
+        if old not in own and new not in shapes and shapes[old] == tuple(own[new].shape)
+    }
+    for node in proto.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    for item in proto.graph.initializer:
+        item.name = renamed.get(item.name, item.name)
 
 
 def flush_denormals_(proto: onnx.ModelProto) -> int:
