@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -74,10 +76,21 @@ def undisturbed(model: nn.Module) -> Iterator[dict[tuple[str, str], Any]]:
             item.clear()
             item.update(before)
         for container, before in filled:
-            container.clear()
-            (container.extend if isinstance(container, list) else container.update)(
-                before
-            )
+            _refill_(container, before)
+
+
+def _refill_(container: Any, before: Any) -> None:
+    """Give a dict or a list what it held, if it holds something else now."""
+    keyed = isinstance(container, dict)
+    now, then = (
+        list(chain.from_iterable(item.items())) if keyed else list(item)
+        for item in (container, before)
+    )
+    if len(now) == len(then) and all(map(operator.is_, now, then)):
+        return  # it may be one that refuses changes
+    container.clear()
+    fill = container.update if keyed else container.extend
+    fill(before)
 
 
 @contextmanager

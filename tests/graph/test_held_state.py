@@ -243,3 +243,13 @@ def test_a_weight_that_is_a_product_loses_inner_channels_exactly():
         (6, ""),
         (8, ""),
     ]
+
+
+def test_a_config_that_refuses_changes_is_left_alone():
+    class Frozen(dict):
+        def clear(self):
+            raise TypeError
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)).eval()
+    model.config = Frozen(width=8)
+    assert [group.size for group in survey(model, (X,)).groups] == [8]
