@@ -89,13 +89,8 @@ def check_copy(model: nn.Module, inputs: Inputs, traced: Trace) -> None:
 
 def _outline(traced: Trace) -> tuple[Counter[str], frozenset[str]]:
     """How often each operator runs, and which parameters are read."""
-    read = {
-        traced.owners[node.name]
-        for node in traced.nodes
-        if node.name in traced.owners and node.users
-    }
     kinds = Counter(f"{node.op} {node.target}" for node in traced.nodes)
-    return kinds, frozenset(read)
+    return kinds, traced.read
 
 
 def _function_holders(model: nn.Module) -> Iterator[dict[Any, Any]]:

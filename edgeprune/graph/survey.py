@@ -161,14 +161,9 @@ def _training_inputs(model: nn.Module, graph: ChannelGraph) -> Inputs | None:
     Heads that are left out in evaluation read channels, too. Batch norm may want more
     than one sample. None where the model wants something else in training, as targets.
     """
-    traced = graph.traced
-    idle = {
-        traced.owners[node.name]
-        for node in traced.nodes
-        if node.name in traced.owners and not node.users
-    }
+    traced, read = graph.traced, graph.traced.read
     if traced.by_value or all(
-        state.numel() < 2 for path, state in state_of(model).items() if path in idle
+        state.numel() < 2 for path, state in state_of(model).items() if path not in read
     ):
         return None
     twice = tree_map_only(

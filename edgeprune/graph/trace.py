@@ -73,6 +73,15 @@ class Trace:
         """The operators in the order in which they run."""
         return iter(self.graph.nodes)
 
+    @property
+    def read(self) -> frozenset[str]:
+        """The parameters and buffers that some operator reads."""
+        return frozenset(
+            self.owners[node.name]
+            for node in self.nodes
+            if node.name in self.owners and node.users
+        )
+
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by path; a tied one under its first path."""
