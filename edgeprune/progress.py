@@ -24,6 +24,46 @@ class Progress(Protocol):
         ...
 
 
+class RunInterrupted(Exception):  # noqa: N818  nothing is wrong
+    """The user wants the run to end; raised where a step says how far it is."""
+
+
+class Interruptible:
+    """Shows what another shows, and ends the run where it is wanted to end.
+
+    Attributes:
+        asked: the run is to end at the next report of a step.
+    """
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._settled = False
+        self.asked = False
+
+    def settle(self) -> None:
+        """Let what is left of the run pass: it is ending."""
+        self._settled = True
+
+    def start(self, step: str, total: int) -> None:
+        """Show it, unless the run is to end."""
+        self._check()
+        self._shown.start(step, total)
+
+    def advance(self, detail: str = "") -> None:
+        """Show it, unless the run is to end."""
+        self._check()
+        self._shown.advance(detail)
+
+    def finish(self, outcome: str = "") -> None:
+        """Show it, unless the run is to end."""
+        self._check()
+        self._shown.finish(outcome)
+
+    def _check(self) -> None:
+        if self.asked and not self._settled:
+            raise RunInterrupted
+
+
 class Silent:
     """Shows nothing."""
 

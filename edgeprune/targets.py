@@ -54,16 +54,14 @@ class ProbingRecipe(TimingRecipe):
     """How a latency table is measured: briefly, on many networks.
 
     Attributes:
-        networks: that the table is fitted to.
-        checks: more of them, that its error is taken from.
+        networks: that the table is fitted to, at most.
     """
 
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 1
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 3
     seconds: Seconds = 0.04
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 6
-    networks: Annotated[int, Field(ge=4, le=10_000)] = 64
-    checks: Annotated[int, Field(ge=1, le=1000)] = 8
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 3
+    networks: Annotated[int, Field(ge=4, le=10_000)] = 24
 
 
 class Limits(StrictModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -14,6 +15,7 @@ import typer
 from edgeprune import __version__
 from edgeprune.errors import EdgepruneError
 from edgeprune.launch import TOGETHER, is_worker, launched
+from edgeprune.progress import Interruptible, RunInterrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 NOT_MET = 3
 GOES_ON = ("compress", "fit", "sparsify")  # where it was interrupted
 INTERRUPTED = 130  # what typer makes of Ctrl-C
+ENDING = (
+    "the run ends with the best model so far, as soon as the step at hand allows; "
+    "Ctrl-C again ends it at once"
+)
 
 app = typer.Typer(
     help="Compress a CNN until it really runs within N milliseconds on its target.",
@@ -65,6 +71,30 @@ def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgr
         progress.stop()
 
 
+@contextmanager
+def ending_early(
+    progress: LiveProgress | PlainProgress, console: Console
+) -> Iterator[Interruptible]:
+    """Progress that ends the run at the first Ctrl-C, with the best model so far.
+
+    The second one ends the process at once.
+    """
+    held = Interruptible(progress)
+
+    def ask(*_: object) -> None:
+        held.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print(ENDING, highlight=False, soft_wrap=True)
+
+    before = signal.getsignal(signal.SIGINT)
+    if not launched():
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def main() -> None:
     """Run a command; a refusal is one line on standard error and exit 1."""
     try:
@@ -77,9 +107,16 @@ def main() -> None:
         where = f" in process {os.environ['RANK']}" if is_worker() else ""
         sys.stderr.write(f"error{where}: {error}\n")
         sys.exit(1)
+    except RunInterrupted:
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            again = "; the same command goes on where it was"
-            more = again if sys.argv[1] in GOES_ON else ""
-            sys.stderr.write(f"interrupted: nothing was written{more}\n")
+            _say_interrupted()
         raise
+
+
+def _say_interrupted() -> None:
+    again = "; the same command goes on where it was"
+    more = again if sys.argv[1] in GOES_ON else ""
+    sys.stderr.write(f"interrupted: nothing was written{more}\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from edgeprune.cli.app import NOT_MET, app, showing
+from edgeprune.cli.app import NOT_MET, app, ending_early, showing
 from edgeprune.cli.options import AsJson, Quiet, with_options
 from edgeprune.settings import (
     CompressSettings,
@@ -55,7 +55,8 @@ def _compress(settings: CompressSettings, *, as_json: bool, quiet: bool) -> None
                 highlight=False,
                 soft_wrap=True,
             )
-        done = compress_settings(settings, progress)
+        with ending_early(progress, console) as held:
+            done = compress_settings(settings, held)
         if as_json:
             typer.echo(to_json(done.report))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -23,7 +23,7 @@ from edgeprune.finetune.state import Saved
 from edgeprune.finetune.trainer import MIN_BATCH, Trainer
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
-from edgeprune.progress import SILENT
+from edgeprune.progress import SILENT, RunInterrupted
 from edgeprune.records import Epoch, SecondHead, Training
 from edgeprune.tensor_file import fingerprint
 from edgeprune.workload import accuracy
@@ -131,19 +131,20 @@ class _Training:
         )
         history = resume_(trainer, config, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
-        for number in range(len(history) + 1, epochs + 1):
-            if config.enough is not None and best.accuracy >= config.enough:
-                break
-            history.append(_epoch(trainer, splits, number, last=number == epochs))
-            if not math.isfinite(history[-1].loss):
-                config.progress.finish("the loss is no number")
-                return None
-            if trainer.settled:
-                found = history[-1].validation_accuracy
-                best.compete(trainer.ema_or_model, found, number)
-            if self.members.main:
-                keep(trainer, config, self.start, history, best)
-        config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
+        with suppress(RunInterrupted):  # the best epoch so far is the outcome
+            for number in range(len(history) + 1, epochs + 1):
+                if config.enough is not None and best.accuracy >= config.enough:
+                    break
+                history.append(_epoch(trainer, splits, number, last=number == epochs))
+                if not math.isfinite(history[-1].loss):
+                    config.progress.finish("the loss is no number")
+                    return None
+                if trainer.settled:
+                    found = history[-1].validation_accuracy
+                    best.compete(trainer.ema_or_model, found, number)
+                if self.members.main:
+                    keep(trainer, config, self.start, history, best)
+            config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=trainer.hints)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,46 @@ def weights_of_nodes(path: Path) -> dict[str, str]:
             if layer:
                 made_by[name] = layer
     return made_by
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What the time of a layer's node depends on beside its widths.
+
+    Attributes:
+        operator: such as Conv.
+        kernel: lengths of the weight's axes beyond the channels.
+        groups: how many, or "depthwise", where they are the channels.
+    """
+
+    operator: str
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    groups: int | str = 1
+
+
+def facts_of_layers(path: Path) -> dict[str, NodeFacts]:
+    """Describe the node of each layer of an ONNX file, by its weight."""
+    graph = onnx.load(path).graph
+    shapes = {item.name: tuple(item.dims) for item in graph.initializer}
+    found: dict[str, NodeFacts] = {}
+    for node in graph.node:
+        weight = next((name for name in node.input[1:] if name in shapes), None)
+        if not onnx_operator(node.op_type).layer or weight is None:
+            continue
+        held = {item.name: item for item in node.attribute}
+        groups: int | str = held["group"].i if "group" in held else 1
+        shape = shapes[weight]
+        if groups != 1 and len(shape) > MATRIX and shape[1] == 1:
+            groups = "depthwise"
+        strides, dilations = (
+            tuple(held[name].ints) if name in held else ()
+            for name in ("strides", "dilations")
+        )
+        kernel = shape[MATRIX:]
+        found[weight] = NodeFacts(node.op_type, kernel, strides, dilations, groups)
+    return found
 
 
 def _name_output_(proto: onnx.ModelProto) -> None:

@@ -46,10 +46,15 @@ class NodeTime:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The time of one model, whole and by operator, in shares of a reference model."""
+    """The time of one model, whole and by operator, in shares of a reference model.
+
+    Attributes:
+        reference_ms: the time of that.
+    """
 
     share: float
     nodes: tuple[NodeTime, ...]
+    reference_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +220,7 @@ def _probe(result: Mapping[str, Any]) -> Probe:
             )
             for same in rounds
         ),
+        statistics.median(reference),
     )
 
 

@@ -13,6 +13,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime: it cannot be un
 import ctypes
 import json
 import platform
+import signal
 import sys
 import tempfile
 import threading
@@ -28,6 +29,7 @@ def main() -> None:
     """Run one job."""
     job = json.loads(sys.stdin.readline())
     if job.get("held"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the caller
         threading.Thread(target=end_with_caller, daemon=True).start()
     job["stage"] = "import"
     try:

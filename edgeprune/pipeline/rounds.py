@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -26,9 +26,14 @@ NOISE = 1.02  # times as long is not slower
 
 @dataclass(frozen=True)
 class Rounds:
-    """Carries out rounds, one after another."""
+    """Carries out rounds, one after another.
+
+    Attributes:
+        valid: what they have made so far, the last one last.
+    """
 
     context: RunContext
+    valid: list[ModelSnapshot] = field(default_factory=list)
 
     @property
     def trainings(self) -> Trainings:
@@ -86,7 +91,8 @@ class Rounds:
             goal: times these, to which the round has pruned.
         """
         log, number = self.context.log, self.context.log.round_number
-        config = self.trainings.finetune_config(f"finetune {number}", goal)
+        accuracy = self._accuracy(f"round {number}", pruned.model)
+        config = self.trainings.finetune_config(f"finetune {number}", goal, accuracy)
         snapshot, before = self._trained(start, pruned, config)
         ratio, most = snapshot.costs.latency_ratio, self.slowest(start)
         pays = ratio <= most * NOISE
@@ -99,6 +105,8 @@ class Rounds:
         accepted = pays and snapshot.accuracy >= self.context.floor
         step = step_of(f"round {number}", snapshot, before, valid=accepted)
         log.steps.append(step)
+        if accepted:
+            self.valid.append(snapshot)
         pressure = pressure_of(snapshot.costs, limits)
         return snapshot, stop.RoundResult(step, pressure, pruned.fits)
 
@@ -127,6 +135,7 @@ class Rounds:
         if better and pressure_of(snapshot.costs, limits) <= 1:
             snapshot = self.context.evaluator.remeasured(snapshot, limits)
             if pressure_of(snapshot.costs, limits) <= 1:
+                self.valid.append(snapshot)
                 return snapshot
         log.note(
             f"growth {number} was undone: {milliseconds(snapshot.costs.latency_ms)} "
@@ -134,6 +143,15 @@ class Rounds:
             "before it"
         )
         return None
+
+    def _accuracy(self, name: str, model: nn.Module) -> float | None:
+        """A pruned network's validation accuracy; None where nothing goes by it."""
+        if not self.trainings.in_proportion:
+            return None
+        for item in self.context.log.reconstructions:
+            if item.purpose == name:
+                return max(item.accuracy_before, item.accuracy_after)
+        return self.context.evaluator.accuracy(model)
 
     def _goes_on(self, found: FoundPlan) -> bool:
         """Whether a plan will be used, and takes something away."""

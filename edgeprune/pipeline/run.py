@@ -23,6 +23,7 @@ from edgeprune.pipeline.search.low_rank import FactoredSpaces
 from edgeprune.pipeline.search.milp import MilpSearch
 from edgeprune.pipeline.search.pca import PcaSearch
 from edgeprune.pipeline.search.space import PlainSpaces
+from edgeprune.progress import Interruptible, RunInterrupted
 from edgeprune.prune import planner
 from edgeprune.records import Budget, Spectra, pressure_of
 from edgeprune.score.pca import spectra
@@ -45,8 +46,23 @@ def run(job: Job, folder: Path) -> Outcome:
     check_job(job.workload, job.settings)
     with flushing_denormals():
         context = prepare(job, folder)
-        decision, result = _int8_loses_too_much(context) or _pruned(context)
-        return finalize(context, decision, result)
+        rounds = Rounds(context)
+        try:
+            ended = _int8_loses_too_much(context) or _pruned(context, rounds)
+        except RunInterrupted:
+            ended = _interrupted(context, rounds)
+        if isinstance(job.progress, Interruptible):
+            if job.progress.asked:
+                ended = _interrupted(context, rounds)
+            job.progress.settle()
+        return finalize(context, *ended)
+
+
+def _interrupted(context: RunContext, rounds: Rounds) -> Ended:
+    """The best valid model so far."""
+    best = rounds.valid[-1] if rounds.valid else context.start
+    reason = "it was interrupted; this is the last valid model until then"
+    return stop.Decision("interrupted", reason), best
 
 
 def _int8_loses_too_much(context: RunContext) -> Ended | None:
@@ -61,9 +77,8 @@ def _int8_loses_too_much(context: RunContext) -> Ended | None:
     return stop.Decision("floor", reason), context.start
 
 
-def _pruned(context: RunContext) -> Ended:
+def _pruned(context: RunContext, rounds: Rounds) -> Ended:
     """Stages 2 to 4, and growth into what is left of the budget."""
-    rounds = Rounds(context)
     if context.settings.structure == "pca":
         decision, result = _by_components(context, rounds)
     else:

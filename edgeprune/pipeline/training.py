@@ -48,11 +48,15 @@ class Trainings:
 
     context: RunContext
 
-    def finetune_config(self, purpose: str, goal: float) -> TrainingConfig:
+    def finetune_config(
+        self, purpose: str, goal: float, accuracy: float | None = None
+    ) -> TrainingConfig:
         """Training by distillation; short where it only goes part of the way.
 
         Args:
             goal: times the limits that the round prunes to, at least 1.
+            accuracy: what the network has before; None where training is to be as
+                long as for any.
         """
         context, settings, last = self.context, self.context.settings, goal <= 1
         whole = context.baseline.accuracy
@@ -65,7 +69,7 @@ class Trainings:
         return replace(
             base_config(context.job),
             purpose=purpose,
-            epochs=self._epochs(last=last),
+            epochs=self._epochs(accuracy, last=last),
             seconds=self._seconds(last=last),
             teacher=None if settings.distil == "no" else context.job.workload.model,
             hints=settings.distil == "features",
@@ -88,7 +92,7 @@ class Trainings:
         optimizer = settings.optimizer or "sgd"
         return replace(config, teacher=None, hints=False, optimizer=optimizer)
 
-    def _epochs(self, *, last: bool) -> int:
+    def _epochs(self, accuracy: float | None, *, last: bool) -> int:
         settings = self.context.settings
         if not settings.train:
             return 0
@@ -96,7 +100,39 @@ class Trainings:
             return settings.epoch_count
         steps = SCRATCH_STEPS if settings.from_scratch else STEPS
         most = default_epochs(self.context.data.sizes[0], steps=steps)
-        return most if last else math.ceil(most / PARTS)
+        most = most if last else math.ceil(most / PARTS)
+        return most if accuracy is None else self._proportionate(most, accuracy)
+
+    @property
+    def in_proportion(self) -> bool:
+        """Whether a training is as long as the accuracy that is missing asks for."""
+        settings = self.context.settings
+        asked = settings.epochs is not None or settings.minutes is not None
+        more = settings.from_scratch or settings.self_supervised != "no"
+        return settings.train and settings.effort != "best" and not (asked or more)
+
+    def _proportionate(self, most: int, accuracy: float) -> int:
+        """Epochs in proportion to the accuracy that is missing.
+
+        None where the original's is reached, and few where the difference is less than
+        the validation split can tell.
+        """
+        whole, log = self.context.baseline.accuracy, self.context.log
+        if accuracy >= whole:
+            log.note(
+                "training was left out: the network had the original's validation "
+                "accuracy without it; --effort best trains anyway"
+            )
+            return 0
+        samples = self.context.data.sizes[1]
+        if whole - accuracy <= math.sqrt(whole * (1 - whole) / max(samples, 1)):
+            log.note(
+                "training was short: before it the network was as accurate as the "
+                f"original, as far as {samples} validation samples can tell; --effort "
+                "best trains longer"
+            )
+            return math.ceil(most / PARTS)
+        return most
 
     def _seconds(self, *, last: bool) -> float | None:
         """Return the seconds that a training may take, if they are limited.

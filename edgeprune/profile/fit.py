@@ -1,4 +1,4 @@
-"""From probes to a latency table: which widths an operator's time follows, and how.
+"""From probes to a latency table: how each operator's time follows its widths.
 
 The probes are the network itself at other widths, timed whole and by operator in the
 runtime's own profile. So every operator is seen as it will run: fused, in the
@@ -9,35 +9,62 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import nnls
 
-from edgeprune.measure.onnx_file import layer_of_node
-from edgeprune.measure.runner import Probe
-from edgeprune.records.latency import Floats, OperatorTime, WidthPlace, missed, terms
+from edgeprune.measure.onnx_file import NodeFacts
+from edgeprune.profile.operators import (
+    Operator,
+    Sample,
+    Signature,
+    Variant,
+    operators_of,
+    widths_at,
+)
+from edgeprune.records.latency import Floats, OperatorTime, missed, terms
 
-Key = tuple[str, str, int]  # the layer, the kind of operator, the how manyth of it
 BLOCKS = (1, 4, 8, 16, 32)
 CACHES = (np.inf, *(2.0 ** np.arange(20.0, 27.5, 0.5)), 0.0)  # bytes
 SPREAD = 1.5  # from the median absolute deviation to about a standard deviation
 OUTLIER = 3.0  # standard deviations
 LEAST_ERROR = 0.005  # of the whole; nothing nearer than that is an outlier
+OWN = 4.0  # probes that say as much of an operator as its signature does
+FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One probe.
+class Known:
+    """What was seen of a signature in other networks on the same device.
 
     Attributes:
-        widths: length of every parameter axis.
-        weight_bytes: of all parameters.
+        read, made: widths, shape (n,); 0 where they are always the same.
+        time_ms: shape (n,).
+        weight_bytes: of the networks, shape (n,).
+        reference_ms: the time of the network that is fitted now, at full width.
     """
 
-    widths: Mapping[WidthPlace, int]
-    weight_bytes: int
-    probe: Probe
+    read: Floats
+    made: Floats
+    time_ms: Floats
+    weight_bytes: Floats
+    reference_ms: float
+
+    def design(self, cache: float, block: int) -> Floats:
+        """The terms of the times, shape (n, terms)."""
+        read, made = (
+            np.where(widths > 0, widths, block) for widths in (self.read, self.made)
+        )
+        return terms(read, made, missed(self.weight_bytes, cache), block)
+
+    @property
+    def time(self) -> Floats:
+        """In shares of the network that is fitted now, shape (n,)."""
+        return self.time_ms / self.reference_ms
+
+
+Library = Mapping[Signature, Known]
 
 
 @dataclass(frozen=True)
@@ -54,148 +81,148 @@ class LatencyFit:
     loss: float
 
 
-@dataclass
-class _Seen:
-    """The measurements of one operator; a row for each probe."""
+@dataclass(frozen=True)
+class Probed:
+    """The probes of a network, and what its file says of its layers.
 
-    time: Floats
-    read: list[tuple[int, ...]]
-    made: list[tuple[int, ...]]
-
-
-def fit(samples: Sequence[Sample], layers: Mapping[str, str]) -> LatencyFit:
-    """Fit each operator's time, and scale the sum to the networks' whole times.
-
-    The block and the cache are those that explain the probes best.
-
-    Args:
+    Attributes:
         layers: from a value in the ONNX file to the weight whose layer made it.
+        facts: of the layers' nodes, by weight.
     """
-    seen = _operators(samples, layers)
-    columns = _columns(samples)
-    places = {block: _places(seen, columns, block) for block in BLOCKS}
-    plain = [_fit(samples, seen, places[block], block, np.inf) for block in BLOCKS]
-    block = min(plain, key=lambda found: found.loss).block
-    cached = [_fit(samples, seen, places[block], block, cache) for cache in CACHES]
-    best = min(cached, key=lambda found: found.loss)
-    return replace(best, operators=_calibrated(best, samples))
+
+    samples: Sequence[Sample]
+    layers: Mapping[str, str]
+    facts: Mapping[str, NodeFacts] = field(default_factory=dict)
+
+    def of(self, rows: Sequence[int]) -> Probed:
+        """The same of some probes."""
+        return replace(self, samples=[self.samples[row] for row in rows])
+
+    @property
+    def whole(self) -> Floats:
+        """The time of each network, in shares of the reference's."""
+        return np.array([sample.probe.share for sample in self.samples])
 
 
-def predict(found: LatencyFit, samples: Sequence[Sample]) -> Floats:
-    """The whole time of each sample's network, by a fit."""
-    gone = _missed(samples, found.cache_bytes)
-    total = np.zeros(len(samples))
-    for item in found.operators:
-        widths = (
-            _widths(samples, item.read, found.block),
-            _widths(samples, item.made, found.block),
-        )
-        total += terms(*widths, gone, found.block) @ np.array(item.weights)
-    return total
-
-
-def _operators(
-    samples: Sequence[Sample], layers: Mapping[str, str]
-) -> dict[Key, _Seen]:
-    """Times and shapes by operator; one that a probe lacks took no time there."""
-    count = len(samples)
-    seen: dict[Key, _Seen] = {}
-    for row, sample in enumerate(samples):
-        counted: defaultdict[tuple[str, str], int] = defaultdict(int)
-        layer = ""
-        for node in sample.probe.nodes:
-            layer = layer_of_node(node.name, layers, layer)
-            key = (layer, node.operator, counted[layer, node.operator])
-            counted[layer, node.operator] += 1
-            empty = _Seen(np.zeros(count), [()] * count, [()] * count)
-            rows = seen.setdefault(key, empty)
-            rows.time[row] = node.latency_ms
-            rows.read[row], rows.made[row] = node.read, node.made
-    return seen
-
-
-def _places(
-    seen: Mapping[Key, _Seen], columns: Mapping[WidthPlace, Floats], block: int
-) -> list[tuple[WidthPlace | None, WidthPlace | None]]:
-    """Find the axes whose widths give each operator's input and output channels."""
-    return [
-        (
-            _place(rows.read, columns, layer, block),
-            _place(rows.made, columns, layer, block),
-        )
-        for (layer, _, _), rows in seen.items()
-    ]
-
-
-def _fit(
-    samples: Sequence[Sample],
-    seen: Mapping[Key, _Seen],
-    places: Sequence[tuple[WidthPlace | None, WidthPlace | None]],
-    block: int,
-    cache: float,
-) -> LatencyFit:
-    gone = _missed(samples, cache)
-    relative = 1 / np.array([sample.probe.share for sample in samples])
-    loss = 0.0
-    found: list[OperatorTime] = []
-    for ((layer, operator, _), rows), (read, made) in zip(
-        seen.items(), places, strict=True
-    ):
-        widths = _widths(samples, read, block), _widths(samples, made, block)
-        design = terms(*widths, gone, block)
-        weights = _robust(design, rows.time, relative)
-        loss += float(np.square((design @ weights - rows.time) * relative).sum())
-        found.append(OperatorTime(layer, operator, read, made, tuple(weights)))
-    return LatencyFit(block, cache, tuple(found), loss)
-
-
-def _missed(samples: Sequence[Sample], cache: float) -> Floats:
+def missed_by(samples: Sequence[Variant], cache: float) -> Floats:
+    """The share of each network's weights that a cache does not hold, shape (n,)."""
     sizes = np.array([float(sample.weight_bytes) for sample in samples])
     return missed(sizes, cache)
 
 
-def _widths(
-    samples: Sequence[Sample], place: WidthPlace | None, block: int = 0
-) -> Floats:
-    """The width at a place over the probes; one block where it is always the same."""
-    return np.array([float(item.widths[place] if place else block) for item in samples])
+def fit(probed: Probed, library: Library | None = None) -> LatencyFit:
+    """Fit each operator's time, and scale the sum to the networks' whole times.
+
+    The block and the cache are those that explain the probes best.
+    """
+    seen = {
+        block: operators_of(probed.samples, probed.layers, probed.facts, block)
+        for block in BLOCKS
+    }
+    known = library or {}
+    plain = [_fit(probed, seen[block], known, block, np.inf) for block in BLOCKS]
+    block = min(plain, key=lambda found: found.loss).block
+    cached = [_fit(probed, seen[block], known, block, cache) for cache in CACHES]
+    best = min(cached, key=lambda found: found.loss)
+    return replace(best, operators=_calibrated(best, probed))
 
 
-def _columns(samples: Sequence[Sample]) -> dict[WidthPlace, Floats]:
-    """The width of each parameter axis over the probes, where it is not constant."""
-    found = {place: _widths(samples, place) for place in samples[0].widths}
-    return {place: column for place, column in found.items() if np.ptp(column)}
+def left_out(found: LatencyFit, probed: Probed, library: Library) -> Floats:
+    """Relative errors for each probe of a fit that has not seen it, shape (n,).
+
+    Block and cache are those of the whole fit.
+    """
+    count = len(probed.samples)
+    errors = np.zeros(count)
+    for fold in range(min(FOLDS, count)):
+        out = list(range(fold, count, FOLDS))
+        rest = probed.of([row for row in range(count) if row not in out])
+        seen = operators_of(rest.samples, rest.layers, rest.facts, found.block)
+        part = _fit(rest, seen, library, found.block, found.cache_bytes)
+        part = replace(part, operators=_calibrated(part, rest))
+        errors[out] = errors_of(part, probed.of(out))
+    return errors
 
 
-def _place(
-    shapes: Sequence[tuple[int, ...]],
-    columns: Mapping[WidthPlace, Floats],
-    layer: str,
+def errors_of(found: LatencyFit, probed: Probed) -> Floats:
+    """Relative errors of a fit, shape (n,)."""
+    return predict(found, probed.samples) / probed.whole - 1
+
+
+def predict(found: LatencyFit, samples: Sequence[Variant]) -> Floats:
+    """The whole time of each network, by a fit, shape (n,)."""
+    gone = missed_by(samples, found.cache_bytes)
+    total = np.zeros(len(samples))
+    for item in found.operators:
+        read, made = (
+            widths_at(samples, place, found.block) for place in (item.read, item.made)
+        )
+        total += terms(read, made, gone, found.block) @ np.array(item.weights)
+    return total
+
+
+def _fit(
+    probed: Probed,
+    operators: Sequence[Operator],
+    library: Library,
     block: int,
-) -> WidthPlace | None:
-    """The parameter axis whose width a shape follows, one of its own layer first."""
-    rows = [index for index, shape in enumerate(shapes) if shape]
-    if len({len(shapes[row]) for row in rows}) != 1:
-        return None
-    sizes = np.array([shapes[row] for row in rows], dtype=float)
-    own = [place for place in columns if place[0] == layer]
-    for axis in np.flatnonzero(np.ptp(sizes, axis=0)):
-        size = sizes[:, axis]
-        for places in (own, columns):
-            fitting = [
-                place for place in places if _follows(size, columns[place][rows], block)
-            ]
-            if fitting:
-                return max(
-                    fitting, key=lambda place: (size == columns[place][rows]).sum()
+    cache: float,
+) -> LatencyFit:
+    """One curve for each signature, and a factor for each operator of it."""
+    gone, relative = missed_by(probed.samples, cache), 1 / probed.whole
+    loss = 0.0
+    found: list[OperatorTime] = []
+    for signature, same in alike(operators).items():
+        designs = [design_of(item, probed.samples, gone, block) for item in same]
+        times = [item.seen.time for item in same]
+        shares = [relative] * len(same)
+        if (known := library.get(signature)) is not None:
+            designs = [*designs, known.design(cache, block)]
+            times = [*times, known.time]
+            shares = [*shares, np.full(len(known.time), relative.mean())]
+        weights = _robust(*map(np.concatenate, (designs, times, shares)))
+        for item, design in zip(same, designs, strict=False):
+            predicted, time = design @ weights * relative, item.seen.time * relative
+            factor = _factor(predicted, time) if len(same) > 1 else 1.0
+            loss += float(np.square(factor * predicted - time).sum())
+            found.append(
+                OperatorTime(
+                    item.key[0],
+                    item.key[1],
+                    item.read,
+                    item.made,
+                    tuple(factor * weights),
                 )
-    return None
+            )
+    return LatencyFit(block, cache, tuple(found), loss)
 
 
-def _follows(size: Floats, width: Floats, block: int) -> bool:
-    """Whether a size is a width in whole blocks, or a multiple of it (flattened)."""
-    equal = np.ceil(size / block) == np.ceil(width / block)
-    return bool(equal.all() or np.ptp(size / width) == 0)
+def alike(operators: Sequence[Operator]) -> dict[Signature, list[Operator]]:
+    """The operators by signature."""
+    found: defaultdict[Signature, list[Operator]] = defaultdict(list)
+    for item in operators:
+        found[item.signature].append(item)
+    return found
+
+
+def design_of(
+    item: Operator, samples: Sequence[Variant], gone: Floats, block: int
+) -> Floats:
+    """The terms of an operator's time in each network, shape (n, terms)."""
+    read, made = (widths_at(samples, at, block) for at in (item.read, item.made))
+    return terms(read, made, gone, block)
+
+
+def _factor(predicted: Floats, time: Floats) -> float:
+    """An operator's time beside the others' of its signature; near 1 from few probes.
+
+    What stands before an operator leaves the caches in another state.
+    """
+    square = float(predicted @ predicted)
+    weight = OWN / len(time)
+    if square == 0:
+        return 1.0
+    return (float(predicted @ time) + weight * square) / (square * (1 + weight))
 
 
 def _robust(design: Floats, time: Floats, relative: Floats) -> Floats:
@@ -212,15 +239,13 @@ def _robust(design: Floats, time: Floats, relative: Floats) -> Floats:
     return weights / scale
 
 
-def _calibrated(
-    found: LatencyFit, samples: Sequence[Sample]
-) -> tuple[OperatorTime, ...]:
+def _calibrated(found: LatencyFit, probed: Probed) -> tuple[OperatorTime, ...]:
     """Bring the sums to the whole times, by a factor and a constant per operator.
 
     The profiler slows every operator, and does not see what lies between them.
     """
-    whole = np.array([sample.probe.share for sample in samples])
-    design = np.stack([predict(found, samples) / whole, 1 / whole], axis=1)
+    whole = probed.whole
+    design = np.stack([predict(found, probed.samples) / whole, 1 / whole], axis=1)
     stays = np.ones(len(whole), dtype=bool)
     solution = np.array([1.0, 0.0])
     for _ in range(2):

@@ -1,7 +1,8 @@
-"""Measure a network's latency table: probes at other widths, a fit, a check, a cache.
+"""Measure a network's latency table: as many probes as it needs, a fit, a cache.
 
 The table is kept on disk under the network's structure, the device and its runtime,
-so that a second run of the same network measures nothing.
+so that a second run of the same network measures nothing; the operators' times are kept
+for other networks.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +27,14 @@ from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
-from edgeprune.measure.onnx_file import weights_of_nodes
+from edgeprune.measure.onnx_file import NodeFacts, facts_of_layers, weights_of_nodes
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.runner import Probe
-from edgeprune.profile.fit import LatencyFit, Sample, fit, predict
+from edgeprune.profile.fit import BLOCKS, LatencyFit, Library, Probed, fit, left_out
+from edgeprune.profile.library import OperatorLibrary
 from edgeprune.profile.memory_table import memory_table
+from edgeprune.profile.operators import Sample, Variant, operators_of
+from edgeprune.profile.probes import draw_plans, least_sure
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     LatencySummary,
@@ -38,15 +44,18 @@ from edgeprune.records import (
     from_json,
     to_json,
 )
-from edgeprune.records.latency import WidthPlace
+from edgeprune.records.latency import Floats, WidthPlace
 
-VERSION = 1  # of what is measured and how it is fitted
-BATCH = 16  # networks on the device at once
-SLOW = 4  # times fewer probes of a network whose every variant has to be exported
-NEAR = 0.35  # how far one group's share may be from that of its network
+VERSION = 2  # of what is measured and how it is fitted
+POOL = 200  # networks of which some are probed
+FIRST, MORE = 8, 4  # probes at once
+GOOD = 0.02  # of a network's time: the closed loop does the rest
+BETTER = 0.9  # of the error before: else noise is left, which more probes do not mend
+FAMILIAR = 0.8  # of the time was seen in other networks
+SLOW = 2  # times fewer probes of a network whose every variant has to be exported
+FLOAT_BYTES = 4
 FEW = 4  # variants, to see which activation follows which width
 NOT_KEPT = "; the cache cannot be written: it is measured anew next time"
-FEWEST = 0.1  # share of a group's channels
 
 
 def measure_latency_table(
@@ -74,43 +83,47 @@ def measure_latency_table(
         path = cache_folder() / "latency" / f"{key}.json"
         if (known := _read(path)) is not None:
             return known
-        count, checks = _probe_counts(benchmark, variants)
-        plans = draw_plans(graph, count + checks, seed=0)
-        progress.start("latency table", len(plans))
         probing = Probing(model, graph, variants, benchmark, path.with_suffix(""))
-        samples = probing.samples(plans, progress)
-        layers = weights_of_nodes(variants.reference)
-        memory = _memory(graph, variants, plans[:FEW])
-    found = fit(samples[:count], layers)
+        progress.start("latency table", probing.most)
+        found, errors = _good_enough(probing, progress)
+        memory = _memory(graph, variants, probing.plans[:FEW])
+    probing.remember(found)
     table = LatencyTable(
         key=key,
         block=found.block,
         cache_bytes=found.cache_bytes if math.isfinite(found.cache_bytes) else 1e15,
         operators=found.operators,
-        probes=count,
-        errors=errors_of(found, samples[count:]),
+        probes=len(errors),
+        errors=tuple(errors.tolist()),
         memory=memory,
         seconds=time.perf_counter() - start,
     )
     again = "" if write_cache(path, to_json(table, indent=None)) else NOT_KEPT
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     progress.finish(
-        f"{count} networks, {len(table.operators)} operators, error of {checks} others "
-        f"{LatencySummary.of(table).median_error:.1%} (median){again}"
+        f"{len(errors)} networks, {len(table.operators)} operators, error of a network "
+        f"that is left out {LatencySummary.of(table).median_error:.1%} (median){again}"
     )
     return table
 
 
-def _probe_counts(benchmark: Benchmark, variants: ResizedModels) -> tuple[int, int]:
-    """How many networks the table is fitted to, and how many check it."""
-    recipe = benchmark.runner.probing
-    slower = 1 if variants.quick else SLOW
-    return math.ceil(recipe.networks / slower), recipe.checks
+def _good_enough(probing: Probing, progress: Progress) -> tuple[LatencyFit, Floats]:
+    """A fit to as many probes as it needs, and the errors of each left out."""
+    before = math.inf
+    while True:
+        found, errors = probing.more()
+        size = math.sqrt(float(np.square(errors).mean()))
+        progress.advance(f"{len(errors)} networks, error {size:.1%}")
+        enough = probing.familiar or len(errors) > FIRST
+        settled = size <= GOOD or size > BETTER * before
+        if (enough and settled) or len(errors) >= probing.most:
+            return found, errors
+        before = size
 
 
 @dataclass(frozen=True)
 class Probing:
-    """Times a network at other widths, a batch of files at a time.
+    """Times a network at other widths, until the times of others are known well.
 
     Attributes:
         kept: a folder where batches are kept until all are there, so that a process
@@ -122,28 +135,101 @@ class Probing:
     variants: ResizedModels
     benchmark: Benchmark
     kept: Path
+    _used: list[int] = field(default_factory=list)
+    _samples: list[Sample] = field(default_factory=list)
 
-    def samples(self, plans: Sequence[Plan], progress: Progress) -> list[Sample]:
-        """Time the network under plans."""
+    @property
+    def most(self) -> int:
+        """How many networks are probed at most."""
+        most = self.benchmark.runner.probing.networks
+        return most if self.variants.quick else max(FIRST, most // SLOW)
+
+    def more(self) -> tuple[LatencyFit, Floats]:
+        """Probe some more networks, fit all, and say the error of each one left out.
+
+        The first are drawn; those that follow are where the fit is least sure.
+        """
+        if not self._samples:
+            self._probe(list(range(min(FIRST, self.most))))
+        else:
+            probed, ahead = self._probed, self._ahead
+            found = fit(probed, self._known())
+            pool = [self._pool[at] for at in ahead]
+            count = min(MORE, self.most - len(self._used))
+            self._probe([ahead[at] for at in least_sure(found, probed, pool, count)])
+        probed, known = self._probed, self._known()
+        found = fit(probed, known)
+        return found, left_out(found, probed, known)
+
+    @property
+    def familiar(self) -> bool:
+        """Whether most of the time is that of operators seen in other networks."""
+        known, whole, seen = self._known(), 0.0, 0.0
+        for item in operators_of(self._samples, *self._file, BLOCKS[-1]):
+            time = float(item.seen.time.sum())
+            whole += time
+            seen += time * (item.signature in known)
+        return seen >= FAMILIAR * whole
+
+    def _known(self) -> Library:
+        held = [sample.probe.reference_ms for sample in self._samples]
+        return self._library.of(statistics.median(held))
+
+    @cached_property
+    def _library(self) -> OperatorLibrary:
+        return OperatorLibrary(self.benchmark.runner)
+
+    def remember(self, found: LatencyFit) -> None:
+        """Keep the operators' times for other networks."""
+        probed = self._probed
+        seen = operators_of(probed.samples, probed.layers, probed.facts, found.block)
+        self._library.remember(seen, probed.samples)
+
+    @property
+    def _probed(self) -> Probed:
+        return Probed(tuple(self._samples), *self._file)
+
+    @cached_property
+    def _file(self) -> tuple[dict[str, str], dict[str, NodeFacts]]:
+        """What the file says of its values and layers."""
+        reference = self.variants.reference
+        return weights_of_nodes(reference), facts_of_layers(reference)
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """The networks that can be probed."""
+        return draw_plans(self.graph, POOL, seed=0)
+
+    @cached_property
+    def _pool(self) -> list[Variant]:
         shapes = parameter_shapes(self.model)
-        samples: list[Sample] = []
-        for start in range(0, len(plans), BATCH):
-            batch = plans[start : start + BATCH]
-            for plan, found in zip(batch, self._batch(start, batch), strict=True):
-                widths = widths_under(self.graph, plan)
-                size = 4 * sum(
-                    math.prod(
-                        widths.get((name, axis), size)
-                        for axis, size in enumerate(shape)
-                    )
-                    for name, shape in shapes.items()
+        found: list[Variant] = []
+        for plan in self.plans:
+            widths = widths_under(self.graph, plan)
+            size = sum(
+                math.prod(
+                    widths.get((name, axis), size) for axis, size in enumerate(at)
                 )
-                samples.append(Sample(widths, size, found))
-                progress.advance()
-        return samples
+                for name, at in shapes.items()
+            )
+            found.append(Variant(widths, FLOAT_BYTES * size))
+        return found
 
-    def _batch(self, start: int, plans: Sequence[Plan]) -> Sequence[Probe]:
-        path = self.kept / f"{start}.json"
+    @property
+    def _ahead(self) -> list[int]:
+        return [at for at in range(POOL) if at not in self._used]
+
+    def _probe(self, numbers: Sequence[int]) -> None:
+        probes = self._batch([self.plans[at] for at in numbers])
+        self._used.extend(numbers)
+        self._samples.extend(
+            Sample(self._pool[at].widths, self._pool[at].weight_bytes, probe)
+            for at, probe in zip(numbers, probes, strict=True)
+        )
+
+    def _batch(self, plans: Sequence[Plan]) -> Sequence[Probe]:
+        name = hashlib.sha256(to_json(tuple(plans)).encode()).hexdigest()[:16]
+        path = self.kept / f"{name}.json"
         with suppress(OSError, ValidationError):
             held = from_json(tuple[Probe, ...], path.read_bytes())
             if len(held) == len(plans):
@@ -163,37 +249,11 @@ def _memory(
     return memory_table(variants.reference, paths, widths)
 
 
-def errors_of(found: LatencyFit, samples: Sequence[Sample]) -> tuple[float, ...]:
-    """Relative errors of a fit for networks that it has not seen."""
-    whole = np.array([sample.probe.share for sample in samples])
-    return tuple((predict(found, samples) / whole - 1).tolist())
-
-
 def widths_under(graph: ChannelGraph, plan: Plan) -> dict[WidthPlace, int]:
     """The length of every parameter axis under a plan."""
     kept = kept_indices(graph, plan)
     whole = {axis: len(channels) for axis, channels in graph.axes.items()}
     return whole | {axis: len(indices) for axis, indices in kept.items()}
-
-
-def draw_plans(graph: ChannelGraph, count: int, *, seed: int) -> list[Plan]:
-    """Random widths; in every other network, all groups near one share.
-
-    Which channels stay does not matter for time: the first ones do.
-    """
-    rng = np.random.default_rng(seed)
-    plans: list[Plan] = []
-    for number in range(count):
-        share = rng.uniform(FEWEST, 1.0)
-        kept: dict[str, tuple[int, ...]] = {}
-        for group in graph.groups:
-            low, high = (share - NEAR, share + NEAR) if number % 2 else (share / 2, 1.0)
-            wanted = float(np.clip(rng.uniform(low, high), FEWEST, 1.0)) * group.size
-            width = min(group.widths(), key=lambda step: abs(step - wanted))
-            if width < group.size:
-                kept[group.name] = tuple(range(width))
-        plans.append(Plan(kept))
-    return plans
 
 
 def _key(variants: ResizedModels, benchmark: Benchmark) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.reconstruct.layers import Layer, Norm
-from edgeprune.reconstruct.least_squares import LayerFit, Sums
+from edgeprune.reconstruct.least_squares import LayerFit, LeastSquares
 
 State = Mapping[str, Tensor]  # by path; written to in place
 
@@ -24,19 +24,21 @@ def weights_of(state: State, layer: Layer) -> Tensor:
     return weight.unflatten(0, (layer.arguments.get("groups", 1), -1))
 
 
-def write_(state: State, layer: Layer, fit: LayerFit, sums: Sums) -> None:
+def write_(state: State, layer: Layer, fit: LayerFit, squares: LeastSquares) -> None:
     """Make a layer do what was fitted; a norm's statistics become what they are now."""
     weight, shift = fit.weight.flatten(0, 1), fit.shift.flatten()
     if layer.weight is None:
-        _write_norm_(state, layer, weight[:, 0], (sums.mean, sums.variance), shift)
+        _write_norm_(
+            state, layer, weight[:, 0], (squares.mean, squares.variance), shift
+        )
         return
-    mean, variance = fit.mean.flatten(), fit.variance.flatten()
-    size = torch.ones_like(mean)
+    size = torch.ones(len(weight), dtype=weight.dtype)
     if layer.norm is not None:
         # The norm divides by any factor again: filters stay as large as they were.
         before = state[layer.weight].double().flatten(1).norm(dim=1)
         size = _finite(before / weight.norm(dim=1))
         bias = state[layer.bias].double() if layer.bias else 0.0
+        mean, variance = (item.flatten() for item in squares.moments(fit.weight))
         moments = (mean * size + bias, variance * size**2)
         _write_norm_(state, layer, 1 / size, moments, shift - bias / size)
     elif layer.bias is not None:

@@ -15,7 +15,7 @@ from edgeprune.graph.trace import Trace
 from edgeprune.progress import SILENT, Progress
 from edgeprune.reconstruct.folded import weights_of, write_
 from edgeprune.reconstruct.layers import Layer, layers_of
-from edgeprune.reconstruct.least_squares import LayerFit, Sums
+from edgeprune.reconstruct.least_squares import LayerFit, LeastSquares
 from edgeprune.reconstruct.rows import made, read
 from edgeprune.records import Surgery
 
@@ -25,6 +25,7 @@ LARGEST = 8192  # numbers that a filter reads; equations of more take too long
 WORK = 5e11  # multiplications for the sums of all layers, about
 RIDGE = 1e-3
 TURNS = 3
+MERGED = 4096  # rows that are multiplied at once, about
 
 End = tuple[str, fx.Node]  # a layer's name, and the operator whose result counts
 
@@ -128,8 +129,8 @@ def fit_layers_(
                 beside += made(value, layer.channels, part.at)
             held = read(layer, x, state[layer.name], part.at)
             rows.append(_Rows(held, part.rows, beside))
-        sums, fit = _fitted(layer, weights_of(state, layer), rows, how)
-        write_(state, layer, fit, sums)
+        weights = weights_of(state, layer)
+        write_(state, layer, *_fitted(layer, weights, _merged(rows), how))
         how.progress.advance(layer.name)
 
 
@@ -148,30 +149,44 @@ class _Rows:
     beside: Tensor
 
 
+def _merged(rows: list[_Rows]) -> list[_Rows]:
+    """The same rows, many at a time."""
+    count = sum(len(part.read) for part in rows)
+    each = -(-len(rows) * MERGED // max(count, 1))
+    return [
+        _Rows(
+            torch.cat([part.read for part in some]),
+            torch.cat([part.wanted for part in some]),
+            torch.cat([part.beside for part in some]),
+        )
+        for some in (rows[start : start + each] for start in range(0, len(rows), each))
+    ]
+
+
 def _fitted(
     layer: Layer, weights: Tensor, rows: list[_Rows], how: Fitting
-) -> tuple[Sums, LayerFit]:
+) -> tuple[LayerFit, LeastSquares]:
     """Least squares; behind a rectifier only what it lets pass has to be right.
 
     What it cuts off may be anything beyond its limit: in turns that is set to what the
     fit makes of it, and the fit made anew. Zhang et al., "Accelerating Very Deep
     Convolutional Networks for Classification and Detection", 2016, section 3.2.
     """
-    sums, shape = Sums(weights.shape), weights.shape[:2]
-    shifted = layer.bias is not None or layer.norm is not None
+    shape, shifted = weights.shape[:2], layer.bias is not None or layer.norm is not None
+    squares = LeastSquares(weights, how.ridge, shifted=shifted)
     for part in rows:
-        sums.add(part.read, (part.wanted - part.beside).unflatten(1, shape))
-    fit = sums.fit(weights, how.ridge, shifted=shifted)
+        squares.add(part.read, (part.wanted - part.beside).unflatten(1, shape))
+    fit = squares.fit()
     for _ in range(how.turns):
         if layer.limits is None:
             break
         allowed = [_allowed(part, fit, layer.limits) for part in rows]
-        sums.want(
+        squares.want(
             (part.read, some.unflatten(1, shape))
             for part, some in zip(rows, allowed, strict=True)
         )
-        fit = sums.fit(weights, how.ridge, shifted=shifted)
-    return sums, fit
+        fit = squares.fit()
+    return fit, squares
 
 
 def _allowed(part: _Rows, fit: LayerFit, limits: tuple[float, float]) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 TINY = 1e-200  # times the smallest ridge it is no denormal yet
 CONSTANT = 1e-9  # of the squares that are read: what varies less is rounding
+SURE = 1e-6  # share of sums of squares that float32 tells from none
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,10 @@ class LayerFit:
     Attributes:
         weight: shape (groups, made, read).
         shift: what is added, shape (groups, made).
-        mean, variance: of what the weights make, without the shift, (groups, made).
     """
 
     weight: Tensor
     shift: Tensor
-    mean: Tensor
-    variance: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the solution to rows; shape (rows, groups, made)."""
@@ -33,17 +32,29 @@ class LayerFit:
         return torch.einsum("ngr,gmr->ngm", x, weight) + shift
 
 
-class Sums:
-    """Normal equations in float64.
+class LeastSquares:
+    """The weights that come nearest to what is wanted of some rows.
+
+    They minimise, over n rows, |X W + c - Y|^2 / n + ridge * s * |W - start|^2, s being
+    the mean of the squares that are read. The ridge keeps weights where they were that
+    the rows say nothing of.
+
+    Products are in the format of the rows, of differences from the first rows' means,
+    or in float64 where the ridge asks for more; sums are in float64. Few rows at a time
+    cost more than many: the sums of a large filter are larger than any cache.
 
     Args:
-        shape: of the weights, (groups, made, read); groups are fitted by themselves,
-            as those of a convolution are.
+        start: shape (groups, made, read); groups are fitted by themselves, as those of
+            a convolution are.
+        shifted: there is a shift c; else it is zero.
     """
 
-    def __init__(self, shape: torch.Size) -> None:
-        groups, made, read = shape
+    def __init__(self, start: Tensor, ridge: float, *, shifted: bool) -> None:
+        groups, made, read = start.shape
+        self._start = start.double().transpose(1, 2)
+        self._ridge, self._shifted = ridge, shifted
         self._count = 0
+        self._middle: tuple[Tensor, Tensor] | None = None
         self._gram = torch.zeros(groups, read, read, dtype=torch.float64)
         self._cross = torch.zeros(groups, read, made, dtype=torch.float64)
         self._x = torch.zeros(groups, read, dtype=torch.float64)
@@ -51,61 +62,97 @@ class Sums:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """More rows: shapes (rows, groups, read) and (rows, groups, made)."""
+        if self._middle is None:
+            self._middle = x.mean(0), y.mean(0)
+        x, y = self._centred(x, y)
         self._want(x, y)
-        x = x.double().transpose(0, 1)
         self._count += x.shape[1]
-        self._gram.baddbmm_(x.transpose(1, 2), x)
-        self._x += x.sum(1)
+        self._gram += x.transpose(1, 2) @ x
+        self._x += x.sum(1, dtype=torch.float64)
 
     def want(self, parts: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let something else be wanted of the rows that were added, in parts again."""
         self._cross.zero_()
         self._y.zero_()
         for x, y in parts:
-            self._want(x, y)
+            self._want(*self._centred(x, y))
+
+    def _centred(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        assert self._middle is not None  # rows were added
+        pairs = zip((x, y), self._middle, strict=True)
+        exact = torch.float64 if self._ridge < SURE else x.dtype
+        x, y = ((rows.to(exact) - middle).transpose(0, 1) for rows, middle in pairs)
+        return x, y
 
     def _want(self, x: Tensor, y: Tensor) -> None:
-        x, y = (item.double().transpose(0, 1) for item in (x, y))
-        self._cross.baddbmm_(x.transpose(1, 2), y)
-        self._y += y.sum(1)
+        self._cross += x.transpose(1, 2) @ y
+        self._y += y.sum(1, dtype=torch.float64)
 
-    @property
+    @cached_property
     def mean(self) -> Tensor:
         """Return it for the inputs, shape (groups, read)."""
-        return self._x / self._count
+        assert self._middle is not None  # rows were added
+        return self._x / self._count + self._middle[0]
 
     @property
     def variance(self) -> Tensor:
         """Return it for the inputs, shape (groups, read)."""
-        return self._covariance().diagonal(dim1=1, dim2=2).clamp_min(0)
+        return self._covariance.diagonal(dim1=1, dim2=2).clamp_min(0)
 
-    def fit(self, start: Tensor, ridge: float, *, shifted: bool) -> LayerFit:
-        """The weights that come nearest to what is wanted.
+    def fit(self) -> LayerFit:
+        """Solve for what is wanted now."""
+        assert self._middle is not None  # rows were added
+        x = self._x / self._count
+        off = self._y / self._count
+        cross = self._cross / self._count - x[:, :, None] * off[:, None, :]
+        y = off + self._middle[1]
+        if not self._shifted:
+            cross += self.mean[:, :, None] * y[:, None, :]
+        weight = (self._start + self._solved(cross - self._before)).transpose(1, 2)
+        mean = (weight @ self.mean[:, :, None])[..., 0]
+        return LayerFit(weight, y - mean if self._shifted else torch.zeros_like(mean))
 
-        They minimise, over n rows, |X W + c - Y|^2 / n + ridge * s * |W - start|^2,
-        s being the mean of the squares that are read. The ridge keeps weights where
-        they were that the rows say nothing of.
+    def moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of what weights make, without a shift, (groups, made)."""
+        mean = (weight @ self.mean[:, :, None])[..., 0]
+        variance = ((weight @ self._covariance) * weight).sum(2).clamp_min(0)
+        return mean, variance
 
-        Args:
-            start: shape (groups, made, read).
-            shifted: there is a shift c; else it is zero.
-        """
-        x, y = self.mean, self._y / self._count
-        gram, cross = self._gram / self._count, self._cross / self._count
-        if shifted:
-            gram, cross = self._covariance(), cross - x[:, :, None] * y[:, None, :]
-        old = start.double().transpose(1, 2)
-        power = self._gram.diagonal(dim1=1, dim2=2).mean(1) / self._count
-        scale = gram.diagonal(dim1=1, dim2=2).mean(1)
-        scale = scale.maximum(CONSTANT * power).clamp_min(TINY)
-        held = (ridge * scale)[:, None, None] * torch.eye(gram.shape[1])
-        change = torch.linalg.solve(gram + held, cross - gram @ old)
-        weight = (old + change).transpose(1, 2)
-        mean = (weight @ x[:, :, None])[..., 0]
-        variance = ((weight @ self._covariance()) * weight).sum(2).clamp_min(0)
-        shift = y - mean if shifted else torch.zeros_like(mean)
-        return LayerFit(weight, shift, mean, variance)
-
+    @cached_property
     def _covariance(self) -> Tensor:
-        x = self.mean
+        x = self._x / self._count
         return self._gram / self._count - x[:, :, None] * x[:, None, :]
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        """What the weights are multiplied by; shape (groups, read, read)."""
+        if self._shifted:
+            return self._covariance
+        return self._covariance + self.mean[:, :, None] * self.mean[:, None, :]
+
+    @cached_property
+    def _before(self) -> Tensor:
+        """The products with the start; shape (groups, read, made)."""
+        return self._squares @ self._start
+
+    def _solved(self, right: Tensor) -> Tensor:
+        """Solve the equations for a right side, shape (groups, read, made)."""
+        factor, failed = self._factor
+        if failed.any():
+            return torch.linalg.lu_solve(*torch.linalg.lu_factor(self._held), right)
+        return torch.cholesky_solve(right, factor)
+
+    @cached_property
+    def _factor(self) -> tuple[Tensor, Tensor]:
+        """The Cholesky factor, shape (groups, read, read), and what failed."""
+        return torch.linalg.cholesky_ex(self._held)
+
+    @cached_property
+    def _held(self) -> Tensor:
+        """What the weights are multiplied by, with the ridge."""
+        power = (self.variance + self.mean.square()).mean(1)
+        scale = self._squares.diagonal(dim1=1, dim2=2).mean(1)
+        scale = scale.maximum(CONSTANT * power).clamp_min(TINY)
+        held = self._squares.clone()
+        held.diagonal(dim1=1, dim2=2).add_((self._ridge * scale)[:, None])
+        return held

@@ -34,6 +34,7 @@ from edgeprune.settings.parts import (
 )
 from edgeprune.settings.values import (
     Augmented,
+    Effort,
     Method,
     Optimizer,
     Precision,
@@ -50,6 +51,7 @@ __all__ = [
     "BudgetSettings",
     "CompressSettings",
     "DataSettings",
+    "Effort",
     "FitSettings",
     "FloorSettings",
     "GroupsSettings",

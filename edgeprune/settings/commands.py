@@ -18,7 +18,7 @@ from edgeprune.settings.parts import (
     WorkloadSettings,
 )
 from edgeprune.settings.training import StepSettings, TeacherSettings
-from edgeprune.settings.values import Method, NamedPath, Positive
+from edgeprune.settings.values import Effort, Method, NamedPath, Positive
 
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
@@ -81,6 +81,14 @@ class CompressSettings(
             needs=("structure", "solver"),
         ),
     ] = "no"
+    effort: Annotated[
+        Effort,
+        Option(
+            "How long the run may take: quick (a first answer), normal, or best "
+            "(as long as it helps).",
+            Panel.HOW,
+        ),
+    ] = "normal"
     reconstruct: Annotated[
         bool,
         Option(

@@ -5,7 +5,8 @@ import pytest
 
 from edgeprune.measure.onnx_file import layer_of_node
 from edgeprune.measure.runner import NodeTime, Probe
-from edgeprune.profile.fit import Sample, fit, predict
+from edgeprune.profile.fit import Probed, fit, predict
+from edgeprune.profile.operators import Sample
 
 LAYERS = {"one": "a.weight", "two": "b.weight", "three": "c.weight"}
 
@@ -73,7 +74,7 @@ def error(found, samples):
 @pytest.mark.parametrize("block", [4, 8, 16, 32])
 def test_blocks_are_found_and_new_widths_predicted(block):
     device = Device(block)
-    found = fit(device.samples(40, 1), LAYERS)
+    found = fit(Probed(device.samples(40, 1), LAYERS))
     if block >= 16:  # widths here are multiples of 8
         assert found.block == block
     assert error(found, device.samples(40, 2)) < 0.01
@@ -81,21 +82,24 @@ def test_blocks_are_found_and_new_widths_predicted(block):
 
 def test_weights_that_no_cache_holds_cost_more():
     device = Device(cache=2**20)
-    found = fit(device.samples(60, 1), LAYERS)
+    found = fit(Probed(device.samples(60, 1), LAYERS))
     assert found.cache_bytes == pytest.approx(2**20)
     assert error(found, device.samples(40, 2)) < 0.01
-    assert error(fit(Device().samples(60, 1), LAYERS), device.samples(40, 2)) > 0.05
+    assert (
+        error(fit(Probed(Device().samples(60, 1), LAYERS)), device.samples(40, 2))
+        > 0.05
+    )
 
 
 def test_the_profilers_own_time_is_calibrated_away():
     device = Device(slowed=1.3)
-    found = fit(device.samples(40, 1), LAYERS)
+    found = fit(Probed(device.samples(40, 1), LAYERS))
     assert error(found, device.samples(40, 2)) < 0.01
 
 
 def test_noise_averages_out():
     device = Device(noise=0.03)
-    found = fit(device.samples(64, 1), LAYERS)
+    found = fit(Probed(device.samples(64, 1), LAYERS))
     assert error(found, Device().samples(40, 2)) < 0.03
 
 
@@ -110,11 +114,11 @@ def test_a_disturbed_probe_does_not_count():
     samples[7] = Sample(
         samples[7].widths, samples[7].weight_bytes, Probe(4 * bad.share, nodes)
     )
-    assert error(fit(samples, LAYERS), device.samples(40, 2)) < 0.01
+    assert error(fit(Probed(samples, LAYERS)), device.samples(40, 2)) < 0.01
 
 
 def test_operators_follow_the_widths_that_they_read_and_make():
-    found = fit(Device().samples(40, 1), LAYERS)
+    found = fit(Probed(Device().samples(40, 1), LAYERS))
     places = {item.layer: (item.read, item.made) for item in found.operators}
     assert places["a.weight"] == (None, ("a.weight", 0))
     assert places["b.weight"] == (("b.weight", 1), ("b.weight", 0))
@@ -135,7 +139,7 @@ def test_an_operator_that_some_networks_lack_took_no_time_there():
         whole = sample.probe.share + sum(node.latency_ms for node in extra)
         nodes = (sample.probe.nodes[0], *extra, *sample.probe.nodes[1:])
         samples.append(Sample(sample.widths, sample.weight_bytes, Probe(whole, nodes)))
-    assert error(fit(samples[:40], LAYERS), samples[40:]) < 0.01
+    assert error(fit(Probed(samples[:40], LAYERS)), samples[40:]) < 0.01
 
 
 def test_operators_without_a_name_of_the_file_belong_to_the_layer_before():

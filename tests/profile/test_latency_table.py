@@ -33,9 +33,10 @@ def table(model, benchmark):
 
 def test_a_second_run_measures_nothing(benchmark):
     first = table(Bottom(32).eval(), benchmark)
-    assert probed(benchmark) == RECIPE.networks + RECIPE.checks
+    assert 0 < probed(benchmark) <= RECIPE.networks
+    before = probed(benchmark)
     second = table(Bottom(32).eval(), benchmark)  # other weights, the same structure
-    assert probed(benchmark) == RECIPE.networks + RECIPE.checks
+    assert probed(benchmark) == before
     assert second == first
 
 
@@ -66,7 +67,7 @@ def test_every_layer_has_its_time_on_this_machine(benchmark):
     found = table(CifarResNet(1).eval(), here)
     layers = {item.layer for item in found.operators}
     assert {"conv1.weight", "layer2.0.conv2.weight", "linear.weight"} <= layers
-    assert len(found.errors) == RECIPE.checks
+    assert len(found.errors) == found.probes
     assert all(
         item.read is None or item.read[0].endswith("weight") for item in found.operators
     )
@@ -99,4 +100,4 @@ class Cut(nn.Module):
 def test_a_network_that_cannot_be_cut_is_exported_each_time(benchmark):
     found = table(Cut().eval(), benchmark)
     assert found.operators
-    assert probed(benchmark) <= RECIPE.networks + RECIPE.checks
+    assert probed(benchmark) <= RECIPE.networks

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from edgeprune.graph.stepwise import trace_batch
 from edgeprune.reconstruct.layers import layers_of
-from edgeprune.reconstruct.least_squares import Sums
+from edgeprune.reconstruct.least_squares import LeastSquares
 from edgeprune.reconstruct.rows import drawn, made, read
 
 
@@ -21,17 +21,17 @@ def problem(rows=200, groups=2, reads=5, makes=3, seed=0):
     return x, y
 
 
-def sums_of(x, y, *, parts=1):
-    sums = Sums(torch.Size((x.shape[1], y.shape[2], x.shape[2])))
+def squares_of(x, y, start, ridge, *, shifted=True, parts=1):
+    squares = LeastSquares(start, ridge, shifted=shifted)
     for some, wanted in zip(x.chunk(parts), y.chunk(parts), strict=True):
-        sums.add(some, wanted)
-    return sums
+        squares.add(some, wanted)
+    return squares
 
 
 @pytest.mark.parametrize("shifted", [False, True])
 def test_without_a_ridge_it_is_numpys_least_squares(shifted):
     x, y = problem()
-    found = sums_of(x, y).fit(torch.zeros(2, 3, 5), 0.0, shifted=shifted)
+    found = squares_of(x, y, torch.zeros(2, 3, 5), 0.0, shifted=shifted).fit()
     for group in range(2):
         held = x[:, group].numpy()
         held = np.c_[held, np.ones(len(held))] if shifted else held
@@ -45,8 +45,7 @@ def test_without_a_ridge_it_is_numpys_least_squares(shifted):
 def test_the_ridge_is_the_penalised_minimum(ridge):
     x, y = problem()
     start = torch.randn(2, 3, 5, dtype=torch.float64)
-    sums = sums_of(x, y)
-    found = sums.fit(start, ridge, shifted=True)
+    found = squares_of(x, y, start, ridge).fit()
     weight = found.weight.clone().requires_grad_()
     shift = found.shift.clone().requires_grad_()
     left = torch.einsum("ngr,gmr->ngm", x, weight) + shift - y
@@ -60,26 +59,36 @@ def test_the_ridge_is_the_penalised_minimum(ridge):
 
 def test_batches_add_up_to_the_whole():
     x, y = problem()
-    whole = sums_of(x, y).fit(torch.zeros(2, 3, 5), 1e-3, shifted=True)
-    parts = sums_of(x, y, parts=7).fit(torch.zeros(2, 3, 5), 1e-3, shifted=True)
+    whole = squares_of(x, y, torch.zeros(2, 3, 5), 1e-3).fit()
+    parts = squares_of(x, y, torch.zeros(2, 3, 5), 1e-3, parts=7).fit()
     torch.testing.assert_close(whole.weight, parts.weight, rtol=1e-10, atol=1e-12)
 
 
 def test_moments_are_those_of_what_the_weights_make():
     x, y = problem()
-    sums = sums_of(x, y)
-    found = sums.fit(torch.zeros(2, 3, 5), 1e-3, shifted=True)
+    squares = squares_of(x, y, torch.zeros(2, 3, 5), 1e-3)
+    found = squares.fit()
     outputs = torch.einsum("ngr,gmr->ngm", x, found.weight)
-    torch.testing.assert_close(found.mean, outputs.mean(0))
-    torch.testing.assert_close(found.variance, outputs.var(0, correction=0))
-    torch.testing.assert_close(sums.mean, x.mean(0))
-    torch.testing.assert_close(sums.variance, x.var(0, correction=0))
+    mean, variance = squares.moments(found.weight)
+    torch.testing.assert_close(mean, outputs.mean(0))
+    torch.testing.assert_close(variance, outputs.var(0, correction=0))
+    torch.testing.assert_close(squares.mean, x.mean(0))
+    torch.testing.assert_close(squares.variance, x.var(0, correction=0))
+
+
+def test_rows_in_float32_far_from_zero_are_fitted_as_in_float64():
+    x, y = problem(rows=2000)
+    x, y = 1e-2 * x + 10, y + 50
+    start = torch.zeros(2, 3, 5)
+    exact = squares_of(x, y, start, 1e-3).fit()
+    found = squares_of(x.float(), y.float(), start, 1e-3, parts=5).fit()
+    torch.testing.assert_close(found.weight, exact.weight, rtol=2e-3, atol=2e-3)
 
 
 def test_weights_stay_where_the_rows_say_nothing():
     x, y = torch.zeros(10, 1, 4), torch.ones(10, 1, 2)
     start = torch.randn(1, 2, 4)
-    found = sums_of(x, y).fit(start, 1e-3, shifted=True)
+    found = squares_of(x, y, start, 1e-3).fit()
     torch.testing.assert_close(found.weight, start.double())
     torch.testing.assert_close(found.shift, torch.ones(1, 2).double())
 
