@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from edgeprune.data import Batches
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.forward import evaluating
+from edgeprune.graph.operations import operations
 from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.reconstruct.statistics import restated
-from edgeprune.score.sensitivity import outputs, unexplained
+from edgeprune.score.sensitivity import FEWEST, outputs, unexplained
 
-FITTED, JUDGED = 128, 1024  # samples; a choice by fewer would be one for them
+FITTED, JUDGED = 128, 512  # samples; a choice by fewer would be one for them
+JUDGING = 3e13  # operations for judging plans, at most
 BYTES = 64 * 1024**2  # of samples, at most
 ROWS = 4096  # positions at which each layer is fitted
 
@@ -63,6 +65,14 @@ class QuickReconstruction:
         except PlanError:
             return math.inf
         return unexplained(self._original, found)
+
+    @cached_property
+    def affordable(self) -> int:
+        """How many plans can be judged in reasonable time."""
+        with evaluating(self._start):
+            each = operations(self._start, self._x[:FEWEST])
+        run = each * (len(self._x) + self._reference.samples)
+        return int(JUDGING / (run + self._reference.work(ROWS)))
 
     @cached_property
     def _original(self) -> Tensor:

@@ -72,23 +72,20 @@ def exchange(
 ) -> Solution:
     """Find a solution of less error within the same limits, by prediction.
 
-    All moves from the start are judged; those from a better solution as long as so many
-    networks are left to be judged.
+    All moves from the start are judged, and those from each better solution, as long as
+    so many networks are left to be judged.
     """
     best, least = solution, objective.error(solution)
-    moves = moves_from(model, best)
-    while True:
+    while objective.left >= len(moves := moves_from(model, best)):
         judged = [
             replace(move, error=objective.error(_after(model, best, [move])))
             for move in moves
         ]
         better = _better(model, (best, least), budget, objective, judged)
         if better is None:
-            return best
+            break
         best, least = better
-        moves = moves_from(model, best)
-        if objective.left < len(moves):
-            return best
+    return best
 
 
 def _better(

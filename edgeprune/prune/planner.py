@@ -6,7 +6,6 @@ beside the baseline, and the limit corrected by what was found.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,29 +19,30 @@ from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import (
     JUDGED,
     BudgetedObjective,
-    Objective,
     exchange,
     moves_from,
 )
 from edgeprune.prune.loss import Loss
-from edgeprune.prune.solver import Solution, fastest, least_loss, params_left
+from edgeprune.prune.solver import Solution, fastest, solve_fixed_point
 from edgeprune.records import Attempt, Budget, Plan, pressure_of, time_pressure
 from edgeprune.units import milliseconds
 
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 ROUNDS = len(AIM)
-HALVED = 8  # times at most, the range of the number of parameters that are left
-SETTLED = 0.01  # of the weights come from memory or not: of no more importance
-CORRECTED = 2  # solutions at most that take longer than predicted
-PATIENCE_S = 300.0  # for judging plans after reconstruction
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
-MOMENT_S = 1e-3
-NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
 
 class ErrorEvaluator(Protocol):
-    """Judges plans before anything is trained."""
+    """Judges plans before anything is trained.
+
+    Attributes:
+        affordable: how many it can judge in reasonable time: by what that computes, not
+            by the clock, so that a busy machine finds the same plan.
+    """
+
+    @property
+    def affordable(self) -> int: ...  # noqa: D102  see above
 
     def error(self, plan: Plan) -> float:
         """How far the outputs of a plan's network are from the original's."""
@@ -165,11 +165,8 @@ class _Loop:
             limits = self._limits(aim)
             first = solution = solve_fixed_point(problem.model, problem.loss, limits)
             self.notes += [solution.note] if solution.note else []
-            if solution.feasible and problem.errors is not None:
-                judged = SolutionErrors(problem, problem.errors)
-                count = _most(len(moves_from(problem.model, solution)))
-                objective = BudgetedObjective(judged, count)
-                solution = exchange(problem.model, solution, limits, objective)
+            if solution.feasible and not self._refines(solution):
+                solution = self._exchanged(solution, limits)
             tried = self._try(solution)
             if tried is None:
                 break
@@ -185,18 +182,11 @@ class _Loop:
         """
         problem, start = self.problem, self.best
         errors, progress = problem.reconstructed_errors, problem.progress
-        if not start.attempt.within_budget or errors is None:
-            return
         solution = start.trial.solution
-        each = min(_seconds(SolutionErrors(problem, errors), solution) for _ in "12")
-        moves = len(moves_from(problem.model, solution))
-        count = min(_most(moves), int(PATIENCE_S / max(each, MOMENT_S)))
-        if count < moves:
-            self.notes.append(
-                "the plan was not judged after reconstruction, as smaller networks "
-                f"are: {moves} exchanges would take {moves * each / 60:.0f} minutes"
-            )
+        if not start.attempt.within_budget or not self._refines(solution):
             return
+        assert errors is not None  # as it refines
+        count = min(_most(len(moves_from(problem.model, solution))), errors.affordable)
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
         judged = SolutionErrors(problem, errors, progress)
@@ -207,6 +197,30 @@ class _Loop:
             tried = self._try(exchange(problem.model, solution, limits, objective))
             if tried is None or self._close(tried):
                 break
+
+    def _refines(self, solution: Solution) -> bool:
+        """Whether exchanges can be judged after reconstruction, which sees more."""
+        errors = self.problem.reconstructed_errors
+        if errors is None:
+            return False
+        moves = len(moves_from(self.problem.model, solution))
+        if errors.affordable >= moves:
+            return True
+        self.notes.append(
+            "the plan was not judged after reconstruction, as smaller networks are: "
+            f"{moves} exchanges would take too long"
+        )
+        return False
+
+    def _exchanged(self, solution: Solution, limits: Budget) -> Solution:
+        """A solution made better by exchanges, judged as surgery leaves them."""
+        problem = self.problem
+        if problem.errors is None:
+            return solution
+        judged = SolutionErrors(problem, problem.errors)
+        most = _most(len(moves_from(problem.model, solution)))
+        objective = BudgetedObjective(judged, min(most, problem.errors.affordable))
+        return exchange(problem.model, solution, limits, objective)
 
     @property
     def best(self) -> _Tried:
@@ -270,57 +284,6 @@ class _Loop:
 def _most(moves: int) -> int:
     """How many networks exchanges judge from one that has so many moves."""
     return max(JUDGED, 2 * moves)
-
-
-def _seconds(objective: Objective, solution: Solution) -> float:
-    """How long judging a network takes."""
-    began = time.perf_counter()
-    objective.error(solution)
-    return time.perf_counter() - began
-
-
-def solve_fixed_point(model: CostModel, loss: Loss, budget: Budget) -> Solution:
-    """Find the least loss, with as many weights in the cache as the solution has there.
-
-    How much of the weights the processor's cache holds depends on how many are left,
-    which the solution decides.
-    """
-    limit = model.limit_ms(budget)
-    if limit is None:
-        return least_loss(model, loss, budget)
-    start = time.perf_counter()
-    params, share = _fixed_point_params(model, loss, budget), 1.0
-    solution = least_loss(model, loss, budget, params=params)
-    for _ in range(CORRECTED):
-        found = model.predict(solution.widths, solution.bypassed)
-        if not solution.feasible or found.latency_ms <= NEARLY * limit:
-            break
-        share *= limit / found.latency_ms
-        within = budget.with_time_scaled(share)
-        solution = least_loss(model, loss, within, params=found.params)
-    return replace(solution, seconds=time.perf_counter() - start)
-
-
-def _fixed_point_params(model: CostModel, loss: Loss, budget: Budget) -> float:
-    """Find the number of parameters for which the solution leaves about as many.
-
-    Too large a number makes everything slower, so that fewer are left, and too small
-    a one more: it is searched between the two.
-    """
-    low, high = 0.0, model.predict({}).params
-    params = high
-    for _ in range(HALVED):
-        if model.missed(high) - model.missed(low) < SETTLED:
-            break
-        left = params_left(model, loss, budget, params)
-        if left is None:
-            high = params
-        elif left < params:
-            low, high = max(low, left), params
-        else:
-            low = params
-        params = (low + high) / 2
-    return high
 
 
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:

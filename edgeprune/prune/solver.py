@@ -16,6 +16,10 @@ from edgeprune.records import Budget, pressure_of
 
 TIME_LIMIT_S = 20.0
 NO_LIMIT = Budget()
+HALVED = 8  # times at most, the range of the number of parameters that are left
+SETTLED = 0.01  # of the weights come from memory or not: of no more importance
+CORRECTED = 2  # solutions at most that take longer than predicted
+NEARLY = 1.01  # of a limit: sums of groups are taken as straight lines
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,50 @@ def params_left(
     program = _losing(model, loss, budget, params)
     values, _, _ = program.solve(program.vector("loss"), TIME_LIMIT_S, relaxed=True)
     return None if values is None else program.amount("params", values)
+
+
+def solve_fixed_point(model: CostModel, loss: Loss, budget: Budget) -> Solution:
+    """Find the least loss, with as many weights in the cache as the solution has there.
+
+    How much of the weights the processor's cache holds depends on how many are left,
+    which the solution decides.
+    """
+    limit = model.limit_ms(budget)
+    if limit is None:
+        return least_loss(model, loss, budget)
+    start = time.perf_counter()
+    params, share = _fixed_point_params(model, loss, budget), 1.0
+    solution = least_loss(model, loss, budget, params=params)
+    for _ in range(CORRECTED):
+        found = model.predict(solution.widths, solution.bypassed)
+        if not solution.feasible or found.latency_ms <= NEARLY * limit:
+            break
+        share *= limit / found.latency_ms
+        within = budget.with_time_scaled(share)
+        solution = least_loss(model, loss, within, params=found.params)
+    return replace(solution, seconds=time.perf_counter() - start)
+
+
+def _fixed_point_params(model: CostModel, loss: Loss, budget: Budget) -> float:
+    """Find the number of parameters for which the solution leaves about as many.
+
+    Too large a number makes everything slower, so that fewer are left, and too small
+    a one more: it is searched between the two.
+    """
+    low, high = 0.0, model.predict({}).params
+    params = high
+    for _ in range(HALVED):
+        if model.missed(high) - model.missed(low) < SETTLED:
+            break
+        left = params_left(model, loss, budget, params)
+        if left is None:
+            high = params
+        elif left < params:
+            low, high = max(low, left), params
+        else:
+            low = params
+        params = (low + high) / 2
+    return high
 
 
 def fastest(

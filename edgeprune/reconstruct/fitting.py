@@ -119,6 +119,18 @@ class Reference:
             for name, layer in self._layers.items()
         )
 
+    @property
+    def samples(self) -> int:
+        """That layers are fitted on, at most."""
+        return self._how.samples
+
+    def work(self, rows: int) -> float:
+        """Multiplications for the sums of all layers at so many positions, about."""
+        state = state_of(self._original)
+        return float(
+            sum(rows * math.prod(state[name].shape[1:]) ** 2 for name in self._layers)
+        )
+
     def fitted(self, pruned: nn.Module, surgery: Surgery) -> Reconstructed:
         """A copy of a smaller network with its layers fitted.
 

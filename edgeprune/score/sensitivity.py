@@ -24,6 +24,7 @@ from edgeprune.score.context import Context
 
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE = 60 * 30e9  # operations for all of it: a minute on two cores, about
+JUDGING = 1e13  # operations for judging plans, at most
 FEWEST, MOST = 16, 512  # samples
 STEP = 64  # of them at once
 LEAST = 1e-4  # share of the outputs that is told from none
@@ -47,6 +48,13 @@ class OutputErrorEvaluator:
         with evaluating(self._model), torch.no_grad():
             self._x, self._y = _samples(context, trials)
         self._original = self._changed(Plan({}))
+
+    @property
+    def affordable(self) -> int:
+        """How many plans can be judged in reasonable time."""
+        with evaluating(self._model):
+            each = operations(self._model, self._x[:FEWEST])
+        return int(JUDGING / (each * self.samples))
 
     @property
     def samples(self) -> int:

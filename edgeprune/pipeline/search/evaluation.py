@@ -26,6 +26,11 @@ class OutputErrors:
     space: SearchSpace
     evaluator: OutputErrorEvaluator
 
+    @property
+    def affordable(self) -> int:
+        """How many plans it can judge in reasonable time."""
+        return self.evaluator.affordable
+
     def error(self, plan: Plan) -> float:
         """How far the outputs are from the original's."""
         return self.evaluator.error(self.space.judged(plan))
@@ -37,6 +42,11 @@ class ReconstructedErrors:
 
     space: SearchSpace
     reconstruction: QuickReconstruction
+
+    @property
+    def affordable(self) -> int:
+        """How many plans it can judge in reasonable time."""
+        return self.reconstruction.affordable
 
     def error(self, plan: Plan) -> float:
         """How far the outputs are from the original's."""

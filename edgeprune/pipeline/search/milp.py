@@ -18,7 +18,7 @@ from edgeprune.pipeline.search.evaluation import (
 )
 from edgeprune.pipeline.search.smallest import SmallestNetwork
 from edgeprune.pipeline.search.space import PlainSpaces, SearchSpace, Spaces
-from edgeprune.prune import planner
+from edgeprune.prune import planner, solver
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of
 from edgeprune.records import Budget, Scores, Sensitivity
@@ -117,7 +117,7 @@ class MilpSearch:
         if second is not None:
             ranked = comparable_scores(scores, scoring.graph)
             loss = _loss(space, ranked, sensitivity)
-            solution = planner.solve_fixed_point(space.costs, loss, limits)
+            solution = solver.solve_fixed_point(space.costs, loss, limits)
             scores = rescore(second, scoring, scores, solution.widths)
         return scores, sensitivity
 
