@@ -84,9 +84,9 @@ class CompressSettings(
     effort: Annotated[
         Effort,
         Option(
-            "How long the run may take: quick (a first answer), normal, or best "
-            "(as long as it helps).",
-            Panel.HOW,
+            "normal: training is short or left out where the original's accuracy is "
+            "reached without it; best: it never is.",
+            Panel.TRAINING,
         ),
     ] = "normal"
     reconstruct: Annotated[

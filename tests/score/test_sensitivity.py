@@ -20,7 +20,7 @@ from edgeprune.score.sensitivity import (
 )
 from tests.nets import CifarResNet
 
-X = torch.randn(96, 3, 16, 16)
+X = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def context_of(model):
