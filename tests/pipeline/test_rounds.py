@@ -77,6 +77,39 @@ def test_training_ends_where_the_deployed_file_is_at_the_floor(
     assert found == pytest.approx(enough)
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "epochs", "said"),
+    [
+        (0.9, 0, "left out"),
+        (0.95, 0, "left out"),
+        (0.89, 1, "short"),  # a standard error of 60 samples is 3.9 points
+        (0.5, 3, ""),
+    ],
+)
+def test_training_is_in_proportion_to_what_is_missing(fresh, accuracy, epochs, said):
+    held = told(fresh, epochs=None, growth="no")
+    held = replace(held, baseline=with_accuracy(fresh.baseline, 0.9))
+    usual = Trainings(held).finetune_config("x", 1.0).epochs
+    trainings = Trainings(held)
+    assert trainings.in_proportion
+    found = trainings.finetune_config("x", 1.0, accuracy).epochs
+    assert found == {0: 0, 1: -(-usual // 3), 3: usual}[epochs]
+    assert any(said in note for note in held.log.notes) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"epochs": 3},
+        {"minutes": 1.0, "epochs": None},
+        {"effort": "best", "epochs": None},
+        {"train": False, "epochs": None},
+    ],
+)
+def test_training_is_as_long_as_was_asked_for(fresh, asked):
+    assert not Trainings(told(fresh, growth="no", **asked)).in_proportion
+
+
 @pytest.mark.parametrize(("most", "kept"), [(8.0, True), (1.0, False)])
 def test_growth_over_the_budget_is_undone(fresh, most, kept):
     """The measured network decides, whatever was predicted."""

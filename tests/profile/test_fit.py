@@ -58,7 +58,7 @@ class Device:
             ("b.weight", 0): q,
             ("c.weight", 1): 64 * q,
         }
-        return Sample(widths, self.size(p, q), Probe(share, tuple(nodes)))
+        return Sample(widths, self.size(p, q), Probe(share, tuple(nodes), whole))
 
     def samples(self, count, seed):
         rng = np.random.default_rng(seed)
