@@ -46,7 +46,7 @@ HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "latency_model.json", HERE / "latency_model.md"
 WIDTHS, BLOCKS = 30, 6  # plans of each kind
 SEED = 7  # of the plans; those of the table have another
-ROUNDS = 12  # of each measurement; those of the table have 6
+ROUNDS = 12  # of each measurement; those of the table have fewer
 BATCH = 16
 Row = dict[str, Any]
 
@@ -187,9 +187,9 @@ def table(rows: dict[str, Row]) -> str:
         "",
         f"{summary(pairs)}",
         "",
-        "| network | ms | table, s | networks | shares | median | <= 5 % | <= 10 % | "
-        "largest |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | ms | table, s | probes | networks | shares | median | <= 5 % | "
+        "<= 10 % | largest |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, kind in (
         ("", "widths"),
@@ -201,7 +201,7 @@ def table(rows: dict[str, Row]) -> str:
             measured = [pair[1] for pair in row[kind]]
             lines.append(
                 f"| {name}{title} | {row['ms']:.2f} | {row['table_s']:.0f} | "
-                f"{len(measured)} | {min(measured):.2f}..{max(measured):.2f} | "
+                f"{row['probes']} | {len(measured)} | {min(measured):.2f}..{max(measured):.2f} | "
                 f"{summary(row[kind])} |"
             )
     return "\n".join(lines) + "\n"
