@@ -201,8 +201,8 @@ def table(rows: dict[str, Row]) -> str:
             measured = [pair[1] for pair in row[kind]]
             lines.append(
                 f"| {name}{title} | {row['ms']:.2f} | {row['table_s']:.0f} | "
-                f"{row['probes']} | {len(measured)} | {min(measured):.2f}..{max(measured):.2f} | "
-                f"{summary(row[kind])} |"
+                f"{row['probes']} | {len(measured)} | "
+                f"{min(measured):.2f}..{max(measured):.2f} | {summary(row[kind])} |"
             )
     return "\n".join(lines) + "\n"
 
