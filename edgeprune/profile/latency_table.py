@@ -109,12 +109,12 @@ def measure_latency_table(
 
 def _good_enough(probing: Probing, progress: Progress) -> tuple[LatencyFit, Floats]:
     """A fit to as many probes as it needs, and the errors of each left out."""
-    before = math.inf
+    found, before = None, math.inf
     while True:
-        found, errors = probing.more()
+        found, errors = probing.more(found)
         size = math.sqrt(float(np.square(errors).mean()))
         progress.advance(f"{len(errors)} networks, error {size:.1%}")
-        enough = probing.familiar or len(errors) > FIRST
+        enough = len(errors) > FIRST or probing.familiar
         settled = size <= GOOD or size > BETTER * before
         if (enough and settled) or len(errors) >= probing.most:
             return found, errors
@@ -144,19 +144,20 @@ class Probing:
         most = self.benchmark.runner.probing.networks
         return most if self.variants.quick else max(FIRST, most // SLOW)
 
-    def more(self) -> tuple[LatencyFit, Floats]:
+    def more(self, before: LatencyFit | None) -> tuple[LatencyFit, Floats]:
         """Probe some more networks, fit all, and say the error of each one left out.
 
-        The first are drawn; those that follow are where the fit is least sure.
+        Args:
+            before: the fit to those so far, where there are any: the next are where it
+                is least sure. The first are drawn.
         """
-        if not self._samples:
+        if before is None:
             self._probe(list(range(min(FIRST, self.most))))
         else:
             probed, ahead = self._probed, self._ahead
-            found = fit(probed, self._known())
             pool = [self._pool[at] for at in ahead]
             count = min(MORE, self.most - len(self._used))
-            self._probe([ahead[at] for at in least_sure(found, probed, pool, count)])
+            self._probe([ahead[at] for at in least_sure(before, probed, pool, count)])
         probed, known = self._probed, self._known()
         found = fit(probed, known)
         return found, left_out(found, probed, known)

@@ -98,21 +98,14 @@ class _Curve:
 def _curves(found: LatencyFit, probed: Probed, pool: Sequence[Variant]) -> list[_Curve]:
     block, cache, samples = found.block, found.cache_bytes, probed.samples
     operators = operators_of(samples, probed.layers, probed.facts, block)
-    weights = {
-        item.key: np.array(fitted.weights)
-        for item, fitted in zip(
-            (one for same in alike(operators).values() for one in same),
-            found.operators,
-            strict=True,
-        )
-    }
+    fitted = iter(found.operators)  # in the same order
     whole, gone = predict(found, pool), missed_by(pool, cache)
     known, left = probed.whole, missed_by(samples, cache)
     curves: list[_Curve] = []
     for same in alike(operators).values():
         seen = np.stack([design_of(item, samples, left, block) for item in same])
         wrong = [
-            (design @ weights[item.key] - item.seen.time) / known
+            (design @ np.array(next(fitted).weights) - item.seen.time) / known
             for item, design in zip(same, seen, strict=True)
         ]
         noise = float(np.mean(np.square(wrong))) + NOISE**2 / len(operators)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class OutputErrorEvaluator:
             self._x, self._y = _samples(context, trials)
         self._original = self._changed(Plan({}))
 
-    @property
+    @cached_property
     def affordable(self) -> int:
         """How many plans can be judged in reasonable time."""
         with evaluating(self._model):
