@@ -27,6 +27,7 @@ from edgeprune.graph.sites import uses_of
 from edgeprune.graph.trace import Inputs, Trace, trace
 from edgeprune.records import RefusedGroup
 
+KEPT = 8  # graphs that are left without some modules, of each network
 Homes = dict[tuple[Axis, ...], list[int]]  # channels by the axes that they live on
 
 
@@ -44,12 +45,19 @@ def replace_with_identity(
     graph: ChannelGraph, modules: Collection[str]
 ) -> ChannelGraph:
     """The channels and groups that are left when modules become an identity."""
-    left = _channel_graph(graph.traced, graph.inputs, tuple(modules))
-    known = {item.name: item.reason for item in graph.refusals}
-    reasons = {
-        group.name: known[group.name] for group in left.groups if group.name in known
-    }
-    return refuse_groups(left, reasons) if reasons else left
+    key, kept = tuple(modules), graph.without
+    if key not in kept:
+        while len(kept) >= KEPT:
+            kept.pop(next(iter(kept)))
+        left = _channel_graph(graph.traced, graph.inputs, key)
+        known = {item.name: item.reason for item in graph.refusals}
+        reasons = {
+            group.name: known[group.name]
+            for group in left.groups
+            if group.name in known
+        }
+        kept[key] = refuse_groups(left, reasons) if reasons else left
+    return kept[key]
 
 
 def _channel_graph(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,7 @@ class ChannelGraph:
         bypassed: modules that are left out.
         identities: modules that could be: what they are given has the shape of what
             they return, and their parameters are read nowhere else.
+        without: the graphs that were lately asked for, by the modules left out.
     """
 
     inputs: Inputs
@@ -120,6 +121,12 @@ class ChannelGraph:
     uses: Uses
     bypassed: tuple[str, ...] = ()
     identities: tuple[str, ...] = ()
+    without: dict[tuple[str, ...], ChannelGraph] = field(
+        default_factory=dict[tuple[str, ...], "ChannelGraph"],
+        init=False,
+        repr=False,
+        compare=False,
+    )
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -64,25 +64,13 @@ def label(
             be one channel left along an axis that had many.
     """
     run = Labelling(constraints, original or {}, _fed(traced), _kernels(traced))
-    visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
-    passed = {
-        visit.left: visit.entered
-        for visit in visits
-        if visit.left is not None and visit.entered is not None
-    }
-    order = {node: index for index, node in enumerate(traced.nodes)}
-    needed = _reaching_output(traced, passed) if visits else order
-    skipped = {
-        node
-        for node in order
-        if node in passed or (node not in needed and is_inside(order, node, visits))
-    }
+    passed, gone = skipped(traced, bypassed)
     for node in traced.nodes:
         if node in passed:
             run.values[node] = run.values[passed[node]]
-        elif node in skipped:
+        elif node in gone:
             continue
-        elif node.op == "placeholder" and node.users.keys() - skipped:
+        elif node.op == "placeholder" and node.users.keys() - gone:
             run.values[node] = _placeholder(run, traced, node)
         elif node.op == "call_function":
             run.values[node] = _call(run, node)
@@ -94,6 +82,32 @@ def label(
             run.values[node] = Labels(result_shape(node))  # a constant of the code
     _follow_comparisons(run, traced)
     return run
+
+
+def skipped(
+    traced: Trace, bypassed: Collection[str]
+) -> tuple[dict[fx.Node, fx.Node], set[fx.Node]]:
+    """What a run leaves out with some modules.
+
+    Returns:
+        The results of the modules, with what stands for them; all that is not run, with
+        these.
+    """
+    visits = [visit for module in bypassed for visit in traced.visits.get(module, [])]
+    passed = {
+        visit.left: visit.entered
+        for visit in visits
+        if visit.left is not None and visit.entered is not None
+    }
+    if not visits:
+        return passed, set()
+    order = {node: index for index, node in enumerate(traced.nodes)}
+    needed = _reaching_output(traced, passed)
+    return passed, {
+        node
+        for node in order
+        if node in passed or (node not in needed and is_inside(order, node, visits))
+    }
 
 
 def _fed(traced: Trace) -> set[fx.Node]:

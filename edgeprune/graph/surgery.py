@@ -52,23 +52,8 @@ def apply(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
         >>> tuple(smaller[0].weight.shape), tuple(smaller[1].weight.shape)
         ((3, 3, 3, 3), (4, 3, 3, 3))
     """
-    return apply_with_surgery(model, graph, plan)[0]
-
-
-def apply_with_surgery(
-    model: nn.Module, graph: ChannelGraph, plan: Plan
-) -> tuple[nn.Module, Surgery]:
-    """Apply a plan and say what was changed; see `apply`.
-
-    Raises:
-        PlanError: as of `apply`.
-    """
-    surgery = plan_surgery(model, graph, plan)
-    pruned = copied(model, graph.traced.before)
-    apply_surgery_(pruned, surgery)
-    left = _without(graph, plan.bypassed)
-    if plan.copies:
-        split_fan_out_(pruned, left, cuts_of(surgery))
+    surgery, left = plan_surgery(model, graph, plan), _without(graph, plan.bypassed)
+    pruned = _made(model, graph, plan, surgery)
     _run(model, pruned, graph)
     by_value = graph.traced.by_value
     try:
@@ -76,7 +61,26 @@ def apply_with_surgery(
     except TraceError as error:
         raise PlanError(str(error)) from error
     verify(traced, left, cuts_of(surgery))
-    return pruned, surgery
+    return pruned
+
+
+def cut_by(model: nn.Module, graph: ChannelGraph, plan: Plan) -> nn.Module:
+    """Apply a plan without a look at what comes of it, for a first judgement.
+
+    Raises:
+        PlanError: the plan does not fit the graph.
+    """
+    return _made(model, graph, plan, plan_surgery(model, graph, plan))
+
+
+def _made(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, surgery: Surgery
+) -> nn.Module:
+    pruned = copied(model, graph.traced.before)
+    apply_surgery_(pruned, surgery)
+    if plan.copies:
+        split_fan_out_(pruned, _without(graph, plan.bypassed), cuts_of(surgery))
+    return pruned
 
 
 def plan_surgery(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Surgery:

@@ -15,12 +15,13 @@ from functools import cached_property
 from torch import nn
 
 from edgeprune.data import Splits
+from edgeprune.errors import PlanError
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import evaluate
 from edgeprune.graph.channel_graph import replace_with_identity
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import copies_of
-from edgeprune.graph.surgery import apply_with_surgery
+from edgeprune.graph.surgery import apply, cut_by, plan_surgery
 from edgeprune.measure.benchmark import Benchmark, Exported, parameter_shapes
 from edgeprune.measure.memory import activations
 from edgeprune.pipeline.job import ModelSnapshot
@@ -80,19 +81,39 @@ class Candidate:
     plan: Plan
     before: Surgery = field(default_factory=Surgery)
 
-    @property
+    @cached_property
     def network(self) -> nn.Module:
         """The network that the plan makes.
 
         Raises:
             PlanError: the plan does not fit.
         """
-        return self._applied[0]
+        return apply(self.model, self.graph, self.plan)
+
+    @cached_property
+    def surgery(self) -> Surgery:
+        """The surgery from the round's start to the network.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        return self.before.then(plan_surgery(self.model, self.graph, self.plan))
 
     @property
-    def surgery(self) -> Surgery:
-        """The surgery from the round's start to the network."""
-        return self.before.then(self._applied[1])
+    def possible(self) -> bool:
+        """Whether the plan fits."""
+        try:
+            return self.network is not None
+        except PlanError:
+            return False
+
+    def cut(self) -> nn.Module:
+        """The network without a look at whether it is what it is to be.
+
+        Raises:
+            PlanError: the plan does not fit.
+        """
+        return cut_by(self.model, self.graph, self.plan)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -110,10 +131,6 @@ class Candidate:
         widths = self.widths
         left = sum(widths.get(group.name, group.size) for group in stay)
         return left / max(sum(group.size for group in groups), 1)
-
-    @cached_property
-    def _applied(self) -> tuple[nn.Module, Surgery]:
-        return apply_with_surgery(self.model, self.graph, self.plan)
 
 
 @dataclass(frozen=True)

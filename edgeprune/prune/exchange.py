@@ -26,8 +26,20 @@ NOISE = 0.002  # of the error
 class Objective(Protocol):
     """A function to minimise."""
 
-    def error(self, solution: Solution) -> float:
-        """The error of a solution's network."""
+    def error(self, solution: Solution, near: Solution | None = None) -> float:
+        """The error of a solution's network.
+
+        Args:
+            near: one much like it, of which more is known by now.
+        """
+        ...
+
+    def estimate(self, solution: Solution, near: Solution) -> float:
+        """Much the same sooner, by how it differs from another solution."""
+        ...
+
+    def possible(self, solution: Solution) -> bool:
+        """Whether a network can be made of it at all."""
         ...
 
 
@@ -57,14 +69,30 @@ class BudgetedObjective:
     left: int
     noise: float = NOISE
     _known: dict[object, float] = field(default_factory=dict)
+    _estimated: dict[object, float] = field(default_factory=dict)
 
-    def error(self, solution: Solution) -> float:
+    def error(self, solution: Solution, near: Solution | None = None) -> float:
         """The error of a solution's network."""
-        key = frozenset(solution.widths.items()), frozenset(solution.bypassed)
+        key = _key(solution)
         if key not in self._known:
             self.left -= 1
-            self._known[key] = self.objective.error(solution)
+            self._known[key] = self.objective.error(solution, near)
         return self._known[key]
+
+    def estimate(self, solution: Solution, near: Solution) -> float:
+        """The error if it is known, about as much if not."""
+        key = _key(solution)
+        if key in self._known:
+            return self._known[key]
+        pair = key, _key(near)
+        if pair not in self._estimated:
+            self.left -= 1
+            self._estimated[pair] = self.objective.estimate(solution, near)
+        return self._estimated[pair]
+
+
+def _key(solution: Solution) -> object:
+    return frozenset(solution.widths.items()), frozenset(solution.bypassed)
 
 
 def exchange(
@@ -78,7 +106,7 @@ def exchange(
     best, least = solution, objective.error(solution)
     while objective.left >= len(moves := moves_from(model, best)):
         judged = [
-            replace(move, error=objective.error(_after(model, best, [move])))
+            replace(move, error=objective.estimate(_after(model, best, [move]), best))
             for move in moves
         ]
         better = _better(model, (best, least), budget, objective, judged)
@@ -114,8 +142,10 @@ def _better(
         predicted = model.predict(changed.widths, changed.bypassed)
         if pressure_of(predicted, budget) > within:
             continue
-        error = objective.error(changed)
+        error = objective.estimate(changed, best)
         if error < least * helps:
+            error = objective.error(changed, best)
+        if error < least * helps and objective.objective.possible(changed):
             best, least = changed, error
             touched |= {move.name for move in pair}
         else:

@@ -44,8 +44,20 @@ class ErrorEvaluator(Protocol):
     @property
     def affordable(self) -> int: ...  # noqa: D102  see above
 
-    def error(self, plan: Plan) -> float:
-        """How far the outputs of a plan's network are from the original's."""
+    def error(self, plan: Plan, near: Plan | None = None) -> float:
+        """How far the outputs of a plan's network are from the original's.
+
+        Args:
+            near: one much like it, which was judged before.
+        """
+        ...
+
+    def estimate(self, plan: Plan, near: Plan) -> float:
+        """Much the same sooner, by how it differs from another plan."""
+        ...
+
+    def possible(self, plan: Plan) -> bool:
+        """Whether its network can be made, and is what it is to be."""
         ...
 
 
@@ -123,10 +135,21 @@ class SolutionErrors:
     errors: ErrorEvaluator
     progress: Progress = SILENT
 
-    def error(self, solution: Solution) -> float:
+    def error(self, solution: Solution, near: Solution | None = None) -> float:
         """The error of a solution's network."""
         self.progress.advance()
-        return self.errors.error(self.problem.plan_of(solution))
+        other = near and self.problem.plan_of(near)
+        return self.errors.error(self.problem.plan_of(solution), other)
+
+    def estimate(self, solution: Solution, near: Solution) -> float:
+        """Much the same sooner."""
+        self.progress.advance()
+        plan_of = self.problem.plan_of
+        return self.errors.estimate(plan_of(solution), plan_of(near))
+
+    def possible(self, solution: Solution) -> bool:
+        """Whether its network can be made."""
+        return self.errors.possible(self.problem.plan_of(solution))
 
 
 def search(problem: Problem, benchmark: PlanBenchmark) -> SearchResult:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -18,28 +18,30 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.data import Batches
+from edgeprune.graph.derived import DerivedTraces
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.model_copy import copied
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.stepwise import StepwiseInterpreter, peak_bytes, trace_batch
 from edgeprune.graph.surgery import cuts_of
-from edgeprune.graph.trace import Trace, state_of
+from edgeprune.graph.trace import Trace, sliced, state_of
+from edgeprune.reconstruct.fitted_run import Begun, FittedRun, stops
 from edgeprune.reconstruct.layer_fits import (
     AS_USUAL,
     End,
     Fitting,
     LayerOutput,
     LayerPair,
-    fit_layers_,
+    fit_layer_,
     pair_layers,
     rows_for,
 )
 from edgeprune.reconstruct.layers import Layer, layers_of
 from edgeprune.reconstruct.rows import drawn, made
 from edgeprune.records import Surgery
+from edgeprune.records.surgery import inside
 
-BATCH = 16  # samples that go through the networks at once
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
 
 
@@ -98,9 +100,10 @@ class Reference:
     ) -> None:
         self._original, self._data = original, data
         self._how, self._keeps = how, keeps
-        first = next(_batches(data, BATCH))
+        first = next(_batches(data, how.batch))
         with evaluating(original):
             self._traced = trace_batch(original, first)
+        self._derived = DerivedTraces(self._traced)
         self._layers = layers_of(self._traced)
         self._read = [first]
         self._count: int | None = None
@@ -140,18 +143,79 @@ class Reference:
         Raises:
             TraceError: it does not run on the data.
         """
-        fitted = copied(pruned)
-        with evaluating(self._original), evaluating(fitted):
-            new, state = trace_batch(fitted, self._read[0]), state_of(fitted)
-            pairs = pair_layers(self._layers, new, state, surgery)
-            self._how.progress.start("reconstruct", len(pairs))
-            if self._count is None:
-                self._settle(new, state, pairs)
-            wanted = self._wanted(pairs, surgery)
-            fit_layers_(new, state, pairs, wanted, self._read, self._how)
+        fitted, progress = copied(pruned), self._how.progress
+        new, held = trace_batch(fitted, self._read[0]), state_of(fitted)
+        pairs = self._paired(new, held, surgery)
+        state = {path: tensor.data for path, tensor in held.items()}
+        progress.start("reconstruct", len(pairs))
+        run = StepwiseInterpreter(new, state, self._read)
+        for pair, wanted in zip(pairs, self._wanted(pairs, surgery), strict=True):
+            run.up_to(pair.after.node)
+            fit_layer_(run, state, pair.after, wanted, self._how)
+            progress.advance(pair.after.name)
         samples = len(self._read) * len(self._read[0])
-        self._how.progress.finish(f"{len(pairs)} layers on {samples} samples")
+        progress.finish(f"{len(pairs)} layers on {samples} samples")
         return Reconstructed(fitted, len(pairs), samples)
+
+    def run(
+        self,
+        surgery: Surgery,
+        pruned: Callable[[], nn.Module],
+        judged: Sequence[Tensor],
+        near: FittedRun | None = None,
+        reach: int | None = None,
+    ) -> FittedRun:
+        """Fit a smaller network's layers, without a module, and run it.
+
+        Args:
+            pruned: makes the module, where no run can be derived without it.
+            judged: batches, as large as those that layers are fitted on.
+            near: of a network that was cut from the same one: what is the same need
+                not be fitted again.
+            reach: only so many layers are, behind each difference to that one; None
+                for all, as if there had been no other.
+
+        Raises:
+            TraceError: it does not run on the data.
+        """
+        new, held = self._derived.trace(surgery), self._cut_state(surgery)
+        if new is None:
+            module = pruned()
+            new, held = trace_batch(module, self._read[0]), state_of(module)
+        pairs = self._paired(new, held, surgery)
+        begun = near.begun(new, surgery, pairs, reach) if near else Begun(pairs)
+        state = {path: tensor.detach().clone() for path, tensor in held.items()}
+        state |= begun.state
+        batches = [*self._read, *judged]
+        run = StepwiseInterpreter(new, state, batches, begun.snapshot)
+        chosen = stops(new, pairs, len(batches)) if reach is None else ()
+        snapshots = [*begun.snapshots]
+        left = begun.left
+        for pair, wanted in zip(left, self._wanted(left, surgery), strict=True):
+            run.up_to(pair.after.node)
+            if pair.after.node in chosen:
+                snapshots.append(run.snapshot())
+            fit_layer_(run, state, pair.after, wanted, self._how)
+        found = run.outputs()[len(self._read) :]
+        return FittedRun(new, state, surgery, pairs, snapshots, torch.cat(found))
+
+    def _paired(
+        self, new: Trace, state: Mapping[str, Tensor], surgery: Surgery
+    ) -> list[LayerPair]:
+        """The layers of a smaller network that are to be fitted."""
+        pairs = pair_layers(self._layers, new, state, surgery)
+        if self._count is None:
+            self._settle(new, state, pairs)
+        return pairs
+
+    def _cut_state(self, surgery: Surgery) -> dict[str, Tensor]:
+        """What surgery leaves of the original's parameters and buffers."""
+        cuts = cuts_of(surgery)
+        return {
+            path: sliced(tensor, cuts.get(path, {}))
+            for path, tensor in state_of(self._original).items()
+            if not inside(path, surgery.bypassed)
+        }
 
     def _settle(
         self, new: Trace, state: Mapping[str, Tensor], pairs: list[LayerPair]
@@ -165,7 +229,7 @@ class Reference:
         self._count = -(-rows // (len(self._read) * size))
 
     def _wanted(
-        self, pairs: list[LayerPair], surgery: Surgery
+        self, pairs: Sequence[LayerPair], surgery: Surgery
     ) -> Iterator[list[LayerOutput]]:
         """Yield the original's outputs for each pair, in the channels that are left."""
         cuts = cuts_of(surgery)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from edgeprune.reconstruct.rows import made, read
 from edgeprune.records import Surgery
 
 SAMPLES = 4096
+BATCH = 16
 ROWS = (4096, 65536)  # positions at which layers are fitted: fewest and most
 LARGEST = 8192  # numbers that a filter reads; equations of more take too long
 WORK = 5e11  # multiplications for the sums of all layers, about
@@ -40,9 +41,11 @@ class Fitting:
         turns: how often what a rectifier cuts off is looked at again.
         rows: positions at which each layer is fitted, about; None for as many as
             take some ten seconds.
+        batch: samples that go through the networks at once.
     """
 
     samples: int = SAMPLES
+    batch: int = BATCH
     ridge: float = RIDGE
     turns: int = TURNS
     rows: int | None = None
@@ -106,32 +109,31 @@ def rows_for(state: Mapping[str, Tensor], pairs: list[LayerPair]) -> int:
     return int(min(max(WORK / max(work, 1), fewest), most))
 
 
-def fit_layers_(
-    new: Trace,
+def fit_layer_(
+    run: StepwiseInterpreter,
     state: Mapping[str, Tensor],
-    pairs: list[LayerPair],
-    wanted: Iterable[list[LayerOutput]],
-    batches: list[Tensor],
+    layer: Layer,
+    wanted: list[LayerOutput],
     how: Fitting,
 ) -> None:
-    """Fit layer after layer, on what those before it make by then."""
-    state = {path: tensor.data for path, tensor in state.items()}
-    run = StepwiseInterpreter(new, state, batches)
-    for pair, parts in zip(pairs, wanted, strict=True):
-        layer = pair.after
-        run.up_to(layer.node)
-        rows: list[_Rows] = []
-        for number, part in enumerate(parts):
-            x = run.value(layer.arguments["input"], number)
-            beside = torch.zeros_like(part.rows)
-            for addend in layer.addends:
-                value = run.value(addend, number)
-                beside += made(value, layer.channels, part.at)
-            held = read(layer, x, state[layer.name], part.at)
-            rows.append(_Rows(held, part.rows, beside))
-        weights = weights_of(state, layer)
-        write_(state, layer, *_fitted(layer, weights, _merged(rows), how))
-        how.progress.advance(layer.name)
+    """Fit a layer on what those before it make by then.
+
+    Args:
+        run: that has come to it.
+        state: what the run reads; the layer's weights are changed in place.
+        wanted: for the first of the run's batches.
+    """
+    rows: list[_Rows] = []
+    for number, part in enumerate(wanted):
+        x = run.value(layer.arguments["input"], number)
+        beside = torch.zeros_like(part.rows)
+        for addend in layer.addends:
+            value = run.value(addend, number)
+            beside += made(value, layer.channels, part.at)
+        held = read(layer, x, state[layer.name], part.at)
+        rows.append(_Rows(held, part.rows, beside))
+    weights = weights_of(state, layer)
+    write_(state, layer, *_fitted(layer, weights, _merged(rows), how))
 
 
 @dataclass(frozen=True)

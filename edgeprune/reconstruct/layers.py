@@ -69,6 +69,14 @@ class Layer:
         return self.weight or self.norm.weight  # type: ignore[union-attr]
 
     @property
+    def tensors(self) -> tuple[str, ...]:
+        """The paths of all that is fitted in it."""
+        norm = self.norm
+        of_norm = (norm.weight, norm.bias, norm.mean, norm.variance) if norm else ()
+        own = [path for path in (self.weight, self.bias) if path is not None]
+        return (*own, *of_norm)
+
+    @property
     def channels(self) -> int:
         """The axis of channels of what it makes."""
         last = operator_name(self.node) == LINEAR

@@ -11,6 +11,7 @@ from torch import Tensor
 
 TINY = 1e-200  # times the smallest ridge it is no denormal yet
 CONSTANT = 1e-9  # of the squares that are read: what varies less is rounding
+BLOCK, BLOCKS = 96, 6  # the smallest one of a product, and how many at most
 SURE = 1e-6  # share of sums of squares that float32 tells from none
 
 
@@ -67,8 +68,19 @@ class LeastSquares:
         x, y = self._centred(x, y)
         self._want(x, y)
         self._count += x.shape[1]
-        self._gram += x.transpose(1, 2) @ x
+        self._add_products(x)
         self._x += x.sum(1, dtype=torch.float64)
+
+    def _add_products(self, x: Tensor) -> None:
+        """Add those of what is read, the upper triangle in blocks, then mirrored."""
+        read = x.shape[2]
+        each = max(BLOCK, -(-read // BLOCKS))
+        for start in range(0, read, each):
+            own = slice(start, start + each)
+            part = x[:, :, own].transpose(1, 2) @ x[:, :, start:]
+            self._gram[:, own, start:] += part
+            rest = part[:, :, each:]
+            self._gram[:, start + each :, own] += rest.transpose(1, 2)
 
     def want(self, parts: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let something else be wanted of the rows that were added, in parts again."""

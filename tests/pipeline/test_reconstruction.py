@@ -86,10 +86,22 @@ class Rolls(nn.Module):
         return self.second(x).mean((2, 3))
 
 
-def test_what_cannot_be_pruned_is_the_worst_and_ends_nothing():
+def test_what_cannot_be_pruned_is_judged_and_said_to_be_impossible():
     model = Rolls().double().eval()
     graph = survey(model, (torch.randn(1, 3, 16, 16).double(),))
     reconstruction = QuickReconstruction(model, batches(40), seed=0)
-    plan = Plan({"first": tuple(range(8))})
+    candidate = Candidate(model, graph, Plan({"first": tuple(range(8))}))
+    assert reconstruction.error(candidate) > 0
+    assert not candidate.possible
+    whole = Candidate(model, graph, Plan({}))
+    assert reconstruction.error(whole) < 1e-3
+    assert whole.possible
+
+
+def test_what_does_not_fit_is_the_worst_and_ends_nothing():
+    model = lively(Bottom(16))
+    graph = survey(model, (torch.randn(1, 3, 16, 16).double(),))
+    reconstruction = QuickReconstruction(model, batches(40), seed=0)
+    plan = Plan({}, ("nowhere",))
     assert reconstruction.error(Candidate(model, graph, plan)) == math.inf
-    assert reconstruction.error(Candidate(model, graph, Plan({}))) < 1e-3
+    assert reconstruction.estimate(Candidate(model, graph, plan), Plan({})) == math.inf

@@ -21,10 +21,19 @@ def costs():
 
 
 class Objective:
-    """An error by a formula."""
+    """An error by a formula, which estimates know, too."""
 
     def __init__(self, error):
-        self.error = error
+        self._error = error
+
+    def error(self, solution, near=None):
+        return self._error(solution)
+
+    def estimate(self, solution, near):
+        return self._error(solution)
+
+    def possible(self, solution):
+        return True
 
 
 def judging(error, count=300):
@@ -77,19 +86,66 @@ def test_what_is_best_already_stays(costs):
     assert exchange(costs, start, BUDGET, judging(lambda _: 1.0)) == start
 
 
-def test_a_network_is_judged_once(costs):
-    judged = []
+class Counted(Objective):
+    """Keeps what it was asked for."""
 
+    def __init__(self, error):
+        super().__init__(error)
+        self.asked = []
+
+    def error(self, solution, near=None):
+        self.asked.append(
+            ("error", frozenset(solution.widths.items()), solution.bypassed)
+        )
+        return self._error(solution)
+
+    def estimate(self, solution, near):
+        others = near.bypassed, frozenset(near.widths.items())
+        self.asked.append(
+            (others, frozenset(solution.widths.items()), solution.bypassed)
+        )
+        return self._error(solution)
+
+
+def test_a_network_is_judged_once(costs):
     def error(solution):
-        judged.append((tuple(solution.widths.items()), solution.bypassed))
         return {(): 3.0, ("first",): 5.0, ("second",): 1.0}.get(solution.bypassed, 6.0)
 
     start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
     taken = costs.predict(named(costs, start), start.bypassed).latency_ms
-    counted = judging(error, 100)
+    objective = Counted(error)
+    counted = BudgetedObjective(objective, 100)
     found = exchange(costs, start, Budget(latency_ms=1.01 * taken), counted)
-    assert len(judged) == len({(frozenset(widths), outs) for widths, outs in judged})
-    assert counted.left == 100 - len(judged)
+    assert len(objective.asked) == len({*objective.asked})
+    assert counted.left == 100 - len(objective.asked)
     again = exchange(costs, found, Budget(latency_ms=1.01 * taken), counted)
     assert again == found
-    assert counted.left == 100 - len(judged)
+    assert counted.left == 100 - len(objective.asked)
+
+
+class Hopeful(Objective):
+    """Its estimates promise what errors do not keep, or no network can be made."""
+
+    def __init__(self, error, *, makes):
+        super().__init__(error)
+        self.makes = makes
+
+    def estimate(self, solution, near):
+        return self._error(solution) - (10.0 if self.makes else 0.0)
+
+    def possible(self, solution):
+        return self.makes
+
+
+@pytest.mark.parametrize("makes", [True, False])
+def test_only_what_is_better_and_possible_is_taken(costs, makes):
+    def error(solution):
+        change = 0.5 if makes else -0.5
+        return 20.0 + change * (solution.bypassed != ("first",))
+
+    start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
+    taken = costs.predict(named(costs, start), start.bypassed).latency_ms
+    objective = BudgetedObjective(Hopeful(error, makes=makes), 100)
+    found = exchange(costs, start, Budget(latency_ms=1.5 * taken), objective)
+    assert objective.left < 95
+    assert found == start

@@ -18,7 +18,22 @@ from tests.tables import costs_of, table_of, with_cache
 X = (torch.randn(1, 3, 8, 8),)
 
 
-class Device:
+class ByError:
+    """Judges plans by their errors, of which there are no estimates but these."""
+
+    affordable = 10**6
+
+    def error(self, plan, near=None):
+        return 0.0
+
+    def estimate(self, plan, near):
+        return self.error(plan, near)
+
+    def possible(self, plan):
+        return True
+
+
+class Device(ByError):
     """A device whose time is known: it follows MACs, but not quite as predicted.
 
     It measures plans within a budget, and judges all networks to be equally good.
@@ -44,11 +59,6 @@ class Device:
         )
         budget = budget or self.budget
         return planner.Problem(self.graph, scores, costs, loss, budget, self)
-
-    affordable = 10**6
-
-    def error(self, plan):
-        return 0.0
 
     def measure(self, trial):
         self.rounds += 1
@@ -86,13 +96,13 @@ class Judging(Device):
         return replace(attempt, accuracy=self.accuracy(trial.plan))
 
 
-class Mended:
+class Mended(ByError):
     """After reconstruction blocks of the first stage are missed, and nothing else."""
 
     def __init__(self, affordable=10**6):
         self.affordable = affordable
 
-    def error(self, plan):
+    def error(self, plan, near=None):
         return 1.0 + sum(name.startswith("layer1") for name in plan.bypassed)
 
 
@@ -209,10 +219,10 @@ def test_no_more_networks_are_judged_than_can_be_afforded():
     device = Device(CifarResNet(4), budget=Budget(latency_ms=6.0))
     judged = []
 
-    class Falling:
+    class Falling(ByError):
         affordable = 60
 
-        def error(self, plan):
+        def error(self, plan, near=None):
             judged.append(plan)
             return 100.0 / len(judged)
 

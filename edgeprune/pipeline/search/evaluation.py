@@ -31,9 +31,17 @@ class OutputErrors:
         """How many plans it can judge in reasonable time."""
         return self.evaluator.affordable
 
-    def error(self, plan: Plan) -> float:
+    def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002  of no use
         """How far the outputs are from the original's."""
         return self.evaluator.error(self.space.judged(plan))
+
+    def estimate(self, plan: Plan, near: Plan) -> float:
+        """The error: it is soon known."""
+        return self.error(plan, near)
+
+    def possible(self, plan: Plan) -> bool:
+        """Whether its network can be made."""
+        return self.space.candidate(plan).possible
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,17 @@ class ReconstructedErrors:
         """How many plans it can judge in reasonable time."""
         return self.reconstruction.affordable
 
-    def error(self, plan: Plan) -> float:
+    def error(self, plan: Plan, near: Plan | None = None) -> float:
         """How far the outputs are from the original's."""
-        return self.reconstruction.error(self.space.candidate(plan))
+        return self.reconstruction.error(self.space.candidate(plan), near)
+
+    def estimate(self, plan: Plan, near: Plan) -> float:
+        """The same with only the layers fitted anew that are soon after a change."""
+        return self.reconstruction.estimate(self.space.candidate(plan), near)
+
+    def possible(self, plan: Plan) -> bool:
+        """Whether its network can be made."""
+        return self.space.candidate(plan).possible
 
 
 @dataclass(frozen=True)
