@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ class OnnxModel:
     """Outputs of an ONNX file for any number of samples.
 
     A file with a fixed batch gets its samples in such batches, the last one filled up
-    with repetitions that are cut off again.
+    with repetitions that are cut off again. Several run at once, each on one core:
+    a file made for one sample at a time has too little work to share.
     """
 
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1
         try:
             self._session = ort.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -34,15 +37,17 @@ class OnnxModel:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs, shape (N, ...), for inputs of shape (N, ...)."""
-        batch = self._input.shape[0]
+        batch, cores = self._input.shape[0], torch.get_num_threads()
         values = x.numpy().astype(np.float32)
         if not isinstance(batch, int):
-            return torch.from_numpy(self._run(values))
+            batch = -(-len(values) // cores)
         parts = [
-            self._run(_filled(values[start : start + batch], batch))
+            _filled(values[start : start + batch], batch)
             for start in range(0, len(values), batch)
         ]
-        return torch.from_numpy(np.concatenate(parts)[: len(values)])
+        with ThreadPoolExecutor(cores) as pool:
+            found = list(pool.map(self._run, parts))
+        return torch.from_numpy(np.concatenate(found)[: len(values)])
 
     def _run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self._session.run(None, {self._input.name: values})[0])

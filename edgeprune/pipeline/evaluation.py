@@ -103,9 +103,10 @@ class Candidate:
     def possible(self) -> bool:
         """Whether the plan fits."""
         try:
-            return self.network is not None
+            _ = self.network
         except PlanError:
             return False
+        return True
 
     def cut(self) -> nn.Module:
         """The network without a look at whether it is what it is to be.

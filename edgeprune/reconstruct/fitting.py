@@ -42,6 +42,9 @@ from edgeprune.reconstruct.rows import drawn, made
 from edgeprune.records import Surgery
 from edgeprune.records.surgery import inside
 
+BATCH = (16, 64)  # samples that go through the networks at once
+SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
+FULL = 8  # batches: what does not fill one is left out
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
 
 
@@ -100,7 +103,7 @@ class Reference:
     ) -> None:
         self._original, self._data = original, data
         self._how, self._keeps = how, keeps
-        first = next(_batches(data, how.batch))
+        first = next(_batches(data, how.batch or _batch(data, how.samples)))
         with evaluating(original):
             self._traced = trace_batch(original, first)
         self._derived = DerivedTraces(self._traced)
@@ -279,6 +282,17 @@ def _places(layer: Layer) -> int:
     """Positions in what a layer makes of one sample."""
     shape = result_shape(layer.node)
     return math.prod(shape) // (shape[0] * shape[layer.channels])
+
+
+def _batch(data: Batches, samples: int) -> int:
+    """How many samples go through a network at once: of small ones, more."""
+    few, many = BATCH
+    count, size = 0, 0
+    for x, _ in data:
+        count, size = count + len(x), x[0].numel()
+        if size > SMALL or count >= min(samples, FULL * many):
+            break
+    return many if size <= SMALL and count >= FULL * many else few
 
 
 def _batches(data: Batches, size: int) -> Iterator[Tensor]:

@@ -20,10 +20,9 @@ from edgeprune.reconstruct.rows import made, read
 from edgeprune.records import Surgery
 
 SAMPLES = 4096
-BATCH = 16
 ROWS = (4096, 65536)  # positions at which layers are fitted: fewest and most
 LARGEST = 8192  # numbers that a filter reads; equations of more take too long
-WORK = 5e11  # multiplications for the sums of all layers, about
+WORK = 2.5e11  # multiplications for the sums of all layers, about
 RIDGE = 1e-3
 TURNS = 3
 MERGED = 4096  # rows that are multiplied at once, about
@@ -41,11 +40,11 @@ class Fitting:
         turns: how often what a rectifier cuts off is looked at again.
         rows: positions at which each layer is fitted, about; None for as many as
             take some ten seconds.
-        batch: samples that go through the networks at once.
+        batch: samples that go through the networks at once; None for what suits them.
     """
 
     samples: int = SAMPLES
-    batch: int = BATCH
+    batch: int | None = None
     ridge: float = RIDGE
     turns: int = TURNS
     rows: int | None = None

@@ -18,7 +18,7 @@ from tests.tables import costs_of, table_of, with_cache
 X = (torch.randn(1, 3, 8, 8),)
 
 
-class ByError:
+class Judges:
     """Judges plans by their errors, of which there are no estimates but these."""
 
     affordable = 10**6
@@ -33,7 +33,7 @@ class ByError:
         return True
 
 
-class Device(ByError):
+class Device(Judges):
     """A device whose time is known: it follows MACs, but not quite as predicted.
 
     It measures plans within a budget, and judges all networks to be equally good.
@@ -96,7 +96,7 @@ class Judging(Device):
         return replace(attempt, accuracy=self.accuracy(trial.plan))
 
 
-class Mended(ByError):
+class Mended(Judges):
     """After reconstruction blocks of the first stage are missed, and nothing else."""
 
     def __init__(self, affordable=10**6):
@@ -219,7 +219,7 @@ def test_no_more_networks_are_judged_than_can_be_afforded():
     device = Device(CifarResNet(4), budget=Budget(latency_ms=6.0))
     judged = []
 
-    class Falling(ByError):
+    class Falling(Judges):
         affordable = 60
 
         def error(self, plan, near=None):

@@ -25,11 +25,13 @@ from edgeprune.records import (
     Plan,
     Reach,
     ReachPoint,
+    pressure_of,
     time_pressure,
 )
 from edgeprune.units import milliseconds
 
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+FAR = 0.5  # of the limits: no error of a prediction makes that too much
 SOLVE_S = 5.0  # for each point of the curve: it is an estimate anyway
 SIDES = (0.75, 0.5)  # of the input, to try where the budget is out of reach
 
@@ -44,7 +46,12 @@ class SmallestNetwork:
     limits: Budget
 
     def refusal(self, progress: Progress) -> str | None:
-        """Say why the limits are out of reach, and what would help, if they are."""
+        """Say why the limits are out of reach, and what would help, if they are.
+
+        Where the smallest network is far below them by prediction, it is not measured.
+        """
+        if self.expected_pressure() < FAR:
+            return None
         progress.start("smallest network within reach", 1)
         plan, found = self.measure()
         progress.finish(
@@ -69,6 +76,12 @@ class SmallestNetwork:
             helps.append(text)
         progress.finish()
         return f"{sentence}; measured of it: {', '.join(helps)}" if helps else sentence
+
+    def expected_pressure(self) -> float:
+        """The largest share of any limit that it takes, by prediction."""
+        plan = planner.smallest(self.graph, self.costs, self.limits)
+        widths = {name: len(kept) for name, kept in plan.kept.items()}
+        return pressure_of(self.costs.predict(widths, plan.bypassed), self.limits)
 
     def measure(self) -> tuple[Plan, Attempt]:
         """Export and measure it."""
