@@ -24,7 +24,7 @@ from edgeprune.records import Plan
 from edgeprune.score.sensitivity import FEWEST, outputs, unexplained
 
 FITTED, JUDGED = 128, 512  # samples; a choice by fewer would be one for them
-JUDGING = 3e13  # operations for judging plans, at most
+JUDGING = 2e13  # operations for judging plans, at most
 BYTES = 64 * 1024**2  # of samples, at most
 BATCH = 64  # samples that go through a network at once, where memory allows
 REACH = 6  # layers that are fitted anew behind a change, for an estimate
