@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from edgeprune.data import Reading, Scale, Splits, load_data
@@ -15,6 +16,8 @@ from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.forward import evaluating
+from edgeprune.graph.operations import operations
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
@@ -121,7 +124,9 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
-    return noise_splits(model, settings.input, _reading(settings))
+    with evaluating(model):
+        each = operations(model, torch.zeros(1, *settings.input))
+    return noise_splits(model, settings.input, _reading(settings), each)
 
 
 def _workload(

@@ -9,7 +9,9 @@ from torch.nn import functional
 from edgeprune.data.splits import Reading, Splits, TensorBatches, shuffling
 
 NOISE = "noise"  # as a description of data
-SIZES = (2048, 512, 512)  # training, validation, test
+SIZES = (2048, 512, 512)  # training, validation, test; of a small network
+HALVED = 3  # times at most, for a large one
+LABELLING = 4e12  # operations for all labels: half a minute on two cores, about
 NOTE = (
     "no data: noise; what is called accuracy is how often the original network's "
     "answer is given to it, estimated, and on real data may be far lower"
@@ -45,18 +47,22 @@ def noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Ten
     return (flat * contrast + shift).reshape(found.shape)
 
 
-def noise_splits(model: nn.Module, shape: tuple[int, ...], reading: Reading) -> Splits:
+def noise_splits(
+    model: nn.Module, shape: tuple[int, ...], reading: Reading, operations: float = 0.0
+) -> Splits:
     """Splits of noise with the classes that a network sees in it.
 
     Args:
         shape: of one input, (C, ...).
+        operations: that the network takes for it; of more there are fewer samples.
     """
     generator = torch.Generator().manual_seed(reading.seed)
     held: list[TensorBatches] = []
     classes = 0
+    sizes = _sizes(operations)
     training = model.training
     model.eval()
-    for count in SIZES:
+    for count in sizes:
         x = noise(count, shape, generator)
         with torch.no_grad():
             outputs = torch.cat([model(part) for part in x.split(reading.batch_size)])
@@ -72,6 +78,15 @@ def noise_splits(model: nn.Module, shape: tuple[int, ...], reading: Reading) -> 
         calibration=train,
         classes=classes,
         sample_shape=shape,
-        sizes=SIZES,
+        sizes=sizes,
         note=NOTE,
     )
+
+
+def _sizes(each: float) -> tuple[int, int, int]:
+    """How many samples each split has, by the operations that one takes."""
+    train, validation, test = SIZES
+    for _ in range(HALVED):
+        if each * (train + validation + test) > LABELLING:
+            train, validation, test = train // 2, validation // 2, test // 2
+    return train, validation, test

@@ -21,6 +21,8 @@ from edgeprune.graph.torch_private import tree_leaves, tree_map_only
 from edgeprune.graph.trace import Trace, retrace
 
 BYTES = 4  # of a number
+SNAPSHOTS = 24  # of a run, at most
+KEPT = 768 * 1024**2  # bytes that the values in all of them take, about
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,19 @@ def held_bytes(traced: Trace) -> dict[fx.Node, int]:
         used = [item for item in last.get(node, ()) if item.name not in traced.owners]
         held += _bytes(node) - sum(map(_bytes, used))
     return found
+
+
+def stops(traced: Trace, nodes: Sequence[fx.Node], batches: int) -> set[fx.Node]:
+    """Those of some operators at which a run is worth a snapshot.
+
+    As far apart as memory asks for.
+    """
+    held = held_bytes(traced)
+    for count in range(min(SNAPSHOTS, len(nodes)), 0, -1):
+        chosen = {nodes[len(nodes) * index // count] for index in range(count)}
+        if batches * sum(held[node] for node in chosen) <= KEPT:
+            return chosen
+    return set()
 
 
 def _bytes(node: fx.Node) -> int:

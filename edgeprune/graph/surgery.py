@@ -159,6 +159,16 @@ def _cut_(model: nn.Module, surgery: Surgery) -> None:
     write_numbers_(model, numbers)
 
 
+def cut_state(model: nn.Module, surgery: Surgery) -> dict[str, Tensor]:
+    """What surgery leaves of a model's parameters and buffers, by path."""
+    cuts = cuts_of(surgery)
+    return {
+        path: sliced(tensor, cuts.get(path, {}))
+        for path, tensor in state_of(model).items()
+        if not inside(path, surgery.bypassed)
+    }
+
+
 def cuts_of(surgery: Surgery) -> dict[str, dict[int, LabelArray]]:
     """The indices that stay, by parameter and axis."""
     cuts: dict[str, dict[int, LabelArray]] = {}

@@ -10,20 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, fx
+from torch import Tensor
 
 from edgeprune.graph.stepwise import (
     Snapshot,
-    held_bytes,
     operators_of,
     shared_operators,
 )
 from edgeprune.graph.trace import Trace
 from edgeprune.reconstruct.layer_fits import LayerPair
 from edgeprune.records import KeptIndices, Surgery
-
-SNAPSHOTS = 24  # at most
-BYTES = 768 * 1024**2  # that the values in all of them take, about
 
 
 @dataclass(frozen=True)
@@ -119,17 +115,6 @@ class FittedRun:
                 found.add(name)
             left -= 1
         return found
-
-
-def stops(traced: Trace, pairs: Sequence[LayerPair], batches: int) -> set[fx.Node]:
-    """The operators at which a run is worth a snapshot, as far as memory allows."""
-    held = held_bytes(traced)
-    order = [pair.after.node for pair in pairs]
-    for count in range(min(SNAPSHOTS, len(order)), 0, -1):
-        chosen = {order[len(order) * index // count] for index in range(count)}
-        if batches * sum(held[node] for node in chosen) <= BYTES:
-            return chosen
-    return set()
 
 
 def _followed(pairs: Sequence[LayerPair]) -> list[tuple[str, str]]:

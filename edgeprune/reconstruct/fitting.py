@@ -23,10 +23,15 @@ from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.model_copy import copied
 from edgeprune.graph.rules import result_shape
-from edgeprune.graph.stepwise import StepwiseInterpreter, peak_bytes, trace_batch
-from edgeprune.graph.surgery import cuts_of
-from edgeprune.graph.trace import Trace, sliced, state_of
-from edgeprune.reconstruct.fitted_run import Begun, FittedRun, stops
+from edgeprune.graph.stepwise import (
+    StepwiseInterpreter,
+    peak_bytes,
+    stops,
+    trace_batch,
+)
+from edgeprune.graph.surgery import cut_state, cuts_of
+from edgeprune.graph.trace import Trace, state_of
+from edgeprune.reconstruct.fitted_run import Begun, FittedRun
 from edgeprune.reconstruct.layer_fits import (
     AS_USUAL,
     End,
@@ -40,7 +45,6 @@ from edgeprune.reconstruct.layer_fits import (
 from edgeprune.reconstruct.layers import Layer, layers_of
 from edgeprune.reconstruct.rows import drawn, made
 from edgeprune.records import Surgery
-from edgeprune.records.surgery import inside
 
 BATCH = (16, 64)  # samples that go through the networks at once
 SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
@@ -181,8 +185,10 @@ class Reference:
         Raises:
             TraceError: it does not run on the data.
         """
-        new, held = self._derived.trace(surgery), self._cut_state(surgery)
-        if new is None:
+        new = self._derived.trace(surgery)
+        if new is not None:
+            held = cut_state(self._original, surgery)
+        else:
             module = pruned()
             new, held = trace_batch(module, self._read[0]), state_of(module)
         pairs = self._paired(new, held, surgery)
@@ -191,7 +197,8 @@ class Reference:
         state |= begun.state
         batches = [*self._read, *judged]
         run = StepwiseInterpreter(new, state, batches, begun.snapshot)
-        chosen = stops(new, pairs, len(batches)) if reach is None else ()
+        ends = [pair.after.node for pair in pairs]
+        chosen = stops(new, ends, len(batches)) if reach is None else ()
         snapshots = [*begun.snapshots]
         left = begun.left
         for pair, wanted in zip(left, self._wanted(left, surgery), strict=True):
@@ -210,15 +217,6 @@ class Reference:
         if self._count is None:
             self._settle(new, state, pairs)
         return pairs
-
-    def _cut_state(self, surgery: Surgery) -> dict[str, Tensor]:
-        """What surgery leaves of the original's parameters and buffers."""
-        cuts = cuts_of(surgery)
-        return {
-            path: sliced(tensor, cuts.get(path, {}))
-            for path, tensor in state_of(self._original).items()
-            if not inside(path, surgery.bypassed)
-        }
 
     def _settle(
         self, new: Trace, state: Mapping[str, Tensor], pairs: list[LayerPair]
