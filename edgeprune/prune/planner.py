@@ -29,6 +29,7 @@ from edgeprune.units import milliseconds
 
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
+SURE = 0.99  # of a limit: what takes no more will do so when measured again
 ROUNDS = len(AIM)
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 
@@ -249,6 +250,7 @@ class _Loop:
     def best(self) -> _Tried:
         """The most accurate one of those that fit; the nearest where none fits.
 
+        One that the next measurement may find to be too slow only where none is faster.
         Where accuracy is not known it is the one that uses the budget best.
         """
 
@@ -258,8 +260,10 @@ class _Loop:
         fitting = [tried for tried in self.tried if tried.attempt.within_budget]
         if not fitting:
             return min(self.tried, key=pressure)
+        sure = [tried for tried in fitting if pressure(tried) <= SURE]
         return max(
-            fitting, key=lambda tried: (tried.attempt.accuracy or 0.0, pressure(tried))
+            sure or fitting,
+            key=lambda tried: (tried.attempt.accuracy or 0.0, pressure(tried)),
         )
 
     def _limits(self, aim: float) -> Budget:

@@ -6,7 +6,6 @@ front of that are fitted to the same, and what they make is the same.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from edgeprune.graph.stepwise import (
 )
 from edgeprune.graph.trace import Trace
 from edgeprune.reconstruct.layer_fits import LayerPair
-from edgeprune.records import KeptIndices, Surgery
+from edgeprune.records import Surgery
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class FittedRun:
         Args:
             reach: layers are fitted as far behind a difference; None for all.
         """
-        same = self._same(surgery)
+        same = self.surgery.same(surgery)
         done = shared_operators(self.traced, traced, same)
         known, new = _ends(self.traced, self.pairs), _ends(traced, pairs)
         for name, where in reversed(new.items()):
@@ -94,12 +93,6 @@ class FittedRun:
             },
             [item for item in self.snapshots if item.position <= done],
         )
-
-    def _same(self, surgery: Surgery) -> Callable[[str], bool]:
-        """Whether a parameter is cut in the same way by another surgery."""
-        ours, theirs = _cuts(self.surgery), _cuts(surgery)
-        alike = self.surgery.factored == surgery.factored
-        return lambda path: alike and ours[path] == theirs[path]
 
     def _reached(
         self, pairs: Sequence[LayerPair], same: Callable[[str], bool], reach: int
@@ -132,13 +125,3 @@ def _ends(
     return {
         layer.name: (at[layer.node], at[layer.end], layer.limits) for layer in layers
     }
-
-
-def _cuts(surgery: Surgery) -> dict[str, frozenset[KeptIndices]]:
-    """What is kept of each parameter."""
-    found: dict[str, list[KeptIndices]] = defaultdict(list)
-    for item in surgery.kept:
-        found[item.parameter].append(item)
-    return defaultdict(
-        frozenset, {path: frozenset(kept) for path, kept in found.items()}
-    )

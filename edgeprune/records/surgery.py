@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -45,6 +45,15 @@ class Surgery:
     bypassed: tuple[str, ...] = ()
     factored: tuple[str, ...] = ()
 
+    def same(self, other: Surgery) -> Callable[[str], bool]:
+        """Tells by its path whether another surgery leaves a parameter as this does.
+
+        Both of the same module.
+        """
+        alike = self.factored == other.factored
+        ours, theirs = _by_parameter(self), _by_parameter(other)
+        return lambda path: alike and ours.get(path) == theirs.get(path)
+
     def then(self, second: Surgery) -> Surgery:
         """This surgery and another one of what it left, as one of the original."""
         kept = {(item.parameter, item.axis): item.indices for item in self.kept}
@@ -79,6 +88,13 @@ class Surgery:
                 if not inside(layer, second.bypassed)
             ),
         )
+
+
+def _by_parameter(surgery: Surgery) -> dict[str, dict[int, tuple[int, ...]]]:
+    found: dict[str, dict[int, tuple[int, ...]]] = {}
+    for item in surgery.kept:
+        found.setdefault(item.parameter, {})[item.axis] = item.indices
+    return found
 
 
 def _place(item: HeldNumber) -> tuple[str, str, int | None]:

@@ -1,12 +1,13 @@
 """Outputs of networks that differ from one in a group or a block.
 
-Each is run from the first operator that differs, on values that the original's run has
-left there; no module is made of it.
+Each is run from the first operator that differs, on values that a run has left there;
+no module is made of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,8 +22,8 @@ from edgeprune.graph.stepwise import (
     stops,
     trace_batch,
 )
-from edgeprune.graph.surgery import cut_state, cuts_of
-from edgeprune.graph.trace import Trace, state_of
+from edgeprune.graph.surgery import cut_state
+from edgeprune.graph.trace import Trace
 from edgeprune.records import Surgery
 
 BATCH_NORM = torch.ops.aten.batch_norm.default
@@ -47,31 +48,60 @@ class Reruns:
         traced = trace_batch(model, batches[0])
         if len(batches[0]) > 1:
             _normalise_(traced)
-        self._traced, self._derived = traced, DerivedTraces(traced)
-        weighted = [node for node in operators_of(traced) if operator_of(node).fitted]
-        chosen = stops(traced, weighted, len(batches))
-        run = StepwiseInterpreter(traced, state_of(model), batches)
-        self._snapshots: list[Snapshot] = []
-        for node in weighted:
-            if node in chosen:
-                run.up_to(node)
-                self._snapshots.append(run.snapshot())
+        self._derived = DerivedTraces(traced)
+        self._runs: list[_Run] = []
+        self.outputs(Surgery(), keep=True)
 
-    def outputs(self, surgery: Surgery) -> Tensor | None:
+    def outputs(self, surgery: Surgery, *, keep: bool = False) -> Tensor | None:
         """What surgery leaves makes of the samples, in float64, shape (N, ...).
 
         None where that cannot be told without the module.
+
+        Args:
+            keep: those that follow differ little from it.
         """
         traced = self._derived.trace(surgery)
         if traced is None:
             return None
-        cuts = cuts_of(surgery)
-        done = shared_operators(self._traced, traced, lambda path: path not in cuts)
-        before = [item for item in self._snapshots if item.position <= done]
+        snapshots: list[Snapshot] = []
+        for run in self._runs:
+            same = run.surgery.same(surgery)
+            done = shared_operators(run.traced, traced, same)
+            found = [item for item in run.snapshots if item.position <= done]
+            snapshots = max(snapshots, found, key=_reached)
         state = cut_state(self._model, surgery)
-        start = before[-1] if before else None
-        run = StepwiseInterpreter(traced, state, self._batches, start)
-        return torch.cat(run.outputs()).double()
+        start = snapshots[-1] if snapshots else None
+        ahead = StepwiseInterpreter(traced, state, self._batches, start)
+        if keep:
+            taken = [*snapshots, *self._taken(traced, ahead, _reached(snapshots))]
+            self._runs = [*self._runs[:1], _Run(traced, surgery, taken)]
+        return torch.cat(ahead.outputs()).double()
+
+    def _taken(
+        self, traced: Trace, run: StepwiseInterpreter, begun: int
+    ) -> Iterator[Snapshot]:
+        """Snapshots of a run behind the operator at which it began."""
+        order = operators_of(traced)
+        weighted = [node for node in order if operator_of(node).fitted]
+        chosen = stops(traced, weighted, len(self._batches))
+        for position, node in enumerate(order):
+            if node in chosen and position > begun:
+                run.up_to(node)
+                yield run.snapshot()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that others begin like: the original's, and that of one other network."""
+
+    traced: Trace
+    surgery: Surgery
+    snapshots: list[Snapshot]
+
+
+def _reached(snapshots: Sequence[Snapshot]) -> int:
+    """The operator before which the last of them was taken; -1 for the beginning."""
+    return snapshots[-1].position if snapshots else -1
 
 
 def _normalise_(traced: Trace) -> None:

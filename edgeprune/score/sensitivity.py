@@ -67,13 +67,16 @@ class OutputErrorEvaluator:
         """How many are looked at."""
         return len(self._x)
 
-    def error(self, plan: Plan) -> float:
+    def error(self, plan: Plan, *, keep: bool = False) -> float:
         """Return the error of a whole network.
+
+        Args:
+            keep: plans that follow differ little from it.
 
         Raises:
             PlanError: the plan does not fit.
         """
-        return unexplained(self._original, self._changed(plan))
+        return unexplained(self._original, self._changed(plan, keep=keep))
 
     def loss(self, plan: Plan) -> float:
         """Return the loss of a single change.
@@ -104,14 +107,14 @@ class OutputErrorEvaluator:
             return None
         return float((outputs.argmax(1) == self._y).double().mean())
 
-    def _changed(self, plan: Plan) -> Tensor:
+    def _changed(self, plan: Plan, *, keep: bool = False) -> Tensor:
         """The outputs of the network that surgery makes.
 
         Batch norms go by the statistics of what they are given: what estimating them
         anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
         """
         surgery = plan_surgery(self._model, self._graph, plan)
-        found = self._reruns.outputs(surgery)
+        found = self._reruns.outputs(surgery, keep=keep)
         if found is not None:
             return found
         model = copied(self._model)

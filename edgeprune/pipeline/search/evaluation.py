@@ -31,13 +31,13 @@ class OutputErrors:
         """How many plans it can judge in reasonable time."""
         return self.evaluator.affordable
 
-    def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002  of no use
+    def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002  see Reruns
         """How far the outputs are from the original's."""
-        return self.evaluator.error(self.space.judged(plan))
+        return self.evaluator.error(self.space.judged(plan), keep=True)
 
-    def estimate(self, plan: Plan, near: Plan) -> float:
+    def estimate(self, plan: Plan, near: Plan) -> float:  # noqa: ARG002
         """The error: it is soon known."""
-        return self.error(plan, near)
+        return self.evaluator.error(self.space.judged(plan))
 
     def possible(self, plan: Plan) -> bool:
         """Whether its network can be made."""
