@@ -28,6 +28,11 @@ from edgeprune.profile.network import Profile, profile_network
 from edgeprune.records import PairedTiming
 from edgeprune.units import milliseconds
 
+QUICK = (
+    "a quick answer (--effort quick): plans were compared by fewer samples and by the "
+    "sum of their parts only; --effort normal finds a more accurate one as a rule"
+)
+
 
 def prepare(job: Job, folder: Path) -> RunContext:
     """Profile the network and settle all that the rounds go by.
@@ -52,6 +57,8 @@ def prepare(job: Job, folder: Path) -> RunContext:
         note_scale(job, log)
         known = knows_validation(job, log, baseline)
         log.note(*profile.notes)
+        if job.settings.effort == "quick":
+            log.note(QUICK)
         evaluator, start = _start(job, profile, evaluator, baseline)
         if start is not baseline:
             name = "int8" if job.settings.precision == "int8" else "convolved"

@@ -17,11 +17,13 @@ from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.base import FoundPlan, Search
 from edgeprune.pipeline.steps import step_of
 from edgeprune.pipeline.training import Trainings
-from edgeprune.reconstruct.fitting import Fitting, reconstruct
+from edgeprune.reconstruct.fitting import reconstruct
+from edgeprune.reconstruct.layer_fits import SAMPLES, Fitting
 from edgeprune.records import Budget, Reconstruction, pressure_of
 from edgeprune.units import milliseconds
 
 NOISE = 1.02  # times as long is not slower
+QUICK_SAMPLES, QUICK_ROWS = 1024, 8192  # that layers are fitted on for a quick answer
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,13 @@ class Rounds:
             surgery = start.surgery.then(surgery)
         with log.stage("reconstruct"):
             before, began = context.evaluator.accuracy(network), time.perf_counter()
-            how = Fitting(seed=context.settings.seed, progress=context.progress)
+            quick = context.settings.effort == "quick"
+            how = Fitting(
+                samples=QUICK_SAMPLES if quick else SAMPLES,
+                rows=QUICK_ROWS if quick else None,
+                seed=context.settings.seed,
+                progress=context.progress,
+            )
             try:
                 fitted = reconstruct(
                     whole, network, surgery, context.data.calibration, how

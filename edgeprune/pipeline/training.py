@@ -118,6 +118,8 @@ class Trainings:
         the validation split can tell.
         """
         whole, log = self.context.baseline.accuracy, self.context.log
+        if self.context.settings.effort == "quick":
+            return 0 if accuracy >= self.context.floor else math.ceil(most / PARTS)
         if accuracy >= whole:
             log.note(
                 "training was left out: the network had the original's validation "

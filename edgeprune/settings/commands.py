@@ -84,8 +84,10 @@ class CompressSettings(
     effort: Annotated[
         Effort,
         Option(
-            "normal: training is short or left out where the original's accuracy is "
-            "reached without it; best: it never is.",
+            "quick: a first answer, from fewer samples, with no plan judged but by its "
+            "parts, trained only if it is below the floor; normal: training is short "
+            "or left out where the original's accuracy is reached without it; best: "
+            "it never is.",
             Panel.TRAINING,
         ),
     ] = "normal"

@@ -14,7 +14,7 @@ from edgeprune.errors import ConfigError
 Augmented = Literal["crop", "rotate", "flip"]  # a change of an image in training
 Optimizer = Literal["sgd", "adamw", "muon"]
 Precision = Literal["fp32", "int8"]
-Effort = Literal["normal", "best"]
+Effort = Literal["quick", "normal", "best"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}

@@ -62,6 +62,15 @@ def test_a_second_head_says_what_it_gained(network, tmp_path):
     assert "second head" in page
 
 
+def test_a_quick_answer_is_one_and_says_so(network, tmp_path):
+    quick = run(network, tmp_path / "run", effort="quick").report
+    assert quick.status == "met"
+    assert any("--effort quick" in note for note in quick.notes)
+    assert not quick.training[-1].epochs
+    assert len(quick.sensitivity.groups) <= len(quick.result.layers)
+    assert quick.result.macs <= 0.5 * quick.baseline.macs
+
+
 def test_training_ends_at_the_floor_if_that_is_enough(network, tmp_path):
     done = run(network, tmp_path / "run", stop_at_floor=True, epochs=9, max_drop=40.0)
     floor = done.report.accuracy_floor

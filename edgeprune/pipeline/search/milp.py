@@ -24,8 +24,16 @@ from edgeprune.prune.loss import Loss, losses_of
 from edgeprune.records import Budget, Scores, Sensitivity
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores
-from edgeprune.score.sensitivity import OutputErrorEvaluator, measure_sensitivity
+from edgeprune.score.sensitivity import (
+    SHARES,
+    OutputErrorEvaluator,
+    measure_sensitivity,
+)
 from edgeprune.score.two_step import parse_criteria, rescore
+
+QUICK_SHARES = (
+    0.5,
+)  # of a group's channels, at which it is looked at for a quick answer
 
 
 class MilpSearch:
@@ -84,15 +92,16 @@ class MilpSearch:
         ranked = comparable_scores(scores, space.graph)
         context.progress.start("prune", planner.ROUNDS)
         with log.stage("prune"):
-            judge = OutputErrorEvaluator(scoring, JUDGED)
-            quick = quick_reconstruction(context, start)
+            judges = context.settings.effort != "quick"
+            judge = OutputErrorEvaluator(scoring, JUDGED) if judges else None
+            quick = quick_reconstruction(context, start) if judges else None
             problem = planner.Problem(
                 space.graph,
                 ranked,
                 space.costs,
                 _loss(space, ranked, sensitivity),
                 limits,
-                OutputErrors(space, judge),
+                judge and OutputErrors(space, judge),
                 quick and ReconstructedErrors(space, quick),
                 context.progress,
             )
@@ -113,7 +122,9 @@ class MilpSearch:
         scores = space.scores
         names = [block.name for block in space.costs.blocks]
         blocks = [name for name in names if name not in space.costs.choices]
-        sensitivity = measure_sensitivity(scoring, scores, blocks)
+        quick = self._context.settings.effort == "quick"
+        shares = QUICK_SHARES if quick else SHARES
+        sensitivity = measure_sensitivity(scoring, scores, blocks, shares)
         if second is not None:
             ranked = comparable_scores(scores, scoring.graph)
             loss = _loss(space, ranked, sensitivity)
