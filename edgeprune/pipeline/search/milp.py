@@ -31,9 +31,7 @@ from edgeprune.score.sensitivity import (
 )
 from edgeprune.score.two_step import parse_criteria, rescore
 
-QUICK_SHARES = (
-    0.5,
-)  # of a group's channels, at which it is looked at for a quick answer
+QUICK_SHARES = (0.5,)  # of a group, at which its loss is measured for a quick answer
 
 
 class MilpSearch:
