@@ -10,6 +10,7 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.reconstruction import QuickReconstruction
+from edgeprune.reconstruct import fitting
 from edgeprune.records import Plan
 from edgeprune.score.sensitivity import outputs, unexplained
 from tests.nets import Bottom, CifarResNet
@@ -105,3 +106,50 @@ def test_what_does_not_fit_is_the_worst_and_ends_nothing():
     plan = Plan({}, ("nowhere",))
     assert reconstruction.error(Candidate(model, graph, plan)) == math.inf
     assert reconstruction.estimate(Candidate(model, graph, plan), Plan({})) == math.inf
+
+
+def near_by(graph, plan):
+    """Plans that differ from one in a group or a block."""
+    first, last = graph.groups[0].name, graph.groups[-1].name
+    found = []
+    for name in (first, last):
+        kept = {**plan.kept, name: plan.kept[name][1:]}
+        found.append(Plan(kept, plan.bypassed))
+    found.append(Plan({name: plan.kept[name] for name in (first, last)}, ("layer2.1",)))
+    return found
+
+
+def test_what_was_fitted_near_by_changes_no_error(monkeypatch):
+    """However much of it is taken over; an estimate fits only what is near a change."""
+    model = lively(CifarResNet(3))
+    graph = survey(model, (torch.randn(2, 3, 16, 16).double(),))
+    torch.manual_seed(0)
+    data = batches(160)
+    near = Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
+    fitted = []
+    whole = fitting.fit_layer_
+
+    def counted(run, state, layer, wanted, how):
+        fitted.append(layer.name)
+        whole(run, state, layer, wanted, how)
+
+    monkeypatch.setattr(fitting, "fit_layer_", counted)
+    counts = []
+    for plan in near_by(graph, near):
+        reconstruction = QuickReconstruction(model, data, seed=0)
+        candidate = Candidate(model, graph, plan)
+        alone = reconstruction.error(candidate)
+        every = len(fitted)
+        reconstruction.error(Candidate(model, graph, near))
+        fitted.clear()
+        estimate = reconstruction.estimate(candidate, near)
+        few = len(fitted)
+        assert estimate == pytest.approx(alone, rel=0.5)
+        fitted.clear()
+        assert reconstruction.error(candidate, near) == pytest.approx(alone, rel=1e-9)
+        counts.append((few, len(fitted), every))
+        fitted.clear()
+    assert all(few <= some <= every for few, some, every in counts)
+    assert counts[0][1] == counts[0][2]  # what changes first
+    assert counts[1][1] < counts[1][2] / 2  # what changes last
+    assert counts[2][0] < counts[2][1]  # a block in the middle
