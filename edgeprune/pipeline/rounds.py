@@ -18,12 +18,12 @@ from edgeprune.pipeline.search.base import FoundPlan, Search
 from edgeprune.pipeline.steps import step_of
 from edgeprune.pipeline.training import Trainings
 from edgeprune.reconstruct.fitting import reconstruct
-from edgeprune.reconstruct.layer_fits import SAMPLES, Fitting
+from edgeprune.reconstruct.layer_fits import SAMPLES, TURNS, Fitting
 from edgeprune.records import Budget, Reconstruction, pressure_of
 from edgeprune.units import milliseconds
 
 NOISE = 1.02  # times as long is not slower
-QUICK_SAMPLES, QUICK_ROWS = 1024, 8192  # that layers are fitted on for a quick answer
+QUICK_SAMPLES, QUICK_ROWS, QUICK_TURNS = 1024, 4096, 1  # of a fit for a quick answer
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,7 @@ class Rounds:
             how = Fitting(
                 samples=QUICK_SAMPLES if quick else SAMPLES,
                 rows=QUICK_ROWS if quick else None,
+                turns=QUICK_TURNS if quick else TURNS,
                 seed=context.settings.seed,
                 progress=context.progress,
             )

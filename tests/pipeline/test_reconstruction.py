@@ -115,8 +115,9 @@ def near_by(graph, plan):
     for name in (first, last):
         kept = {**plan.kept, name: plan.kept[name][1:]}
         found.append(Plan(kept, plan.bypassed))
-    found.append(Plan({name: plan.kept[name] for name in (first, last)}, ("layer2.1",)))
-    return found
+    block = "layer2.1"
+    left = {name: kept for name, kept in plan.kept.items() if block not in name}
+    return [*found, Plan(left, (block,))]
 
 
 def test_what_was_fitted_near_by_changes_no_error(monkeypatch):
