@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import TraceError
 from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group
@@ -52,7 +54,10 @@ class OutputErrorEvaluator:
         parts = math.ceil(len(x) / STEP)  # none of them of one sample
         count = len(x) // parts * parts
         self._x, self._y = x[:count], y[:count]
-        self._reruns = Reruns(self._model, self._x.split(count // parts))
+        self._reruns: Reruns | None = None
+        if not self._graph.traced.by_value:  # whose code may take another way
+            with suppress(TraceError):
+                self._reruns = Reruns(self._model, self._x.split(count // parts))
         self._original = self._changed(Plan({}))
 
     @cached_property
@@ -114,8 +119,8 @@ class OutputErrorEvaluator:
         anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
         """
         surgery = plan_surgery(self._model, self._graph, plan)
-        found = self._reruns.outputs(surgery, keep=keep)
-        if found is not None:
+        reruns = self._reruns
+        if reruns and (found := reruns.outputs(surgery, keep=keep)) is not None:
             return found
         model = copied(self._model)
         apply_surgery_(model, surgery)

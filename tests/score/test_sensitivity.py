@@ -57,6 +57,27 @@ def reference(model, changed):
     return -2 * math.log(before @ after / norms)
 
 
+class Looks(CifarResNet):
+    """Its code looks at values: another sample may take another way."""
+
+    def forward(self, x):
+        return (
+            super().forward(x)
+            if float(x.detach().sum()) > 1e9
+            else super().forward(x / 2)
+        )
+
+
+def test_code_that_looks_at_values_runs_for_each_network():
+    context = context_of(Looks(2))
+    assert context.graph.traced.by_value
+    judge = OutputErrorEvaluator(context, 10)
+    plan = Plan({group.name: tuple(range(4)) for group in context.graph.groups[:1]})
+    found = outputs_of(apply(context.model, context.graph, plan))
+    expected = unexplained(outputs_of(context.model), found)
+    assert judge.error(plan) == pytest.approx(expected, rel=1e-4)
+
+
 def test_each_loss_is_that_of_the_network_that_surgery_makes():
     torch.manual_seed(0)
     context = context_of(CifarResNet(2))
