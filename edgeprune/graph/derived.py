@@ -60,11 +60,12 @@ class DerivedTraces:
         if key not in self._known:
             while len(self._known) >= KEPT:
                 self._known.pop(next(iter(self._known)))
-            self._known[key] = self._derived(*key)
+            self._known[key] = self._derived(surgery)
         return self._known[key]
 
-    def _derived(self, bypassed: Collection[str], numbers: Any) -> Trace | None:
-        traced, changed = self.traced, numbers_of(Surgery(numbers=numbers))
+    def _derived(self, surgery: Surgery) -> Trace | None:
+        traced, bypassed = self.traced, surgery.bypassed
+        changed = numbers_of(surgery)
         passed, gone = skipped(traced, bypassed)
         graph, new = fx.Graph(), dict[fx.Node, fx.Node]()
         for node in traced.nodes:

@@ -115,7 +115,7 @@ class Trainings:
         """Epochs in proportion to the accuracy that is missing.
 
         None where the original's is reached, and few where the difference is less than
-        the validation split can tell.
+        the validation split can tell; for a quick answer none above the floor.
         """
         whole, log = self.context.baseline.accuracy, self.context.log
         if self.context.settings.effort == "quick":

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgeprune.graph.derived import DerivedTraces
 from edgeprune.graph.operators import operator_of
@@ -106,7 +106,6 @@ def _reached(snapshots: Sequence[Snapshot]) -> int:
 
 def _normalise_(traced: Trace) -> None:
     """Let batch norms go by what they are given."""
-    node: fx.Node
     for node in operators_of(traced):
         if node.target is BATCH_NORM:
             x, weight, bias, _, _, _, *rest = node.args
