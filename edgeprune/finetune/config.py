@@ -33,6 +33,8 @@ class TrainingConfig:
         smoothing: of labels, where there is no teacher.
         augment: how training images are changed.
         enough: validation accuracy with which training ends early.
+        accuracy: of the model on the validation split before it, if that is known: a
+            training of no epochs need not read it again.
         floor: validation accuracy that is kept once it was reached.
         known: the model that training starts from may know the validation samples.
         constraint: what holds weights in shape meanwhile.
@@ -55,6 +57,7 @@ class TrainingConfig:
     smoothing: float = 0.0
     augment: Augmentation = NO_CHANGES
     enough: float | None = None
+    accuracy: float | None = None
     floor: float = 0.0
     known: bool = False
     constraint: Constraint | None = None

@@ -121,7 +121,7 @@ class _Training:
             trainer.finish()
         start = copied(model)
         start.load_state_dict(trainer.ema_or_model.state_dict())
-        before = trainer.accuracy(splits.validation)
+        before = self._before(trainer, splits, steps)
         best = CheckpointSelector(
             start,
             before if trainer.settled else -1.0,
@@ -147,6 +147,11 @@ class _Training:
             config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=trainer.hints)
+
+    def _before(self, trainer: Trainer, splits: Splits, steps: int) -> float:
+        """The accuracy before the first step."""
+        known = None if steps else self.config.accuracy
+        return trainer.accuracy(splits.validation) if known is None else known
 
     def _trainer(
         self, config: TrainingConfig, form: Format, first: Batch, steps: int

@@ -45,8 +45,8 @@ class StepwiseInterpreter:
         traced: of real batches as large as these, by `trace_batch`.
         state: the parameters and buffers, by path; read when an operator runs.
         batches: inputs, each of the shape that was traced.
-        start: from here, which another run on these batches has come to; see
-            `shared_operators`.
+        start: from here, which another run on these batches, and perhaps more after
+            them, has come to; see `shared_operators`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StepwiseInterpreter:
         self._ahead = order[start.position if start else 0 :][::-1]
         self._owners, self._state = traced.owners, state
         self._given = list(batches)
-        held = start.values if start else [{} for _ in batches]
+        held = start.values[: len(batches)] if start else [{} for _ in batches]
         self._values: list[dict[fx.Node, Any]] = [
             {order[position]: value for position, value in values.items()}
             for values in held

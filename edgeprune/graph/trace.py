@@ -73,6 +73,21 @@ class Trace:
         """The operators in the order in which they run."""
         return iter(self.graph.nodes)
 
+    def structure(self) -> str:
+        """Describe what the time depends on: operators, connections and shapes."""
+        return repr(
+            [
+                (
+                    self.owners.get(node.name, node.name),
+                    str(node.target),
+                    node.args,
+                    node.kwargs,
+                    _shapes(node.meta.get("val")),
+                )
+                for node in self.nodes
+            ]
+        )
+
     @property
     def read(self) -> frozenset[str]:
         """The parameters and buffers that some operator reads."""
@@ -225,6 +240,10 @@ def _weight(
     for axis, indices in cuts.items():
         shape[axis] = len(indices)
     return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def _shapes(value: Any) -> list[tuple[int, ...]]:
+    return [tuple(map(int, tensor.shape)) for tensor in tensors_in(value)]
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -82,21 +82,6 @@ class ResizedModels:
         """Whether files can be cut to size; found out by one more export."""
         return self._can_cut(_halved(self._graph))
 
-    def structure(self) -> str:
-        """Describe what the time depends on: operators, connections and shapes."""
-        nodes = [
-            (
-                node.op_type,
-                sorted(str(item) for item in node.attribute),
-                list(node.input),
-                list(node.output),
-            )
-            for node in self._skeleton.graph.node
-        ]
-        shapes = {name: value.shape for name, value in self._arrays.items()}
-        found = repr((nodes, sorted(shapes.items())))
-        return f"{found} convolved" if self._shortcuts_as_conv else found
-
     def write(self, plan: Plan, name: str) -> Path:
         """The network under a plan as `name`.onnx."""
         path = self._folder / f"{name}.onnx"

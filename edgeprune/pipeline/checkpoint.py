@@ -23,7 +23,7 @@ from edgeprune.files import write_cache
 from edgeprune.graph.model_copy import copied
 from edgeprune.graph.surgery import apply_surgery_
 from edgeprune.pipeline.job import RunLog
-from edgeprune.records import Plan, Surgery, from_json, to_json
+from edgeprune.records import PairedTiming, Plan, Surgery, from_json, to_json
 from edgeprune.tensor_file import fingerprint, read_tensors, write_tensors
 
 Found = TypeVar("Found")
@@ -38,6 +38,7 @@ class PrunedModel:
         surgery: from that network to this one.
         fits: whether it is within the round's limits.
         finished: whether its layers were fitted, where they are to be.
+        paired: the time of its file, whatever the weights; not kept on disk.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class PrunedModel:
     plan: Plan
     fits: bool
     finished: bool = True
+    paired: PairedTiming | None = None
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,14 @@ class Candidate:
 
     Attributes:
         before: what was changed in the round's start to come to that network.
+        timings: of its file beside the baseline's, as they were taken.
     """
 
     model: nn.Module
     graph: ChannelGraph
     plan: Plan
     before: Surgery = field(default_factory=Surgery)
+    timings: list[PairedTiming] = field(default_factory=list, compare=False)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -187,6 +189,10 @@ class Evaluator:
             return PairedTiming(alone, alone)
         return self.time_together([exported])[0]
 
+    def _time_briefly(self, exported: Exported) -> PairedTiming:
+        baseline, timing = self.benchmark.compare_briefly([self.baseline, exported])
+        return PairedTiming(timing, baseline)
+
     def time_together(self, files: list[Exported]) -> list[PairedTiming]:
         """Time several files and the baseline's, all in turn, in one measurement."""
         baseline, *timings = self.benchmark.compare(
@@ -252,14 +258,21 @@ class Evaluator:
         figures = snapshot.figures.measured(paired, self.reference.ms)
         return replace(snapshot, paired=paired, costs=costs, figures=figures)
 
-    def attempt(self, candidate: Candidate, limits: Budget) -> Attempt:
+    def attempt(
+        self, candidate: Candidate, limits: Budget, *, brief: bool = False
+    ) -> Attempt:
         """Export a candidate's network and measure the file.
+
+        Args:
+            brief: what comes of it will be measured again.
 
         Raises:
             PlanError: the plan does not fit.
         """
         exported = self.benchmark.export(candidate.network, "attempt", draft=True)
-        costs = self.costs(exported, self.time(exported))
+        paired = self._time_briefly(exported) if brief else self.time(exported)
+        candidate.timings.append(paired)
+        costs = self.costs(exported, paired)
         exported.discard()
         return Attempt(
             round=0,

@@ -81,6 +81,7 @@ class Rounds:
             candidate.plan,
             found.fits,
             finished=not (settings.from_scratch or fitted),
+            paired=candidate.timings[-1] if candidate.timings else None,
         )
 
     def shrink(
@@ -148,12 +149,11 @@ class Rounds:
 
     def _accuracy(self, name: str, model: nn.Module) -> float | None:
         """A pruned network's validation accuracy; None where nothing goes by it."""
-        if not self.trainings.in_proportion:
-            return None
         for item in self.context.log.reconstructions:
             if item.purpose == name:
                 return max(item.accuracy_before, item.accuracy_after)
-        return self.context.evaluator.accuracy(model)
+        asked = self.trainings.in_proportion
+        return self.context.evaluator.accuracy(model) if asked else None
 
     def _goes_on(self, found: FoundPlan) -> bool:
         """Whether a plan will be used, and takes something away."""
@@ -163,7 +163,11 @@ class Rounds:
     def _trained(
         self, start: ModelSnapshot, pruned: PrunedModel, config: TrainingConfig
     ) -> tuple[ModelSnapshot, float]:
-        """The network after training, its file measured; its accuracy before."""
+        """The network after training, with its file; its accuracy before.
+
+        What was measured of the plan is its time, too: weights do not change it. The
+        run measures the file itself before it ends.
+        """
         log, evaluator = self.context.log, self.context.evaluator
         number = log.round_number
         with log.stage("finetune"):
@@ -173,7 +177,7 @@ class Rounds:
             log.note(f"{config.purpose}: no epoch was better than its start")
         with log.stage("measure"):
             exported = evaluator.benchmark.export(trained, f"round{number}")
-            paired = evaluator.time(exported)
+            paired = pruned.paired or evaluator.time(exported)
             snapshot = evaluator.snapshot(
                 exported,
                 paired,

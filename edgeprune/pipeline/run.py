@@ -61,6 +61,7 @@ def run(job: Job, folder: Path) -> Outcome:
 def _interrupted(context: RunContext, rounds: Rounds) -> Ended:
     """The best valid model so far."""
     best = rounds.valid[-1] if rounds.valid else context.start
+    best = context.evaluator.remeasured(best, Budget())
     reason = "it was interrupted; this is the last valid model until then"
     return stop.Decision("interrupted", reason), best
 
@@ -115,9 +116,9 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
         at, goal = decision.resume + 1, decision.goal
         start, result = taken[at]
         if goal is None:
+            start = context.evaluator.remeasured(start, limits)
             if until_floor:
                 return decision, start
-            start = context.evaluator.remeasured(start, limits)
             pressure = pressure_of(start.costs, limits)
             if pressure <= 1:
                 return stop.met(decision.resume), start

@@ -55,8 +55,7 @@ class Trainings:
 
         Args:
             goal: times the limits that the round prunes to, at least 1.
-            accuracy: what the network has before; None where training is to be as
-                long as for any.
+            accuracy: what the network has before, if it is known.
         """
         context, settings, last = self.context, self.context.settings, goal <= 1
         whole = context.baseline.accuracy
@@ -75,6 +74,7 @@ class Trainings:
             hints=settings.distil == "features",
             optimizer=settings.optimizer or usual,
             enough=enough,
+            accuracy=accuracy,
             floor=floor,
             known=context.known,
         )
@@ -101,7 +101,9 @@ class Trainings:
         steps = SCRATCH_STEPS if settings.from_scratch else STEPS
         most = default_epochs(self.context.data.sizes[0], steps=steps)
         most = most if last else math.ceil(most / PARTS)
-        return most if accuracy is None else self._proportionate(most, accuracy)
+        if accuracy is None or not self.in_proportion:
+            return most
+        return self._proportionate(most, accuracy)
 
     @property
     def in_proportion(self) -> bool:

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from torch import nn
 
@@ -46,7 +47,7 @@ from edgeprune.records import (
 )
 from edgeprune.records.latency import Floats, WidthPlace
 
-VERSION = 2  # of what is measured and how it is fitted
+VERSION = 3  # of what is measured and how it is fitted
 POOL = 200  # networks of which some are probed
 FIRST, MORE = 8, 4  # probes at once
 GOOD = 0.02  # of a network's time: the closed loop does the rest
@@ -71,6 +72,10 @@ def measure_latency_table(
         MeasurementError: it cannot be timed.
     """
     start = time.perf_counter()
+    key = _key(graph, benchmark)
+    path = cache_folder() / "latency" / f"{key}.json"
+    if (known := _read(path)) is not None:
+        return known
     with tempfile.TemporaryDirectory(dir=benchmark.folder) as held:
         variants = ResizedModels(
             model,
@@ -79,10 +84,6 @@ def measure_latency_table(
             Path(held),
             shortcuts_as_conv=benchmark.shortcuts_as_conv,
         )
-        key = _key(variants, benchmark)
-        path = cache_folder() / "latency" / f"{key}.json"
-        if (known := _read(path)) is not None:
-            return known
         probing = Probing(model, graph, variants, benchmark, path.with_suffix(""))
         progress.start("latency table", probing.most)
         found, errors = _good_enough(probing, progress)
@@ -257,9 +258,10 @@ def widths_under(graph: ChannelGraph, plan: Plan) -> dict[WidthPlace, int]:
     return whole | {axis: len(indices) for axis, indices in kept.items()}
 
 
-def _key(variants: ResizedModels, benchmark: Benchmark) -> str:
-    runner = benchmark.runner
-    parts = (str(VERSION), variants.structure(), runner.key(), repr(runner.probing))
+def _key(graph: ChannelGraph, benchmark: Benchmark) -> str:
+    runner, form = benchmark.runner, benchmark.shortcuts_as_conv
+    network = f"{torch.__version__} {form} {graph.traced.structure()}"
+    parts = (str(VERSION), network, runner.key(), repr(runner.probing))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

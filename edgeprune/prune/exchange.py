@@ -101,19 +101,35 @@ def exchange(
     """Find a solution of less error within the same limits, by prediction.
 
     All moves from the start are judged, and those from each better solution, as long as
-    so many networks are left to be judged.
+    so many networks are left to be judged. What a move changes is taken to be the same
+    after exchanges that it was no part of, until nothing seems to help any more.
     """
     best, least = solution, objective.error(solution)
-    while objective.left >= len(moves := moves_from(model, best)):
-        judged = [
-            replace(move, error=objective.estimate(_after(model, best, [move]), best))
-            for move in moves
-        ]
-        better = _better(model, (best, least), budget, objective, judged)
-        if better is None:
-            break
-        best, least = better
-    return best
+    changes: dict[Move, float] = {}
+    fresh = True
+    while True:
+        moves = moves_from(model, best)
+        new = [move for move in moves if move not in changes]
+        if objective.left < len(new):
+            return best
+        for move in new:
+            changed = _after(model, best, [move])
+            changes[move] = objective.estimate(changed, best) - least
+        judged = [replace(move, error=least + changes[move]) for move in moves]
+        start = best, least
+        best, least, touched = _better(model, start, budget, objective, judged)
+        if touched:
+            fresh = False
+            touched |= freed(model.blocks, touched)
+            changes = {
+                move: change
+                for move, change in changes.items()
+                if move.name not in touched
+            }
+        elif fresh:
+            return best
+        else:
+            fresh, changes = True, {}
 
 
 def _better(
@@ -122,8 +138,12 @@ def _better(
     budget: Budget,
     objective: BudgetedObjective,
     moves: Sequence[Move],
-) -> tuple[Solution, float] | None:
-    """Make as many promising exchanges as really help; None if none does."""
+) -> tuple[Solution, float, set[str]]:
+    """Make as many promising exchanges as really help.
+
+    Returns:
+        The solution, its error, and the groups and blocks that were changed.
+    """
     best, least = start
     helps = 1 - objective.noise
     within = max(1.0, pressure_of(model.predict(best.widths, best.bypassed), budget))
@@ -150,7 +170,7 @@ def _better(
             touched |= {move.name for move in pair}
         else:
             failed += 1
-    return (best, least) if touched else None
+    return best, least, touched
 
 
 def moves_from(model: CostModel, solution: Solution) -> list[Move]:

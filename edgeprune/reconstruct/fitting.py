@@ -22,6 +22,7 @@ from edgeprune.graph.derived import DerivedTraces
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.model_copy import copied
+from edgeprune.graph.operations import operations
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.stepwise import (
     StepwiseInterpreter,
@@ -50,6 +51,8 @@ BATCH = (16, 64)  # samples that go through the networks at once
 SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
 FULL = 8  # batches: what does not fill one is left out
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
+RUNNING = 2.5e12  # operations for running both networks, about ...
+FEWEST = 512  # ... on no fewer samples
 
 
 @dataclass(frozen=True)
@@ -222,9 +225,12 @@ class Reference:
         self, new: Trace, state: Mapping[str, Tensor], pairs: list[LayerPair]
     ) -> None:
         """How many samples, and at how many positions of each."""
-        size = len(self._read[0])
+        size, first = len(self._read[0]), self._read[0][:1]
         room = MEMORY // max(peak_bytes(new), 1)
-        count = max(1, min(room, self._how.samples // size))
+        with evaluating(self._original):
+            both = 2 * operations(self._original, first)
+        samples = min(self._how.samples, max(FEWEST, int(RUNNING / both)))
+        count = max(1, min(room, samples // size))
         self._read = list(islice(_batches(self._data, size), count))
         rows = self._how.rows or rows_for(state, pairs)
         self._count = -(-rows // (len(self._read) * size))

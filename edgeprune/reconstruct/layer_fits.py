@@ -24,7 +24,8 @@ ROWS = (4096, 65536)  # positions at which layers are fitted: fewest and most
 LARGEST = 8192  # numbers that a filter reads; equations of more take too long
 WORK = 2.5e11  # multiplications for the sums of all layers, about
 RIDGE = 1e-3
-TURNS = 3
+TURNS = 3  # at most ...
+SETTLED = 0.05  # ... until what is wanted changes by no more of the squared error
 MERGED = 4096  # rows that are multiplied at once, about
 
 End = tuple[str, fx.Node]  # a layer's name, and the operator whose result counts
@@ -37,7 +38,7 @@ class Fitting:
     Attributes:
         samples: at most; as many as the memory has room for.
         ridge: of least squares, as a share of the mean square that is read.
-        turns: how often what a rectifier cuts off is looked at again.
+        turns: how often what a rectifier cuts off is looked at again, at most.
         rows: positions at which each layer is fitted, about; None for as many as
             take some ten seconds.
         batch: samples that go through the networks at once; None for what suits them.
@@ -170,30 +171,40 @@ def _fitted(
     """Least squares; behind a rectifier only what it lets pass has to be right.
 
     What it cuts off may be anything beyond its limit: in turns that is set to what the
-    fit makes of it, and the fit made anew. Zhang et al., "Accelerating Very Deep
-    Convolutional Networks for Classification and Detection", 2016, section 3.2.
+    fit makes of it, and the fit made anew, until that changes little. Zhang et al.,
+    "Accelerating Very Deep Convolutional Networks for Classification and Detection",
+    2016, section 3.2.
     """
     shape, shifted = weights.shape[:2], layer.bias is not None or layer.norm is not None
     squares = LeastSquares(weights, how.ridge, shifted=shifted)
-    for part in rows:
-        squares.add(part.read, (part.wanted - part.beside).unflatten(1, shape))
+    wanted = [part.wanted - part.beside for part in rows]
+    for part, some in zip(rows, wanted, strict=True):
+        squares.add(part.read, some.unflatten(1, shape))
     fit = squares.fit()
     for _ in range(how.turns):
         if layer.limits is None:
             break
-        allowed = [_allowed(part, fit, layer.limits) for part in rows]
+        before, change, error = wanted, 0.0, 0.0
+        wanted = []
+        for part, some in zip(rows, before, strict=True):
+            found = fit(part.read).flatten(1)
+            wanted.append(_allowed(part, found, layer.limits))
+            change += float((wanted[-1] - some).square().sum())
+            error += float((wanted[-1] - found).square().sum())
+        if change <= SETTLED * error:
+            break
         squares.want(
             (part.read, some.unflatten(1, shape))
-            for part, some in zip(rows, allowed, strict=True)
+            for part, some in zip(rows, wanted, strict=True)
         )
         fit = squares.fit()
     return fit, squares
 
 
-def _allowed(part: _Rows, fit: LayerFit, limits: tuple[float, float]) -> Tensor:
+def _allowed(part: _Rows, found: Tensor, limits: tuple[float, float]) -> Tensor:
     """Return the wanted output, or the layer's own where both are beyond a limit."""
     lowest, highest = limits
-    found = fit(part.read).flatten(1) + part.beside
+    found = found + part.beside
     wanted = part.wanted
     wanted = torch.where(wanted <= lowest, found.clamp_max(lowest), wanted)
     wanted = torch.where(part.wanted >= highest, found.clamp_min(highest), wanted)

@@ -12,7 +12,7 @@ from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
 
-BATCHES = 16
+BATCHES = 8
 
 
 def restated(model: nn.Module, data: Batches, batches: int = BATCHES) -> nn.Module:

@@ -40,7 +40,7 @@ def test_a_second_run_measures_nothing(benchmark):
     assert second == first
 
 
-@pytest.mark.parametrize("other", ["model", "threads", "input", "file"])
+@pytest.mark.parametrize("other", ["model", "threads", "input", "form", "file"])
 def test_another_network_or_runtime_is_measured(
     benchmark, other, tmp_path, monkeypatch
 ):
@@ -57,7 +57,10 @@ def test_another_network_or_runtime_is_measured(
     if other == "file":
         (held,) = (tmp_path / "cache" / "latency").iterdir()
         held.write_text(held.read_text()[:-20])
-    table(model, Benchmark(runner, inputs, benchmark.folder))
+    table(
+        model,
+        Benchmark(runner, inputs, benchmark.folder, shortcuts_as_conv=other == "form"),
+    )
     assert probed(benchmark) > before
 
 

@@ -94,7 +94,7 @@ class CandidateBenchmark:
         candidate = self.space.candidate(trial.plan)
         self._measured.append((trial.plan, candidate))
         attempt = replace(
-            evaluator.attempt(candidate, self.limits),
+            evaluator.attempt(candidate, self.limits, brief=True),
             round=trial.number,
             predicted_ms=trial.predicted.latency_ms,
             gap=trial.solution.gap,

@@ -96,7 +96,8 @@ class PcaSearch:
             nonlocal tried
             tried += 1
             candidate = widths.candidate(share)
-            attempt = self._context.evaluator.attempt(candidate, limits)
+            evaluator = self._context.evaluator
+            attempt = evaluator.attempt(candidate, limits, brief=True)
             attempt = replace(attempt, round=tried, variance=share)
             return share, candidate, self._context.keep(attempt)
 
