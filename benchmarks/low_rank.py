@@ -50,7 +50,7 @@ from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import HostRunner
 from edgeprune.prune.low_rank import bayesian_ranks, factored
 from edgeprune.records import Plan
-from edgeprune.report.terminal import PlainProgress
+from edgeprune.report.display import PlainProgress
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "low_rank.json", HERE / "low_rank.md"

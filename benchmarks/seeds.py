@@ -42,7 +42,7 @@ from edgeprune.data import Reading, Splits
 from edgeprune.data.splits import Arrays, array_splits
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import evaluate, train
-from edgeprune.report.terminal import PlainProgress
+from edgeprune.report.display import PlainProgress
 
 HERE = Path(__file__).parent
 ROWS, TABLE, PLOT = (HERE / f"seeds.{kind}" for kind in ("json", "md", "svg"))

@@ -20,7 +20,10 @@ from edgeprune.progress import Interruptible, RunInterrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgeprune.report.terminal import LiveProgress, PlainProgress
+    from edgeprune.report.clock import RunClock
+    from edgeprune.report.display import JsonLines, LiveProgress, PlainProgress
+
+    Display = LiveProgress | PlainProgress | JsonLines
 
 NOT_MET = 3
 GOES_ON = ("compress", "fit", "sparsify")  # where it was interrupted
@@ -56,15 +59,21 @@ def root(
 
 
 @contextmanager
-def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
-    """A console on standard error for progress; bars only for a person."""
+def showing(
+    *, quiet: bool, clock: RunClock | None = None
+) -> Iterator[tuple[Console, LiveProgress | PlainProgress]]:
+    """A console on standard error for progress; bars only for a person.
+
+    Args:
+        clock: of a whole run.
+    """
     from rich.console import Console
 
-    from edgeprune.report.terminal import LiveProgress, PlainProgress
+    from edgeprune.report.display import LiveProgress, PlainProgress
 
     console = Console(stderr=True, quiet=is_worker())
     live = console.is_terminal and not quiet
-    progress = LiveProgress(console) if live else PlainProgress(console)
+    progress = (LiveProgress if live else PlainProgress)(console, clock)
     try:
         yield console, progress
     finally:
@@ -72,9 +81,27 @@ def showing(*, quiet: bool) -> Iterator[tuple[Console, LiveProgress | PlainProgr
 
 
 @contextmanager
-def ending_early(
-    progress: LiveProgress | PlainProgress, console: Console
-) -> Iterator[Interruptible]:
+def saying_lines(clock: RunClock) -> Iterator[tuple[Console, JsonLines]]:
+    """A JSON object a line on standard output, and a console that shows nothing.
+
+    The last line says why there is no result where there is none.
+    """
+    from rich.console import Console
+
+    from edgeprune.report.display import JsonLines, end_line
+
+    try:
+        yield Console(quiet=True), JsonLines(typer.echo, clock)
+    except EdgepruneError as error:
+        typer.echo(end_line("error", str(error)))
+        raise
+    except (RunInterrupted, KeyboardInterrupt):
+        typer.echo(end_line("interrupted", "nothing was written"))
+        raise
+
+
+@contextmanager
+def ending_early(progress: Display, console: Console) -> Iterator[Interruptible]:
     """Progress that ends the run at the first Ctrl-C, with the best model so far.
 
     The second one ends the process at once.

@@ -22,6 +22,14 @@ AsJson = Annotated[
         "--json", help="Print JSON instead of tables.", rich_help_panel=Panel.HOW.value
     ),
 ]
+AsLines = Annotated[
+    bool,
+    typer.Option(
+        "--json-lines",
+        help="A JSON object a line for each step and what comes of it, for machines.",
+        rich_help_panel=Panel.HOW.value,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

@@ -2,50 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgeprune.cli.app import NOT_MET, app, ending_early, showing
-from edgeprune.cli.options import AsJson, Quiet, with_options
+from edgeprune.cli.app import NOT_MET, app, ending_early, saying_lines, showing
+from edgeprune.cli.options import AsJson, AsLines, Quiet, with_options
+from edgeprune.launch import is_worker
 from edgeprune.settings import (
     CompressSettings,
     FitSettings,
     SparsifySettings,
     load_settings,
 )
+from edgeprune.settings.parts import BUDGET_NAMES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeprune.api import Finished, Sparsified
+    from edgeprune.cli.app import Display
+
+# What runs may differ in that take about as long.
+HOW_FAR = {"out", "pt2", "seed", "accuracy_floor", "max_drop", *BUDGET_NAMES}
+
+
+@dataclass(frozen=True)
+class _Output:
+    """How a run is shown, and its report.
+
+    Attributes:
+        json: the report as JSON on standard output.
+        lines: its progress and its end as JSON lines there.
+        quiet: no bars.
+    """
+
+    json: bool
+    lines: bool
+    quiet: bool
+
+    @contextmanager
+    def running(
+        self, settings: CompressSettings | SparsifySettings
+    ) -> Iterator[tuple[Console, Display]]:
+        """Yield a console and what shows the run; how long it took is kept."""
+        from edgeprune.report.clock import RunClock
+
+        if self.json and self.lines:
+            raise typer.BadParameter("Give --json or --json-lines, not both.")
+        such = settings.model_dump_json(exclude=HOW_FAR)
+        clock = RunClock(f"{settings.COMMAND} {such}")
+        if self.lines:
+            shows = saying_lines(clock)
+        else:
+            shows = showing(quiet=self.quiet, clock=clock)
+        with shows as (console, progress):
+            yield console, progress
+        if not is_worker():
+            clock.end()
+
+    def tell(
+        self, done: Finished | Sparsified, page: str, show: Callable[..., None]
+    ) -> None:
+        """Print what came of the run, but for the lines that end by themselves."""
+        from rich.console import Console
+
+        from edgeprune.records import to_json
+        from edgeprune.report.display import end_line
+
+        report, folder = done.report, done.folder
+        if self.lines:
+            typer.echo(end_line(report.status, report.sentence, folder=str(folder)))
+        elif self.json:
+            typer.echo(to_json(report))
+        else:
+            show(Console(), report)
+            typer.echo(folder / page)
 
 
 @app.command()
 @with_options(CompressSettings)
 def compress(
-    given: dict[str, Any], *, as_json: AsJson = False, quiet: Quiet = False
+    given: dict[str, Any],
+    *,
+    as_json: AsJson = False,
+    as_lines: AsLines = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compress a model within budgets; exit 0 if met, 3 if not, 1 if refused."""
     settings = load_settings(given, Path.cwd(), CompressSettings)
-    _compress(settings, as_json=as_json, quiet=quiet)
+    _compress(settings, _Output(as_json, as_lines, quiet))
 
 
 @app.command()
 @with_options(FitSettings)
 def fit(
-    given: dict[str, Any], *, as_json: AsJson = False, quiet: Quiet = False
+    given: dict[str, Any],
+    *,
+    as_json: AsJson = False,
+    as_lines: AsLines = False,
+    quiet: Quiet = False,
 ) -> None:
     """Shrink and widen a network until its shape settles at a budget."""
     settings = load_settings(given, Path.cwd(), FitSettings)
-    _compress(settings, as_json=as_json, quiet=quiet)
+    _compress(settings, _Output(as_json, as_lines, quiet))
 
 
-def _compress(settings: CompressSettings, *, as_json: bool, quiet: bool) -> None:
+def _compress(settings: CompressSettings, output: _Output) -> None:
     """Run by settings, show the report, and exit by its status."""
     if missing := settings.missing_budget():
         raise typer.BadParameter(missing)
-    with showing(quiet=quiet) as (console, progress):
-        from rich.console import Console
-
+    with output.running(settings) as (console, progress):
         from edgeprune.api import compress_settings
-        from edgeprune.records import to_json
         from edgeprune.report.terminal import show_report
 
         if settings.model is None and settings.data in (None, "digits"):
@@ -57,32 +129,30 @@ def _compress(settings: CompressSettings, *, as_json: bool, quiet: bool) -> None
             )
         with ending_early(progress, console) as held:
             done = compress_settings(settings, held)
-        if as_json:
-            typer.echo(to_json(done.report))
-        else:
-            show_report(Console(), done.report)
-            typer.echo(done.folder / "report.html")
+        progress.stop()
+        output.tell(done, "report.html", show_report)
+        if held.asked:  # which says nothing of how long such a run takes
+            raise typer.Exit(NOT_MET)
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 
 @app.command()
 @with_options(SparsifySettings)
 def sparsify(
-    given: dict[str, Any], *, as_json: AsJson = False, quiet: Quiet = False
+    given: dict[str, Any],
+    *,
+    as_json: AsJson = False,
+    as_lines: AsLines = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train until a share of the weights or channels is zero; exit as compress."""
     settings = load_settings(given, Path.cwd(), SparsifySettings)
-    with showing(quiet=quiet) as (_, progress):
-        from rich.console import Console
-
+    output = _Output(as_json, as_lines, quiet)
+    with output.running(settings) as (_, progress):
         from edgeprune.api import sparsify_settings
-        from edgeprune.records import to_json
         from edgeprune.report.sparsity import show_sparsity
 
         done = sparsify_settings(settings, progress)
-        if as_json:
-            typer.echo(to_json(done.report))
-        else:
-            show_sparsity(Console(), done.report)
-            typer.echo(done.folder / "sparsity.html")
+        progress.stop()
+        output.tell(done, "sparsity.html", show_sparsity)
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)

@@ -1,18 +1,10 @@
-"""Prints to the terminal: progress, tables, one closing sentence."""
+"""Prints to the terminal: tables, notes, one closing sentence."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from edgeprune.graph.groups import ChannelGraph
@@ -28,109 +20,6 @@ from edgeprune.report.summary import compared, models_of, rows_of, timing_warnin
 from edgeprune.units import megabytes, millions, milliseconds
 
 REFUSED_SHOWN = 8
-PLAIN_EVERY_S = 10.0
-FEWEST_STEPS, KNOWN_SHARE = 3, 0.2  # that must be done before the rest is estimated
-
-
-class LiveProgress:
-    """A bar for the current step; a line for each that is done."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar: Progress | None = None
-        self._began = 0.0
-        self._step = ""
-
-    def start(self, step: str, total: int) -> None:
-        """Show a bar."""
-        self.stop()
-        self._step, self._began = step, time.perf_counter()
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[detail]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._bar.add_task(step, total=total, detail="", left="")
-        self._bar.start()
-
-    def advance(self, detail: str = "") -> None:
-        """Move the bar."""
-        if self._bar is None:
-            return
-        task = self._bar.tasks[0]
-        spent = time.perf_counter() - self._began
-        left = _left(int(task.completed) + 1, int(task.total or 0), spent)
-        self._bar.update(task.id, advance=1, detail=detail, left=left)
-
-    def finish(self, outcome: str = "") -> None:
-        """Replace the bar by a line."""
-        self.stop()
-        self._console.print(_done(self._step, outcome, self._began), highlight=False)
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-class PlainProgress:
-    """Plain lines, for logs: one at each end of a step and now and then between."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._step, self._total, self._done = "", 0, 0
-        self._began = self._said = 0.0
-
-    def start(self, step: str, total: int) -> None:
-        """Say what begins."""
-        self._step, self._total, self._done = step, total, 0
-        self._began = self._said = time.perf_counter()
-        self._say(f"{step} ...")
-
-    def advance(self, detail: str = "") -> None:
-        """Say now and then how far it is and how long it has to go."""
-        self._done += 1
-        now = time.perf_counter()
-        if now - self._said < PLAIN_EVERY_S or self._done >= self._total:
-            return
-        self._said = now
-        left = _left(self._done, self._total, now - self._began)
-        said = [f"{self._step} {self._done}/{self._total}", left, detail]
-        self._say(", ".join(part for part in said if part))
-
-    def finish(self, outcome: str = "") -> None:
-        """Say what was found."""
-        self._say(_done(self._step, outcome, self._began))
-
-    def stop(self) -> None:
-        """Nothing is shown that could be taken away."""
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
-
-
-def _left(done: int, total: int, seconds: float) -> str:
-    """Say how long the rest takes; nothing while that is anybody's guess.
-
-    First steps load, compile and fill caches: they say nothing of those that follow.
-    """
-    if done < max(FEWEST_STEPS, KNOWN_SHARE * total):
-        return ""
-    return f"{seconds / done * max(total - done, 0):.0f} s left"
-
-
-def _done(step: str, outcome: str, began: float) -> str:
-    spent = time.perf_counter() - began
-    return (
-        f"{step}: {outcome} ({spent:.1f} s)" if outcome else f"{step} ({spent:.1f} s)"
-    )
 
 
 def show_report(console: Console, report: RunReport) -> None:

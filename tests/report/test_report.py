@@ -9,6 +9,7 @@ from rich.console import Console
 from edgeprune.errors import ReportError
 from edgeprune.records import Training, to_json
 from edgeprune.report.compare import compare_reports
+from edgeprune.report.display import PlainProgress
 from edgeprune.report.files import read_report, write_report
 from edgeprune.report.page import (
     accuracy_figure,
@@ -17,11 +18,7 @@ from edgeprune.report.page import (
     render_page,
 )
 from edgeprune.report.summary import rows_of, timing_warnings
-from edgeprune.report.terminal import (
-    PlainProgress,
-    show_comparison,
-    show_report,
-)
+from edgeprune.report.terminal import show_comparison, show_report
 from tests.figures import MACHINE
 from tests.reports import figures, noisy, report
 
