@@ -26,26 +26,24 @@ from torch import nn
 
 from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import NodeFacts, facts_of_layers, weights_of_nodes
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.runner import Probe
 from edgeprune.profile.fit import BLOCKS, LatencyFit, Library, Probed, fit, left_out
 from edgeprune.profile.library import OperatorLibrary
-from edgeprune.profile.memory_table import memory_table
+from edgeprune.profile.memory_table import FEW, memory_of, widths_under
 from edgeprune.profile.operators import Sample, Variant, operators_of
 from edgeprune.profile.probes import draw_plans, least_sure
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     LatencySummary,
     LatencyTable,
-    MemoryTable,
     Plan,
     from_json,
     to_json,
 )
-from edgeprune.records.latency import Floats, WidthPlace
+from edgeprune.records.latency import Floats
 
 VERSION = 3  # of what is measured and how it is fitted
 POOL = 200  # networks of which some are probed
@@ -55,7 +53,6 @@ BETTER = 0.9  # of the error before: else noise is left, which more probes do no
 FAMILIAR = 0.8  # of the time was seen in other networks
 SLOW = 2  # times fewer probes of a network whose every variant has to be exported
 FLOAT_BYTES = 4
-FEW = 4  # variants, to see which activation follows which width
 NOT_KEPT = "; the cache cannot be written: it is measured anew next time"
 
 
@@ -87,7 +84,7 @@ def measure_latency_table(
         probing = Probing(model, graph, variants, benchmark, path.with_suffix(""))
         progress.start("latency table", probing.most)
         found, errors = _good_enough(probing, progress)
-        memory = _memory(graph, variants, probing.plans[:FEW])
+        memory = memory_of(graph, variants, probing.plans[:FEW])
     probing.remember(found)
     table = LatencyTable(
         key=key,
@@ -241,21 +238,6 @@ class Probing:
         probes = self.benchmark.runner.probe(paths, self.variants.reference)
         write_cache(path, to_json(tuple(probes), indent=None))
         return probes
-
-
-def _memory(
-    graph: ChannelGraph, variants: ResizedModels, plans: Sequence[Plan]
-) -> MemoryTable:
-    paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(plans)]
-    widths = [widths_under(graph, plan) for plan in (Plan({}), *plans)]
-    return memory_table(variants.reference, paths, widths)
-
-
-def widths_under(graph: ChannelGraph, plan: Plan) -> dict[WidthPlace, int]:
-    """The length of every parameter axis under a plan."""
-    kept = kept_indices(graph, plan)
-    whole = {axis: len(channels) for axis, channels in graph.axes.items()}
-    return whole | {axis: len(indices) for axis, indices in kept.items()}
 
 
 def _key(graph: ChannelGraph, benchmark: Benchmark) -> str:

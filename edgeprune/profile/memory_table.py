@@ -5,9 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.indices import kept_indices
 from edgeprune.measure.memory import activations
-from edgeprune.records import Activation, MemoryTable
+from edgeprune.measure.resized_models import ResizedModels
+from edgeprune.records import Activation, MemoryTable, Plan
 from edgeprune.records.memory import WidthPlace
+
+FEW = 4  # variants, to see which activation follows which width
+
+
+def memory_of(
+    graph: ChannelGraph, variants: ResizedModels, plans: Sequence[Plan]
+) -> MemoryTable:
+    """The table of a network, by its files under a few plans.
+
+    Raises:
+        MeasurementError: the runtime does not load a file.
+    """
+    paths = [variants.write(plan, f"probe{at}") for at, plan in enumerate(plans)]
+    widths = [widths_under(graph, plan) for plan in (Plan({}), *plans)]
+    return memory_table(variants.reference, paths, widths)
+
+
+def widths_under(graph: ChannelGraph, plan: Plan) -> dict[WidthPlace, int]:
+    """The length of every parameter axis under a plan."""
+    kept = kept_indices(graph, plan)
+    whole = {axis: len(channels) for axis, channels in graph.axes.items()}
+    return whole | {axis: len(indices) for axis, indices in kept.items()}
 
 
 def memory_table(

@@ -8,8 +8,8 @@ import edgeprune
 from edgeprune.graph.survey import survey
 from edgeprune.measure.memory import activations
 from edgeprune.measure.resized_models import ResizedModels
-from edgeprune.profile.latency_table import draw_plans, widths_under
-from edgeprune.profile.memory_table import memory_table
+from edgeprune.profile.memory_table import memory_table, widths_under
+from edgeprune.profile.probes import draw_plans
 from edgeprune.records import Plan
 from tests.data_sets import coloured_parts
 from tests.devices import FAKE

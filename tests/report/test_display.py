@@ -112,8 +112,11 @@ def test_lines_are_json(ended):
     found = [json.loads(line) for line in lines]
     start, *between, finish, end = found
     assert start == {
-        **{"event": "start", "step": "prune", "parts": 40},
-        **{"elapsed_s": 0.0, "left_s": 150.0},
+        "event": "start",
+        "step": "prune",
+        "parts": 40,
+        "elapsed_s": 0.0,
+        "left_s": 150.0,
     }
     assert [item["event"] for item in between] == ["advance"] * 6
     assert between[-1]["done"] == 18
@@ -121,6 +124,8 @@ def test_lines_are_json(ended):
     assert finish["outcome"] == "found"
     assert finish["seconds"] == 8.0
     assert end == {
-        **{"event": "end", "status": "met", "message": "All is well."},
+        "event": "end",
+        "status": "met",
+        "message": "All is well.",
         "folder": "runs/x",
     }

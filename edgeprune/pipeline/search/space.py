@@ -11,8 +11,9 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.profile.counted_table import counted_table
 from edgeprune.prune.cost_model import CostModel
-from edgeprune.records import LatencySummary, LatencyTable, Plan, Scores
+from edgeprune.records import Budget, LatencySummary, LatencyTable, Plan, Scores
 from edgeprune.score.criteria import score_channels
 from edgeprune.score.two_step import parse_criteria
 
@@ -77,7 +78,10 @@ class PlainSpace:
 
 
 class PlainSpaces:
-    """Spaces for pruning alone, with the latency table of the unpruned network."""
+    """Spaces for pruning alone, with the latency table of the unpruned network.
+
+    Measured, if time is what is asked for; else that of its profile will do.
+    """
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -102,8 +106,14 @@ class PlainSpaces:
         return evaluator.cost_model(start.model, graph, self.table(), start.figures)
 
     def table(self) -> LatencyTable:
-        """The latency table of the unpruned network; it is measured once."""
-        context = self._context
+        """The latency table of the unpruned network; it is made once."""
+        context, budget = self._context, self._context.budget
+        if self._table is None and not budget.limits_time and budget != Budget():
+            profile, memory = context.profile, budget.memory_bytes is not None
+            figures, start = profile.figures, context.baseline.model
+            self._table = counted_table(
+                start, profile.graph, profile.benchmark, figures, memory=memory
+            )
         if self._table is None:
             self._table = context.evaluator.latency_table(
                 context.baseline.model, context.profile.graph, context.progress
