@@ -18,6 +18,7 @@ from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import reserved, run_folder, write_run
 from edgeprune.errors import TargetError
 from edgeprune.finetune.process_group import run_as_main, work_for_main
+from edgeprune.graph.device import device_named
 from edgeprune.launch import is_worker, launched
 from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, check_folder, publish
@@ -92,6 +93,7 @@ def compress(
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(asked, shown)
     asked.check()
+    device_named(asked.device)
     return _together(partial(workload_of_objects, model, data, asked), asked, shown)
 
 
@@ -105,6 +107,7 @@ def compress_settings(settings: CompressSettings, progress: Progress) -> Finishe
     if settings.out is not None:
         check_folder(settings.out)
     _target(settings)
+    device_named(settings.device)
     load = partial(load_workload, settings, SILENT if is_worker() else progress)
     return _together(load, settings, progress)
 

@@ -10,6 +10,7 @@ import torch
 from edgeprune import targets
 from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder, versions
+from edgeprune.graph.device import device_named
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import runner_for
@@ -112,6 +113,7 @@ def score_settings(
             and there are none.
     """
     settings.check()
+    device_named(settings.device)
     folder = run_folder(settings.out, f"score {settings.model or EXAMPLE}")
     with claimed(folder):
         report = _score_report(settings, progress)
@@ -170,5 +172,12 @@ def _scored(
         check_answers(workload)
     check_weights(model)
     graph = survey(model, inputs)
-    context = Context(model, graph, batches, seed=settings.seed, progress=progress)
+    context = Context(
+        model,
+        graph,
+        batches,
+        seed=settings.seed,
+        progress=progress,
+        device=device_named(settings.device),
+    )
     return context, name, data

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from edgeprune.data.augment import Augmentation
 from edgeprune.finetune.constraint import Constraint
+from edgeprune.graph.device import CPU
 from edgeprune.progress import SILENT, Progress
 from edgeprune.settings import Optimizer
 
@@ -38,6 +40,7 @@ class TrainingConfig:
         floor: validation accuracy that is kept once it was reached.
         known: the model that training starts from may know the validation samples.
         constraint: what holds weights in shape meanwhile.
+        device: to train on, where one process trains without a constraint.
         state: a file that the training is written to after every epoch, and goes on
             from if it is there.
     """
@@ -61,5 +64,6 @@ class TrainingConfig:
     floor: float = 0.0
     known: bool = False
     constraint: Constraint | None = None
+    device: torch.device = CPU
     state: Path | None = None
     progress: Progress = SILENT

@@ -21,8 +21,10 @@ from edgeprune.finetune.process_group import ProcessGroup, team
 from edgeprune.finetune.resume import CheckpointSelector, keep, kept_state, resume_
 from edgeprune.finetune.state import Saved
 from edgeprune.finetune.trainer import MIN_BATCH, Trainer
+from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
+from edgeprune.launch import launched
 from edgeprune.progress import SILENT, RunInterrupted
 from edgeprune.records import Epoch, SecondHead, Training
 from edgeprune.tensor_file import fingerprint
@@ -50,8 +52,7 @@ def train(
     if config.epochs and not any(item.requires_grad for item in model.parameters()):
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
-    held = config.constraint is not None
-    members = ProcessGroup(torch.device("cpu")) if held else team()
+    members = _members(config)
     start = fingerprint(model.state_dict())
     saved = kept_state(config, start)
     for rate in (config.learning_rate, config.learning_rate / 10):
@@ -73,10 +74,22 @@ def default_epochs(samples: int, *, steps: int = STEPS, batch_size: int = 64) ->
     return max(3, min(30, math.ceil(steps * batch_size / max(samples, 1))))
 
 
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device = CPU,
+) -> float:
     """Accuracy of a module in its own number format, 0..1."""
-    with evaluating(model):
-        return accuracy(model, batches)  # type: ignore[arg-type]
+    network = on_device(model, device)
+    with evaluating(network):
+        return accuracy(lambda x: network(x.to(device)), batches)  # type: ignore[arg-type]
+
+
+def _members(config: TrainingConfig) -> ProcessGroup:
+    """The processes that take part; what a constraint holds is trained by one."""
+    if config.constraint is not None:
+        return ProcessGroup()
+    return team() if launched() else ProcessGroup(config.device)
 
 
 class _Help:

@@ -21,6 +21,7 @@ from torch import Tensor
 from edgeprune.data import Batches, Splits
 from edgeprune.data.splits import Batch, Divisible
 from edgeprune.errors import ConfigError, EdgepruneError
+from edgeprune.graph.device import CPU
 from edgeprune.launch import launched
 
 PATIENCE = timedelta(days=7)  # that others wait for while the main process measures
@@ -38,9 +39,8 @@ class ProcessGroup:
 
     rank, count = 0, 1
 
-    def __init__(self, device: torch.device | None = None) -> None:
-        gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device or torch.device(gpu)
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
 
     @property
     def main(self) -> bool:

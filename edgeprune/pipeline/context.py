@@ -73,6 +73,7 @@ class RunContext:
             self.data.calibration,
             seed=self.settings.seed,
             progress=self.progress,
+            device=self.job.device,
         )
 
     def keep(self, attempt: Attempt) -> Attempt:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
 from torch import nn
 
 from edgeprune.data import Splits
@@ -19,6 +20,7 @@ from edgeprune.errors import PlanError
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import evaluate
 from edgeprune.graph.channel_graph import replace_with_identity
+from edgeprune.graph.device import CPU
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.indices import copies_of
 from edgeprune.graph.surgery import apply, cut_by, plan_surgery
@@ -147,6 +149,7 @@ class Evaluator:
         splits: the data set; None where only time is measured.
         start_ratio: the time of the unpruned network's deployed file as a share of the
             baseline's: that of the fastest form, or the int8 one.
+        device: where modules run.
     """
 
     benchmark: Benchmark
@@ -154,10 +157,15 @@ class Evaluator:
     reference: ReferenceTime
     splits: Splits | None = None
     start_ratio: float = 1.0
+    device: torch.device = CPU
 
     @classmethod
     def of(
-        cls, profile: Profile, benchmark: Benchmark, splits: Splits | None = None
+        cls,
+        profile: Profile,
+        benchmark: Benchmark,
+        splits: Splits | None = None,
+        device: torch.device = CPU,
     ) -> Evaluator:
         """Measure beside a profiled network, which was timed once, or in two forms."""
         timings = [profile.figures.timing]
@@ -165,7 +173,7 @@ class Evaluator:
             timings.append(profile.paired.baseline)
         reference = ReferenceTime(timings)
         ratio = profile.paired.ratio
-        return cls(benchmark, profile.exported, reference, splits, ratio)
+        return cls(benchmark, profile.exported, reference, splits, ratio, device)
 
     @property
     def data(self) -> Splits:
@@ -291,7 +299,7 @@ class Evaluator:
 
     def accuracy(self, network: nn.Module) -> float:
         """A module's accuracy on the validation split, 0..1."""
-        return evaluate(network, self.data.validation)
+        return evaluate(network, self.data.validation, self.device)
 
     def latency_table(
         self, model: nn.Module, graph: ChannelGraph, progress: Progress = SILENT

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from edgeprune.data import Splits
@@ -15,6 +16,7 @@ from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
+from edgeprune.graph.device import device_named
 from edgeprune.measure.benchmark import Exported
 from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
@@ -62,6 +64,11 @@ class Job:
     def data(self) -> Splits:
         """The data set."""
         return self.workload.data
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run while nothing is timed."""
+        return device_named(self.settings.device)
 
 
 @dataclass(frozen=True)

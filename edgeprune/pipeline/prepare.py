@@ -51,7 +51,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
             job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
         )
         profile = profile_network(job.workload.model, benchmark, job.progress)
-        evaluator = Evaluator.of(profile, profile.benchmark, job.data)
+        evaluator = Evaluator.of(profile, profile.benchmark, job.data, job.device)
         baseline = _baseline(profile, evaluator)
         log.steps.append(unpruned_step("baseline", baseline))
         note_doubts(job, log, baseline, outputs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batches
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations
 from edgeprune.pipeline.evaluation import Candidate
@@ -41,12 +42,14 @@ class QuickReconstruction:
         TraceError: the network does not run on the data.
     """
 
-    def __init__(self, model: nn.Module, data: Batches, seed: int) -> None:
-        self._start, self._data = model, data
-        x = _samples(data)
+    def __init__(
+        self, model: nn.Module, data: Batches, seed: int, device: torch.device = CPU
+    ) -> None:
+        self._start, self._data, self._device = on_device(model, device), data, device
+        x = _samples(data).to(device)
         fitted = max(1, min(FITTED, len(x) // 2))
         batch = min(BATCH if len(x) >= FITTED + JUDGED else FEWEST, fitted)
-        how = Fitting(samples=fitted, batch=batch, turns=0, rows=ROWS, seed=seed)
+        how = Fitting(fitted, batch, turns=0, rows=ROWS, seed=seed, device=device)
         self._reference = Reference(model, [(x[:fitted], x[:fitted])], how)
         judged = x[fitted:] if len(x) > fitted + 1 else x  # one has no spread
         self._judged = [part for part in judged.split(batch) if len(part) == batch]
@@ -63,7 +66,7 @@ class QuickReconstruction:
         try:
             return self._reference.fitted(changed, candidate.surgery).model
         except TraceError:  # as reconstruction will say
-            return restated(changed, self._data)
+            return restated(changed, self._data, self._device)
 
     def error(self, candidate: Candidate, near: Plan | None = None) -> float:
         """How much is `unexplained` on other samples; infinite for no network.
@@ -109,7 +112,7 @@ class QuickReconstruction:
 
     def _unexplained(self, found: Tensor) -> float:
         """How much of the original's outputs for the first samples others leave."""
-        return unexplained(self._original[: len(found)], found.double())
+        return unexplained(self._original[: len(found)], found.cpu().double())
 
     @cached_property
     def affordable(self) -> int:

@@ -208,6 +208,7 @@ class Rounds:
                 turns=QUICK_TURNS if quick else TURNS,
                 seed=context.settings.seed,
                 progress=context.progress,
+                device=context.job.device,
             )
             try:
                 fitted = reconstruct(

@@ -38,6 +38,7 @@ def base_config(job: Job) -> TrainingConfig:
         inpaint=weight,
         augment=Augmentation(changes),
         seed=settings.seed,
+        device=job.device,
         progress=job.progress,
     )
 

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.derived import DerivedTraces
+from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.labels import LabelArray
 from edgeprune.graph.model_copy import copied
@@ -108,11 +109,12 @@ class Reference:
         *,
         keeps: bool = True,
     ) -> None:
-        self._original, self._data = original, data
+        self._original, self._data = on_device(original, how.device), data
         self._how, self._keeps = how, keeps
         first = next(_batches(data, how.batch or _batch(data, how.samples)))
-        with evaluating(original):
-            self._traced = trace_batch(original, first)
+        first = first.to(how.device)
+        with evaluating(self._original):
+            self._traced = trace_batch(self._original, first)
         self._derived = DerivedTraces(self._traced)
         self._layers = layers_of(self._traced)
         self._read = [first]
@@ -153,7 +155,7 @@ class Reference:
         Raises:
             TraceError: it does not run on the data.
         """
-        fitted, progress = copied(pruned), self._how.progress
+        fitted, progress = copied(pruned).to(self._how.device), self._how.progress
         new, held = trace_batch(fitted, self._read[0]), state_of(fitted)
         pairs = self._paired(new, held, surgery)
         state = {path: tensor.data for path, tensor in held.items()}
@@ -165,7 +167,7 @@ class Reference:
             progress.advance(pair.after.name)
         samples = len(self._read) * len(self._read[0])
         progress.finish(f"{len(pairs)} layers on {samples} samples")
-        return Reconstructed(fitted, len(pairs), samples)
+        return Reconstructed(fitted.to(CPU), len(pairs), samples)
 
     def run(
         self,
@@ -192,7 +194,7 @@ class Reference:
         if new is not None:
             held = cut_state(self._original, surgery)
         else:
-            module = pruned()
+            module = on_device(pruned(), self._how.device)
             new, held = trace_batch(module, self._read[0]), state_of(module)
         pairs = self._paired(new, held, surgery)
         begun = near.begun(new, surgery, pairs, reach) if near else Begun(pairs)
@@ -231,7 +233,8 @@ class Reference:
             both = 2 * operations(self._original, first)
         samples = min(self._how.samples, max(FEWEST, int(RUNNING / both)))
         count = max(1, min(room, samples // size))
-        self._read = list(islice(_batches(self._data, size), count))
+        found = islice(_batches(self._data, size), count)
+        self._read = [x.to(self._how.device) for x in found]
         rows = self._how.rows or rows_for(state, pairs)
         self._count = -(-rows // (len(self._read) * size))
 
@@ -272,6 +275,7 @@ class Reference:
                 for layer, generator in ends[node]:
                     key, shape = (layer.name, node), result_shape(layer.node)
                     at = drawn(shape, layer.channels, self._count, generator)
+                    at = at.to(self._how.device)
                     rows = made(run.value(node, 0), layer.channels, at)
                     found[key].append(LayerOutput(at, _cut(rows, kept.get(key))))
         return found
@@ -279,7 +283,7 @@ class Reference:
 
 def _cut(rows: Tensor, kept: LabelArray | None) -> Tensor:
     """Some channels of rows; all where it is not said which."""
-    return rows if kept is None else rows[:, torch.as_tensor(kept)]
+    return rows if kept is None else rows[:, torch.as_tensor(kept, device=rows.device)]
 
 
 def _places(layer: Layer) -> int:

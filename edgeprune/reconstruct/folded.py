@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from edgeprune.graph.device import able
 from edgeprune.reconstruct.layers import Layer, Norm
 from edgeprune.reconstruct.least_squares import LayerFit, LeastSquares
 
@@ -19,7 +20,7 @@ def weights_of(state: State, layer: Layer) -> Tensor:
     if layer.weight is None:
         assert gain is not None  # a batch norm by itself
         return gain[:, None, None]
-    weight = state[layer.weight].double().flatten(1)
+    weight = _exact(state[layer.weight]).flatten(1)
     weight = weight if gain is None else weight * gain[:, None]
     return weight.unflatten(0, (layer.arguments.get("groups", 1), -1))
 
@@ -32,12 +33,12 @@ def write_(state: State, layer: Layer, fit: LayerFit, squares: LeastSquares) -> 
             state, layer, weight[:, 0], (squares.mean, squares.variance), shift
         )
         return
-    size = torch.ones(len(weight), dtype=weight.dtype)
+    size = torch.ones(len(weight), dtype=weight.dtype, device=weight.device)
     if layer.norm is not None:
         # The norm divides by any factor again: filters stay as large as they were.
-        before = state[layer.weight].double().flatten(1).norm(dim=1)
+        before = _exact(state[layer.weight]).flatten(1).norm(dim=1)
         size = _finite(before / weight.norm(dim=1))
-        bias = state[layer.bias].double() if layer.bias else 0.0
+        bias = _exact(state[layer.bias]) if layer.bias else 0.0
         mean, variance = (item.flatten() for item in squares.moments(fit.weight))
         moments = (mean * size + bias, variance * size**2)
         _write_norm_(state, layer, 1 / size, moments, shift - bias / size)
@@ -65,8 +66,12 @@ def _write_norm_(
 
 
 def _gain(state: State, norm: Norm) -> Tensor:
-    variance = state[norm.variance].double() + norm.eps
-    return state[norm.weight].double() / variance.sqrt()
+    variance = _exact(state[norm.variance]) + norm.eps
+    return _exact(state[norm.weight]) / variance.sqrt()
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    return able(tensor).double()
 
 
 def _finite(ratio: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from edgeprune.graph.device import CPU, able
 from edgeprune.graph.factored import LAST
 from edgeprune.graph.stepwise import StepwiseInterpreter
 from edgeprune.graph.trace import Trace
@@ -42,6 +43,7 @@ class Fitting:
         rows: positions at which each layer is fitted, about; None for as many as
             take some ten seconds.
         batch: samples that go through the networks at once; None for what suits them.
+        device: where they run.
     """
 
     samples: int = SAMPLES
@@ -51,6 +53,7 @@ class Fitting:
     rows: int | None = None
     seed: int = 0
     progress: Progress = SILENT
+    device: torch.device = CPU
 
 
 AS_USUAL = Fitting()
@@ -131,7 +134,7 @@ def fit_layer_(
             value = run.value(addend, number)
             beside += made(value, layer.channels, part.at)
         held = read(layer, x, state[layer.name], part.at)
-        rows.append(_Rows(held, part.rows, beside))
+        rows.append(_Rows(able(held), able(part.rows), able(beside)))
     weights = weights_of(state, layer)
     write_(state, layer, *_fitted(layer, weights, _merged(rows), how))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -56,10 +56,9 @@ class LeastSquares:
         self._ridge, self._shifted = ridge, shifted
         self._count = 0
         self._middle: tuple[Tensor, Tensor] | None = None
-        self._gram = torch.zeros(groups, read, read, dtype=torch.float64)
-        self._cross = torch.zeros(groups, read, made, dtype=torch.float64)
-        self._x = torch.zeros(groups, read, dtype=torch.float64)
-        self._y = torch.zeros(groups, made, dtype=torch.float64)
+        zeros = partial(torch.zeros, dtype=torch.float64, device=start.device)
+        self._gram, self._cross = zeros(groups, read, read), zeros(groups, read, made)
+        self._x, self._y = zeros(groups, read), zeros(groups, made)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """More rows: shapes (rows, groups, read) and (rows, groups, made)."""

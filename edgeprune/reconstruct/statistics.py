@@ -9,19 +9,22 @@ from torch import nn
 
 from edgeprune.data import Batches
 from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.device import CPU
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
 
 BATCHES = 8
 
 
-def restated(model: nn.Module, data: Batches, batches: int = BATCHES) -> nn.Module:
+def restated(
+    model: nn.Module, data: Batches, device: torch.device = CPU, batches: int = BATCHES
+) -> nn.Module:
     """A copy whose batch norms know what they read, as means over some batches.
 
     Without it the accuracy of a pruned network says little of what training will make
     of it: Li et al., "EagleEye: Fast Sub-net Evaluation", 2020, section 3.
     """
-    changed = copied(model)
+    changed = copied(model).to(device)
     norms = [
         module
         for module in changed.modules()
@@ -30,14 +33,14 @@ def restated(model: nn.Module, data: Batches, batches: int = BATCHES) -> nn.Modu
     held = [norm.momentum for norm in norms]
     read = [x for x, _ in islice(data, batches) if len(x) > 1] if norms else []
     if not read:
-        return changed
+        return changed.to(CPU)
     with evaluating(changed), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a mean over all batches
             norm.train()
         for x in read:
-            changed(x)
+            changed(x.to(device))
     for norm, momentum in zip(norms, held, strict=True):
         norm.momentum = momentum
-    return changed
+    return changed.to(CPU)

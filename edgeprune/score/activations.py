@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import ScoreError
+from edgeprune.graph.device import on_device
 from edgeprune.graph.hooked_run import Reading, run_with_hooks
 from edgeprune.graph.model_copy import copied
 from edgeprune.graph.rules import result_shape
@@ -83,19 +84,21 @@ def observe(context: Context, sites: Sites, take: Take) -> Tensor:
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
     labels: list[Tensor] = []
+    model = on_device(context.model, context.device)
     for x, y in context.labelled():
         labels.append(y)
 
         def see(place: Reading, value: Tensor, samples: int = len(x)) -> None:
             for name, site in homes[place]:
-                laid = _laid(value, site, samples, foldings[place])
+                laid = _laid(value.cpu(), site, samples, foldings[place])
                 if not torch.isfinite(laid).all():
                     message = f"What {name!r} makes of the data is NaN or infinite."
                     raise ScoreError(message)
                 take(name, Seen(site, laid, sizes[name]))
 
         with torch.no_grad():
-            run_with_hooks(context.model, context.graph.traced, x, homes, see)
+            held = x.to(context.device)
+            run_with_hooks(model, context.graph.traced, held, homes, see)
     return torch.cat(labels)
 
 
@@ -133,7 +136,7 @@ class Gated:
             materialize_grads=True,
         )
         for (place, value), grad in zip(self._values.items(), grads, strict=True):
-            found = of(value.detach(), grad).double()
+            found = of(value.detach(), grad).cpu().double()
             for name, site in self._homes[place]:
                 laid = _laid(found, site, len(self.labels), self._foldings[place])
                 yield name, Seen(site, laid, self._sizes[name])
@@ -148,14 +151,15 @@ def gated(context: Context, sites: Sites) -> Iterator[Gated]:
     homes = _homes(sites)
     foldings = _foldings(context, homes)
     sizes = {group.name: group.size for group in context.graph.groups}
-    model = copied(context.model).requires_grad_(True)
+    model = copied(context.model).to(context.device).requires_grad_(True)
     portions = replace(context, step=_affordable(context, homes))
     for x, y in portions.labelled():
         values: dict[Reading, Tensor] = {}
         with torch.enable_grad():
             see = partial(_gate, values)
-            outputs = run_with_hooks(model, context.graph.traced, x, homes, see)
-        yield Gated(outputs, y, values, homes, foldings, sizes)
+            held = x.to(context.device)
+            outputs = run_with_hooks(model, context.graph.traced, held, homes, see)
+        yield Gated(outputs, y.to(outputs.device), values, homes, foldings, sizes)
 
 
 def _affordable(context: Context, places: Iterable[Reading]) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batches
+from edgeprune.graph.device import CPU
 from edgeprune.graph.groups import ChannelGraph, Group, Member
 from edgeprune.graph.labels import LabelArray
 from edgeprune.progress import SILENT, Progress
@@ -22,6 +23,7 @@ class Context:
     Attributes:
         samples: how many samples a criterion that needs data reads.
         step: samples that go through the network at once, at most.
+        device: where the network runs.
 
     Example:
         >>> import edgeprune, torch
@@ -42,6 +44,7 @@ class Context:
     seed: int = 0
     progress: Progress = SILENT
     step: int = 32
+    device: torch.device = CPU
 
     def tensor(self, path: str) -> Tensor:
         """A parameter or buffer by its path."""

@@ -53,7 +53,7 @@ class Reruns:
         self.outputs(Surgery(), keep=True)
 
     def outputs(self, surgery: Surgery, *, keep: bool = False) -> Tensor | None:
-        """What surgery leaves makes of the samples, in float64, shape (N, ...).
+        """What surgery leaves makes of the samples, on the CPU in float64, (N, ...).
 
         None where that cannot be told without the module.
 
@@ -75,7 +75,7 @@ class Reruns:
         if keep:
             taken = [*snapshots, *self._taken(traced, ahead, _reached(snapshots))]
             self._runs = [*self._runs[:1], _Run(traced, surgery, taken)]
-        return torch.cat(ahead.outputs()).double()
+        return torch.cat(ahead.outputs()).cpu().double()
 
     def _taken(
         self, traced: Trace, run: StepwiseInterpreter, begun: int

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.device import on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group
 from edgeprune.graph.model_copy import copied
@@ -48,12 +49,13 @@ class OutputErrorEvaluator:
     """
 
     def __init__(self, context: Context, trials: int) -> None:
-        self._model, self._graph = context.model, context.graph
+        self._graph, self._device = context.graph, context.device
+        self._model = on_device(context.model, context.device)
         with evaluating(self._model), torch.no_grad():
             x, y = _samples(context, trials)
         parts = math.ceil(len(x) / STEP)  # none of them of one sample
         count = len(x) // parts * parts
-        self._x, self._y = x[:count], y[:count]
+        self._x, self._y = x[:count].to(self._device), y[:count]
         self._reruns: Reruns | None = None
         if not self._graph.traced.by_value:  # whose code may take another way
             with suppress(TraceError):
@@ -218,7 +220,7 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """Compute a network's outputs for all samples, in float64, a step at a time."""
+    """A network's outputs for all samples, on the CPU in float64, a step at a time."""
     parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
     with torch.no_grad():
-        return torch.cat([model(part).double() for part in parts])
+        return torch.cat([model(part).cpu().double() for part in parts])

@@ -24,7 +24,7 @@ def weight_gradients(
         loss: from outputs and labels to a scalar.
         step: samples in one backward pass.
     """
-    model = copied(context.model).requires_grad_(True)
+    model = copied(context.model).to(context.device).requires_grad_(True)
     held = dict(model.named_parameters(remove_duplicate=False))
     made = [
         (group, member)
@@ -34,6 +34,7 @@ def weight_gradients(
     ]
     weights = [held[member.parameter] for _, member in made]
     for x, y in context.labelled():
+        x, y = x.to(context.device), y.to(context.device)
         for some, labels in zip(x.split(step), y.split(step), strict=True):
             with evaluating(model), torch.enable_grad():
                 found = loss(model(some), labels)
@@ -41,7 +42,7 @@ def weight_gradients(
                 found, weights, allow_unused=True, materialize_grads=True
             )
             yield [
-                (*pair, weight.detach(), grad)
+                (*pair, weight.detach().cpu(), grad.cpu())
                 for pair, weight, grad in zip(made, weights, grads, strict=True)
             ]
 

@@ -12,6 +12,7 @@ from edgeprune.settings.parts import (
     BUDGET_NAMES,
     BudgetSettings,
     CriterionSettings,
+    DeviceSettings,
     FileSettings,
     FloorSettings,
     NetworkSettings,
@@ -29,6 +30,7 @@ class CompressSettings(
     TeacherSettings,
     FloorSettings,
     BudgetSettings,
+    DeviceSettings,
     WorkloadSettings,
 ):
     """Everything that `edgeprune compress` can be told."""
@@ -254,7 +256,7 @@ class GroupsSettings(ProfileSettings):
     COMMAND: ClassVar[str] = "groups"
 
 
-class ScoreSettings(CriterionSettings, WorkloadSettings):
+class ScoreSettings(CriterionSettings, DeviceSettings, WorkloadSettings):
     """Everything that `edgeprune score` can be told."""
 
     COMMAND: ClassVar[str] = "score"

@@ -146,6 +146,20 @@ class WorkloadSettings(DataSettings, NetworkSettings):
     """Which network, and which data."""
 
 
+class DeviceSettings(SettingsModel):
+    """Where networks run while nothing is timed."""
+
+    device: Annotated[
+        str,
+        Option(
+            "Where networks are scored, judged, fitted and trained: auto (an "
+            "accelerator where there is one), cpu, cuda, cuda:1, mps. Times are "
+            "always taken on --target.",
+            Panel.HOW,
+        ),
+    ] = "auto"
+
+
 class TargetSettings(SeedSettings):
     """Where times are measured."""
 

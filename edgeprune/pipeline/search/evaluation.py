@@ -115,7 +115,8 @@ class CandidateBenchmark:
     def _mended(self, candidate: Candidate) -> nn.Module:
         if self.reconstruction is not None:
             return self.reconstruction.model(candidate)
-        return restated(candidate.network, self.context.data.calibration)
+        context = self.context
+        return restated(candidate.network, context.data.calibration, context.job.device)
 
 
 def quick_reconstruction(
@@ -130,7 +131,8 @@ def quick_reconstruction(
         return None
     data = context.data.calibration
     try:
-        found = QuickReconstruction(start.model, data, settings.seed)
+        device = context.job.device
+        found = QuickReconstruction(start.model, data, settings.seed, device)
     except TraceError:  # as reconstruction will say
         return None
     return found if found.determined else None
