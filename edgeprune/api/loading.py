@@ -17,7 +17,7 @@ from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.forward import evaluating
-from edgeprune.graph.operations import operations
+from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
@@ -125,8 +125,9 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
     with evaluating(model):
-        each = operations(model, torch.zeros(1, *settings.input))
-    return noise_splits(model, settings.input, _reading(settings), each)
+        one = torch.zeros(1, *settings.input)
+        each, together = operations(model, one), samples_at_once(model, one)
+    return noise_splits(model, settings.input, _reading(settings), each, together)
 
 
 def _workload(

@@ -48,13 +48,18 @@ def noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Ten
 
 
 def noise_splits(
-    model: nn.Module, shape: tuple[int, ...], reading: Reading, operations: float = 0.0
+    model: nn.Module,
+    shape: tuple[int, ...],
+    reading: Reading,
+    operations: float = 0.0,
+    at_once: int = 64,
 ) -> Splits:
     """Splits of noise with the classes that a network sees in it.
 
     Args:
         shape: of one input, (C, ...).
         operations: that the network takes for it; of more there are fewer samples.
+        at_once: samples that are labelled together.
     """
     generator = torch.Generator().manual_seed(reading.seed)
     held: list[TensorBatches] = []
@@ -65,7 +70,7 @@ def noise_splits(
     for count in sizes:
         x = noise(count, shape, generator)
         with torch.no_grad():
-            outputs = torch.cat([model(part) for part in x.split(reading.batch_size)])
+            outputs = torch.cat([model(part) for part in x.split(at_once)])
         classes = outputs.shape[1]
         held.append(TensorBatches(x, outputs.argmax(1), Reading(reading.batch_size)))
     model.train(training)

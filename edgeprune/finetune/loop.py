@@ -24,6 +24,7 @@ from edgeprune.finetune.trainer import MIN_BATCH, Trainer
 from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
+from edgeprune.graph.operations import samples_at_once
 from edgeprune.launch import launched
 from edgeprune.progress import SILENT, RunInterrupted
 from edgeprune.records import Epoch, SecondHead, Training
@@ -80,9 +81,19 @@ def evaluate(
     device: torch.device = CPU,
 ) -> float:
     """Accuracy of a module in its own number format, 0..1."""
-    network = on_device(model, device)
+    network, step = on_device(model, device), 0
+
+    def predict(x: Tensor) -> Tensor:
+        nonlocal step
+        if device != CPU:
+            return network(x.to(device))
+        step = step or samples_at_once(network, x[:1])
+        if len(x) <= step:
+            return network(x)
+        return torch.cat([network(part) for part in x.split(step)])
+
     with evaluating(network):
-        return accuracy(lambda x: network(x.to(device)), batches)  # type: ignore[arg-type]
+        return accuracy(predict, batches)  # type: ignore[arg-type]
 
 
 def _members(config: TrainingConfig) -> ProcessGroup:

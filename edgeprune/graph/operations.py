@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgeprune.graph.torch_private import TorchDispatchMode, tree_leaves
 
 PER_VALUE = 30  # multiply-accumulates take as long as writing one value, about
+AT_ONCE = 16 * 1024**2  # bytes of a value; memory of larger ones is never kept for more
+FLOAT_BYTES = 4
 
 
 def operations(model: nn.Module, x: Tensor) -> float:
@@ -25,12 +27,23 @@ def operations(model: nn.Module, x: Tensor) -> float:
     return (macs + PER_VALUE * made.count) / len(x)
 
 
+def samples_at_once(model: nn.Module, x: Tensor) -> int:
+    """How many samples run fastest together on a CPU, each as large as the given one.
+
+    Args:
+        x: one sample, shape (1, ...).
+    """
+    with torch.no_grad(), _Values() as made:
+        model(x)
+    return max(1, AT_ONCE // (FLOAT_BYTES * max(made.largest, 1)))
+
+
 class _Values(TorchDispatchMode):
     """Counts the values that operators make."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.largest = 0
 
     def __torch_dispatch__(
         self,
@@ -40,7 +53,7 @@ class _Values(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        self.count += sum(
-            item.numel() for item in tree_leaves(made) if isinstance(item, Tensor)
-        )
+        sizes = [item.numel() for item in tree_leaves(made) if isinstance(item, Tensor)]
+        self.count += sum(sizes)
+        self.largest = max(self.largest, *sizes, 0)
         return made

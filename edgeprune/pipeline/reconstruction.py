@@ -27,7 +27,7 @@ from edgeprune.score.sensitivity import FEWEST, outputs, unexplained
 FITTED, JUDGED = 128, 512  # samples; a choice by fewer would be one for them
 JUDGING = 2e13  # operations for judging plans, at most
 BYTES = 64 * 1024**2  # of samples, at most
-BATCH = 64  # samples that go through a network at once, where memory allows
+LARGE, SMALL = 4, 64  # samples that go through a network at once, by their size
 REACH = 6  # layers that are fitted anew behind a change, for an estimate
 ROWS = 4096  # positions at which each layer is fitted
 
@@ -48,7 +48,7 @@ class QuickReconstruction:
         self._start, self._data, self._device = on_device(model, device), data, device
         x = _samples(data).to(device)
         fitted = max(1, min(FITTED, len(x) // 2))
-        batch = min(BATCH if len(x) >= FITTED + JUDGED else FEWEST, fitted)
+        batch = min(SMALL if len(x) >= FITTED + JUDGED else LARGE, fitted)
         how = Fitting(fitted, batch, turns=0, rows=ROWS, seed=seed, device=device)
         self._reference = Reference(model, [(x[:fitted], x[:fitted])], how)
         judged = x[fitted:] if len(x) > fitted + 1 else x  # one has no spread

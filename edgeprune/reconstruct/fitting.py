@@ -48,7 +48,7 @@ from edgeprune.reconstruct.layers import Layer, layers_of
 from edgeprune.reconstruct.rows import drawn, made
 from edgeprune.records import Surgery
 
-BATCH = (16, 64)  # samples that go through the networks at once
+BATCH = (4, 64)  # samples that go through the networks at once
 SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
 FULL = 8  # batches: what does not fill one is left out
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
