@@ -4,11 +4,13 @@
     python -m benchmarks.latency_model            # all networks
     python -m benchmarks.latency_model resnet50   # some
 
-Per network: a table is measured as for any run, then random plans of two kinds, each
-network whole and in turn with the unpruned one: widths that the planner may choose, and
-the same with residual blocks left out. A row that is there is not measured again;
+Per network: a table is measured as for any run, once with nothing known of the device
+and once with the operators of all other networks of the study; then random plans of two
+kinds, each network whole and in turn with the unpruned one: widths that the planner may
+choose, and the same with residual blocks left out. What is there is not measured again;
 `--again` does. The table is written to `latency_model.md`, the rows to
-`latency_model.json`.
+`latency_model.json`; operators' times are kept in the cache until the study is taken
+again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,25 +35,27 @@ from torch import nn
 
 from benchmarks.networks import cifar_resnet56, cifar_vgg16, torchvision_network
 from edgeprune import targets
-from edgeprune.graph.cost import count
+from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
-from edgeprune.graph.trace import Inputs, trace
+from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.resized_models import ResizedModels
-from edgeprune.measure.runner import HostRunner, Runner
+from edgeprune.measure.runner import HostRunner
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
+from edgeprune.profile.library import OperatorLibrary, SeenOperator
 from edgeprune.prune.blocks import removable_blocks
 from edgeprune.prune.cost_model import CostModel
-from edgeprune.records import PairedTiming, Plan
+from edgeprune.records import ModelFigures, PairedTiming, Plan, from_json, to_json
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "latency_model.json", HERE / "latency_model.md"
 WIDTHS, BLOCKS = 30, 6  # plans of each kind
 SEED = 7  # of the plans; those of the table have another
-ROUNDS = 12  # of each measurement; those of the table have fewer
+ROUNDS = 8  # of each measurement; those of the table have fewer
 BATCH = 16
 Row = dict[str, Any]
+Seen = tuple[SeenOperator, ...]
 
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
     **{
@@ -76,61 +83,146 @@ def main(
     for name in names or NETWORKS:
         if name not in rows or again:
             rows[name] = measure(name)
-            ROWS.write_text(json.dumps(rows, indent=1) + "\n")
-            print(name, summary(rows[name]["widths"]), flush=True)
+            _keep(rows)
+            print(name, summary(rows[name]["empty"]["widths"]), flush=True)
+    for name in names or NETWORKS:
+        if "full" not in rows[name]:
+            lacking = [other for other in NETWORKS if not _operators(other).is_file()]
+            if lacking:
+                print(f"{name}: no operators are kept of {', '.join(lacking)}")
+                continue
+            rows[name]["full"] = known(name, rows[name])
+            _keep(rows)
+            print(name, summary(rows[name]["full"]["widths"]), flush=True)
     TABLE.write_text(table(rows))
 
 
+def _keep(rows: dict[str, Row]) -> None:
+    ROWS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _operators(name: str) -> Path:
+    """Where the operators' times of a network are kept."""
+    return cache_folder() / "latency study" / f"{name}.json"
+
+
 def measure(name: str) -> Row:
-    """One network: predicted and measured shares of the unpruned one's time."""
+    """One network, with nothing known: predicted and measured shares of its time."""
+    with setting(name) as held, cache() as folder:
+        found, costs = tabulated(held)
+        (library,) = (folder / "operators").iterdir()
+        write_cache(_operators(name), library.read_bytes())
+        kinds = plans_of(held.graph)
+        row: Row = {
+            "ms": held.figures.latency_ms,
+            "macs": held.figures.macs,
+            "operators": found.pop("operators"),
+            "onnxruntime": onnxruntime.__version__,
+            "cpu": held.figures.timing.machine.cpu,
+            "measured": {kind: shares(held, plans) for kind, plans in kinds.items()},
+        }
+        row["empty"] = found | paired(row, costs, kinds)
+    return row
+
+
+def known(name: str, row: Row) -> Row:
+    """The same networks, predicted with the operators of all others known."""
+    with setting(name) as held, cache() as folder:
+        library = OperatorLibrary(held.benchmark.runner).path
+        others = [_operators(other) for other in NETWORKS if other != name]
+        seen = [from_json(Seen, path.read_bytes()) for path in others]
+        write_cache(library, to_json(tuple(chain(*seen)), indent=None))
+        assert library.is_relative_to(folder)
+        found, costs = tabulated(held)
+        del found["operators"]
+        return found | paired(row, costs, plans_of(held.graph))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A network that is timed."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    inputs: Inputs
+    benchmark: Benchmark
+    figures: ModelFigures
+
+
+@contextmanager
+def setting(name: str) -> Iterator[Held]:
+    """A network, profiled."""
     model, inputs = NETWORKS[name]()
-    target = targets.load("host")
-    graph = survey(model, inputs)
-    cost = count(trace(model, inputs))
-    with tempfile.TemporaryDirectory() as held:
-        benchmark = Benchmark(HostRunner(target), inputs, Path(held))
+    with tempfile.TemporaryDirectory() as folder:
+        runner = HostRunner(targets.load("host"))
+        benchmark = Benchmark(runner, inputs, Path(folder))
         exported = benchmark.export(model, "baseline")
         timing = benchmark.compare([exported])[0]
         paired = PairedTiming(timing, timing)
         figures = benchmark.figures(exported, paired, timing.median_ms)
-        latencies = measure_latency_table(model, graph, benchmark)
-        costs = CostModel(
-            graph,
-            latencies,
-            original_ms=1.0,
-            figures=figures,
-            shapes=parameter_shapes(model),
-        )
-        variants = ResizedModels(model, graph, inputs, Path(held))
-        probing = target.probing.model_copy(update={"rounds": ROUNDS})
-        runner = HostRunner(target.model_copy(update={"probing": probing}))
-        kinds = {
-            "widths": draw_plans(graph, WIDTHS, seed=SEED),
-            "blocks": plans_with_blocks(graph, BLOCKS),
-        }
-        row: Row = {
-            "ms": figures.latency_ms,
-            "macs": cost.macs,
-            "table_s": latencies.seconds,
-            "probes": latencies.probes,
-            "operators": len(latencies.operators),
-            "onnxruntime": onnxruntime.__version__,
-            "cpu": figures.timing.machine.cpu,
-        }
-        for kind, plans in kinds.items():
-            measured = shares(runner, variants, plans)
-            predicted = [share(costs, plan) for plan in plans]
-            row[kind] = [list(pair) for pair in zip(predicted, measured, strict=True)]
-    return row
+        yield Held(model, survey(model, inputs), inputs, benchmark, figures)
 
 
-def shares(runner: Runner, variants: ResizedModels, plans: list[Plan]) -> list[float]:
+@contextmanager
+def cache() -> Iterator[Path]:
+    """A cache of its own, in which nothing is known."""
+    before = os.environ.get("EDGEPRUNE_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EDGEPRUNE_CACHE"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            del os.environ["EDGEPRUNE_CACHE"]
+            if before is not None:
+                os.environ["EDGEPRUNE_CACHE"] = before
+
+
+def tabulated(held: Held) -> tuple[Row, CostModel]:
+    """Measure the latency table."""
+    table = measure_latency_table(held.model, held.graph, held.benchmark)
+    costs = CostModel(
+        held.graph,
+        table,
+        original_ms=1.0,
+        figures=held.figures,
+        shapes=parameter_shapes(held.model),
+    )
+    operators = len(table.operators)
+    row = {"table_s": table.seconds, "probes": table.probes, "operators": operators}
+    return row, costs
+
+
+def plans_of(graph: ChannelGraph) -> dict[str, list[Plan]]:
+    """The plans by kind, the same every time."""
+    return {
+        "widths": draw_plans(graph, WIDTHS, seed=SEED),
+        "blocks": plans_with_blocks(graph, BLOCKS),
+    }
+
+
+def paired(row: Row, costs: CostModel, kinds: dict[str, list[Plan]]) -> Row:
+    """Predicted and measured shares, by kind."""
+    return {
+        kind: [
+            [share(costs, plan), measured]
+            for plan, measured in zip(plans, row["measured"][kind], strict=True)
+        ]
+        for kind, plans in kinds.items()
+    }
+
+
+def shares(held: Held, plans: list[Plan]) -> list[float]:
     """Measured times under plans, as shares of the unpruned network's."""
     found: list[float] = []
-    for start in range(0, len(plans), BATCH):
-        batch = plans[start : start + BATCH]
-        paths = [variants.write(plan, f"plan{at}") for at, plan in enumerate(batch)]
-        found += [item.share for item in runner.probe(paths, variants.reference)]
+    runner = held.benchmark.runner
+    recipe = runner.probing.model_copy(update={"rounds": ROUNDS})
+    runner = HostRunner(runner.target.model_copy(update={"probing": recipe}))
+    with tempfile.TemporaryDirectory() as folder:
+        files = ResizedModels(held.model, held.graph, held.inputs, Path(folder))
+        for start in range(0, len(plans), BATCH):
+            batch = plans[start : start + BATCH]
+            paths = [files.write(plan, f"plan{at}") for at, plan in enumerate(batch)]
+            found += [item.share for item in runner.probe(paths, files.reference)]
     return found
 
 
@@ -174,16 +266,35 @@ def summary(pairs: list[list[float]]) -> str:
 
 def table(rows: dict[str, Row]) -> str:
     """The study as Markdown."""
-    pairs = [pair for row in rows.values() for pair in row["widths"]]
     lines = [
         "# Predicted against measured latency",
         "",
         "Written by `python -m benchmarks.latency_model`; how it is measured is said "
         "there. ONNX Runtime on one core, each network as a share of the unpruned one "
         "measured in turn with it. Errors are absolute ones.",
+    ]
+    for kind, title in LIBRARIES.items():
+        if all(kind in row for row in rows.values()):
+            lines += section(rows, kind, title)
+    return "\n".join(lines) + "\n"
+
+
+LIBRARIES = {
+    "empty": "Nothing known of the device",
+    "full": "The operators of the other networks known",
+}
+
+
+def section(rows: dict[str, Row], library: str, title: str) -> list[str]:
+    """One state of the library."""
+    pairs = [pair for row in rows.values() for pair in row[library]["widths"]]
+    probes = statistics.median(row[library]["probes"] for row in rows.values())
+    lines = [
         "",
-        f"All {len(pairs)} networks of widths that the planner may choose: median | "
-        "within 5 % | within 10 % | largest:",
+        f"## {title}",
+        "",
+        f"{probes:g} probes of a network (median). All {len(pairs)} networks of widths "
+        "that the planner may choose: median | within 5 % | within 10 % | largest:",
         "",
         f"{summary(pairs)}",
         "",
@@ -191,20 +302,18 @@ def table(rows: dict[str, Row]) -> str:
         "<= 10 % | largest |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for title, kind in (
-        ("", "widths"),
-        (", blocks out", "blocks"),
-    ):
+    for title, kind in (("", "widths"), (", blocks out", "blocks")):
         for name, row in rows.items():
-            if not row[kind]:
+            found = row[library]
+            if not found[kind]:
                 continue
-            measured = [pair[1] for pair in row[kind]]
+            measured = [pair[1] for pair in found[kind]]
             lines.append(
-                f"| {name}{title} | {row['ms']:.2f} | {row['table_s']:.0f} | "
-                f"{row['probes']} | {len(measured)} | "
-                f"{min(measured):.2f}..{max(measured):.2f} | {summary(row[kind])} |"
+                f"| {name}{title} | {row['ms']:.2f} | {found['table_s']:.0f} | "
+                f"{found['probes']} | {len(measured)} | "
+                f"{min(measured):.2f}..{max(measured):.2f} | {summary(found[kind])} |"
             )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

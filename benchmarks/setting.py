@@ -12,7 +12,8 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.runner import HostRunner
-from edgeprune.pipeline.evaluation import Candidate, Evaluator
+from edgeprune.pipeline.candidate import Candidate
+from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.search.smallest import costs_of
 from edgeprune.profile.network import profile_network
 from edgeprune.prune import planner

@@ -32,7 +32,8 @@ from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import HostRunner
-from edgeprune.pipeline.evaluation import Candidate, Evaluator, ReferenceTime
+from edgeprune.pipeline.candidate import Candidate
+from edgeprune.pipeline.evaluation import Evaluator, ReferenceTime
 from edgeprune.prune.by_variance import Depth, depth_by_growth, plan_by_variance
 from edgeprune.records import Budget, MeasuredCosts, Spectra, from_json, to_json
 from edgeprune.score.context import Context

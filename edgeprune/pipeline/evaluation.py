@@ -1,31 +1,26 @@
-"""From a plan to a network, its file, its time and its accuracy: the one place.
+"""From a network to its file, its time and its accuracy: the one place.
 
-A candidate makes its network once; the evaluator exports it, times the file in turn
-with the baseline's and says what that costs. Nothing else in a run times anything that
-a decision goes by.
+The evaluator exports a candidate's network, times the file in turn with the baseline's
+and says what that costs. Nothing else in a run times anything that a decision goes by.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from edgeprune.data import Splits
-from edgeprune.errors import PlanError
 from edgeprune.export import deliver
 from edgeprune.finetune.loop import evaluate
-from edgeprune.graph.channel_graph import replace_with_identity
 from edgeprune.graph.device import CPU
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.graph.indices import copies_of
-from edgeprune.graph.surgery import apply, cut_by, plan_surgery
 from edgeprune.measure.benchmark import Benchmark, Exported, parameter_shapes
 from edgeprune.measure.memory import activations
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import Profile
@@ -68,74 +63,6 @@ class ReferenceTime:
     def see(self, timing: Timing) -> None:
         """Take another measurement of the baseline into account."""
         self._seen_ms.append(timing.median_ms)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A plan and the network that it is applied to.
-
-    Attributes:
-        before: what was changed in the round's start to come to that network.
-        timings: of its file beside the baseline's, as they were taken.
-    """
-
-    model: nn.Module
-    graph: ChannelGraph
-    plan: Plan
-    before: Surgery = field(default_factory=Surgery)
-    timings: list[PairedTiming] = field(default_factory=list, compare=False)
-
-    @cached_property
-    def network(self) -> nn.Module:
-        """The network that the plan makes.
-
-        Raises:
-            PlanError: the plan does not fit.
-        """
-        return apply(self.model, self.graph, self.plan)
-
-    @cached_property
-    def surgery(self) -> Surgery:
-        """The surgery from the round's start to the network.
-
-        Raises:
-            PlanError: the plan does not fit.
-        """
-        return self.before.then(plan_surgery(self.model, self.graph, self.plan))
-
-    @property
-    def possible(self) -> bool:
-        """Whether the plan fits."""
-        try:
-            _ = self.network
-        except PlanError:
-            return False
-        return True
-
-    def cut(self) -> nn.Module:
-        """The network without a look at whether it is what it is to be.
-
-        Raises:
-            PlanError: the plan does not fit.
-        """
-        return cut_by(self.model, self.graph, self.plan)
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Channels of each group that the plan changes."""
-        times = copies_of(self.graph, self.plan)
-        return {name: int(copies.sum()) for name, copies in times.items()}
-
-    @property
-    def kept_share(self) -> float:
-        """The share of all prunable channels that are left."""
-        bypassed, groups = self.plan.bypassed, self.graph.groups
-        stay = (
-            replace_with_identity(self.graph, bypassed).groups if bypassed else groups
-        )
-        widths = self.widths
-        left = sum(widths.get(group.name, group.size) for group in stay)
-        return left / max(sum(group.size for group in groups), 1)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations
-from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.reconstruct.fitted_run import FittedRun
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.reconstruct.statistics import restated

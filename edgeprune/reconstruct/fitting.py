@@ -48,7 +48,7 @@ from edgeprune.reconstruct.layers import Layer, layers_of
 from edgeprune.reconstruct.rows import drawn, made
 from edgeprune.records import Surgery
 
-BATCH = (4, 64)  # samples that go through the networks at once
+BATCH = (4, 16, 64)  # samples that go through the networks at once
 SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
 FULL = 8  # batches: what does not fill one is left out
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
@@ -294,13 +294,15 @@ def _places(layer: Layer) -> int:
 
 def _batch(data: Batches, samples: int) -> int:
     """How many samples go through a network at once: of small ones, more."""
-    few, many = BATCH
-    count, size = 0, 0
+    large, few, many = BATCH
+    count = 0
     for x, _ in data:
-        count, size = count + len(x), x[0].numel()
-        if size > SMALL or count >= min(samples, FULL * many):
+        count += len(x)
+        if x[0].numel() > SMALL:
+            return large
+        if count >= min(samples, FULL * many):
             break
-    return many if size <= SMALL and count >= FULL * many else few
+    return many if count >= FULL * many else few
 
 
 def _batches(data: Batches, size: int) -> Iterator[Tensor]:

@@ -12,7 +12,8 @@ from edgeprune.graph.trace import trace
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.measure.transports import FakeTransport
-from edgeprune.pipeline.evaluation import Candidate, Evaluator, ReferenceTime
+from edgeprune.pipeline.candidate import Candidate
+from edgeprune.pipeline.evaluation import Evaluator, ReferenceTime
 from edgeprune.records import Budget, PairedTiming, Plan, pressure_of
 from tests.devices import fake_runner, scripted
 from tests.figures import timing_of
@@ -97,16 +98,16 @@ def test_an_attempt_counts_what_plan_and_blocks_leave(baseline):
 
 
 def test_a_candidate_makes_its_network_once(monkeypatch):
-    from edgeprune.pipeline import evaluation
+    from edgeprune.pipeline import candidate as module
 
     made = []
-    whole = evaluation.apply
+    whole = module.apply
 
     def counted(*arguments):
         made.append(arguments)
         return whole(*arguments)
 
-    monkeypatch.setattr(evaluation, "apply", counted)
+    monkeypatch.setattr(module, "apply", counted)
     model = CifarResNet(2).eval()
     graph = build_channel_graph(model, X)
     plan = Plan({"layer3.1.conv1": tuple(range(16))})

@@ -8,7 +8,7 @@ from torch import nn
 
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
-from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.reconstruction import QuickReconstruction
 from edgeprune.reconstruct import fitting
 from edgeprune.records import Plan

@@ -129,7 +129,7 @@ def test_a_network_that_cannot_be_fitted_goes_on_as_it_is(fresh, monkeypatch):
     def refuse(*_):
         raise TraceError("it takes another way")
 
-    from edgeprune.pipeline.evaluation import Candidate
+    from edgeprune.pipeline.candidate import Candidate
 
     monkeypatch.setattr(rounds_module, "reconstruct", refuse)
     plan = Plan({"0": tuple(range(16))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeprune.pipeline.evaluation import Candidate
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.records import Attempt, Budget
 from edgeprune.units import milliseconds

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from edgeprune.errors import TraceError
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.context import RunContext
-from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.reconstruction import QuickReconstruction
 from edgeprune.pipeline.search.base import FoundPlan

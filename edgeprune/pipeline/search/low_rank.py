@@ -19,8 +19,8 @@ from edgeprune.graph.model_copy import copied
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import parameter_shapes
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.context import RunContext
-from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.space import PlainSpace, PlainSpaces
 from edgeprune.prune.low_rank import bayesian_ranks, energies, factored

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.context import RunContext
-from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.search.base import FoundPlan, outcome_text
 from edgeprune.prune import planner

@@ -12,7 +12,8 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.quantize import FEW
-from edgeprune.pipeline.evaluation import Candidate, Evaluator
+from edgeprune.pipeline.candidate import Candidate
+from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.profile.network import Profile
 from edgeprune.progress import SILENT, Progress
 from edgeprune.prune import planner

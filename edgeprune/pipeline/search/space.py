@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.context import RunContext
-from edgeprune.pipeline.evaluation import Candidate
 from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.profile.counted_table import counted_table
 from edgeprune.prune.cost_model import CostModel
