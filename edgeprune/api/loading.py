@@ -53,11 +53,8 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     Raises:
         EdgepruneError: one of them is missing or does not fit.
     """
-    example = settings.model is None and settings.data in (None, "digits")
-    if settings.model is None and not example:
-        raise ConfigError(f"--data {settings.data} needs a model: give --model.")
-    if settings.model is not None and settings.data is None:
-        raise ConfigError(f"--model {settings.model} needs data: give --data.")
+    settings.check_sources()
+    example = settings.example
     source = settings.model or EXAMPLE
     progress.start("load", 3 if settings.weights else 2)
     model, surgery = loaded_model(source, settings, progress)

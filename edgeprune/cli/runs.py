@@ -112,15 +112,28 @@ def fit(
     _compress(settings, _Output(as_json, as_lines, quiet))
 
 
+def _check(settings: CompressSettings | SparsifySettings) -> None:
+    """Refuse before torch is imported, which takes seconds, what needs no torch."""
+    from edgeprune import targets
+    from edgeprune.output import check_folder
+
+    settings.check()
+    settings.check_sources()
+    targets.load(settings.target)
+    if settings.out is not None:
+        check_folder(settings.out)
+
+
 def _compress(settings: CompressSettings, output: _Output) -> None:
     """Run by settings, show the report, and exit by its status."""
     if missing := settings.missing_budget():
         raise typer.BadParameter(missing)
+    _check(settings)
     with output.running(settings) as (console, progress):
         from edgeprune.api import compress_settings
         from edgeprune.report.terminal import show_report
 
-        if settings.model is None and settings.data in (None, "digits"):
+        if settings.example:
             console.print(
                 "No model given: compressing the embedded example, a meter reader "
                 "(VGG-16-BN, 8 digits of 32x32 in one call).",
@@ -148,6 +161,7 @@ def sparsify(
     """Train until a share of the weights or channels is zero; exit as compress."""
     settings = load_settings(given, Path.cwd(), SparsifySettings)
     output = _Output(as_json, as_lines, quiet)
+    _check(settings)
     with output.running(settings) as (_, progress):
         from edgeprune.api import sparsify_settings
         from edgeprune.report.sparsity import show_sparsity

@@ -145,6 +145,24 @@ class DataSettings(SettingsModel):
 class WorkloadSettings(DataSettings, NetworkSettings):
     """Which network, and which data."""
 
+    @property
+    def example(self) -> bool:
+        """Whether it is the embedded example."""
+        return self.model is None and self.data in (None, "digits")
+
+    def check_sources(self) -> None:
+        """Refuse a network without data, data without a network, and no such weights.
+
+        Raises:
+            ConfigError: what is missing.
+        """
+        if self.model is None and not self.example:
+            raise ConfigError(f"--data {self.data} needs a model: give --model.")
+        if self.model is not None and self.data is None:
+            raise ConfigError(f"--model {self.model} needs data: give --data.")
+        if self.weights is not None and not self.weights.exists():
+            raise ConfigError(f"Weights file {str(self.weights)!r} does not exist.")
+
 
 class DeviceSettings(SettingsModel):
     """Where networks run while nothing is timed."""

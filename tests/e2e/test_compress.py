@@ -154,6 +154,47 @@ def test_json_goes_to_standard_output_alone(finished, trained):
     assert "unlike: setting epochs: 3 against 0" in done.stdout
 
 
+def test_json_lines_tell_every_step_and_what_came_of_the_run(trained):
+    asked = ["--max-macs", "3M", "--epochs", "0", "--json-lines"]
+    done = command(trained, "compress", *MODEL, *asked)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0]["event"] == "start"
+    assert lines[0]["step"] == "load"
+    starts, ends = (
+        [line["step"] for line in lines if line["event"] == event]
+        for event in ("start", "finish")
+    )
+    assert {"profile", "prune", "export"} <= {*starts} & {*ends}
+    assert lines[-1]["event"] == "end"
+    assert lines[-1]["status"] == ("unmet" if done.returncode else "met")
+    report = edgeprune.read_report(trained / lines[-1]["folder"])
+    assert lines[-1]["message"] == report.sentence
+    again = command(trained, "compress", *MODEL, *asked)
+    left = [json.loads(line).get("left_s") for line in again.stdout.splitlines()]
+    assert left[0] > 0  # such a run was there before
+
+
+def test_json_lines_end_with_the_reason_where_there_is_no_result(trained):
+    done = command(
+        trained,
+        "compress",
+        "--model",
+        "mynets:nobody",
+        *MODEL[2:],
+        "--json-lines",
+        "--max-macs",
+        "3M",
+    )
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["status"] == "error"
+    assert done.stderr == f"error: {end['message']}\n"
+    assert done.returncode == 1
+    done = command(
+        trained, "compress", *MODEL, "--json", "--json-lines", "--max-macs", "3M"
+    )
+    assert done.returncode == 2
+
+
 def test_a_budget_out_of_reach_is_refused_before_training(trained):
     done = command(trained, "compress", *MODEL, "--budget-ms", "0.0001", "--out", "far")
     report = edgeprune.read_report(trained / "far")

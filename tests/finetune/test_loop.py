@@ -242,3 +242,26 @@ def test_the_examples_baseline_is_trained_once_and_reused():
     )
     trained_example(copy.deepcopy(fresh), splits(), 1, SILENT)  # another seed
     assert len(list(cache_folder().glob("baseline*"))) == 2
+
+
+def test_what_is_known_before_no_training_is_not_read_again():
+    parts = replace(splits(), validation=None)
+    _, history = train(Bottom(8), parts, TrainingConfig("test", 0, accuracy=0.5))
+    assert history.accuracy_before == history.best_accuracy == 0.5
+
+
+def test_a_large_sample_runs_in_parts_that_fit():
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)),
+    ).eval()
+    sizes = []
+    model[0].register_forward_hook(lambda *given: sizes.append(len(given[1][0])))
+    x, y = torch.randn(20, 3, 128, 128), torch.arange(20) % 4
+    found = evaluate(model, [(x, y), (x[:3], y[:3])])
+    right = int((model(x).argmax(1) == y).sum())
+    again = int((model(x[:3]).argmax(1) == y[:3]).sum())
+    assert found == pytest.approx((right + again) / 23)
+    assert sizes[0] == 1  # to see how large its values are
+    assert max(sizes[1:5]) * 64 * 128 * 128 * 4 <= 16 * 1024**2
+    assert sum(sizes[1:]) == 20 + 3 + 20 + 3

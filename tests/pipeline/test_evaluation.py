@@ -154,3 +154,20 @@ def test_rounds_that_disagree_are_not_clear():
 
 def _rounds(*rounds):
     return replace(timing_of(1.0), rounds_ms=rounds)
+
+
+@pytest.mark.parametrize(("brief", "rounds"), [(True, 4), (False, 8)])
+def test_a_plan_that_is_measured_again_takes_half_of_the_rounds(
+    baseline, brief, rounds
+):
+    held, _, _ = evaluator(baseline)
+    timing = held.benchmark.runner.target.timing.model_copy(update={"rounds": 8})
+    target = held.benchmark.runner.target.model_copy(update={"timing": timing})
+    runner = replace(held.benchmark.runner, target=target)
+    held = replace(held, benchmark=replace(held.benchmark, runner=runner))
+    graph = build_channel_graph(baseline.model, X)
+    candidate = Candidate(baseline.model, graph, Plan({}, ("layer2.1",)))
+    held.attempt(candidate, Budget(latency_ratio=0.9), brief=brief)
+    (found,) = candidate.timings
+    assert len(found.timing.rounds_ms) == len(found.baseline.rounds_ms)
+    assert len(found.timing.rounds_ms) == rounds

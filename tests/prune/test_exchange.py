@@ -149,3 +149,27 @@ def test_only_what_is_better_and_possible_is_taken(costs, makes):
     found = exchange(costs, start, Budget(latency_ms=1.5 * taken), objective)
     assert objective.left < 95
     assert found == start
+
+
+def test_what_a_move_changes_is_kept_until_it_may_be_another(costs):
+    """Moves of what was not exchanged are not judged anew, but once at the end."""
+
+    def error(solution):
+        return {(): 3.0, ("first",): 5.0, ("second",): 1.0}.get(solution.bypassed, 6.0)
+
+    start = Solution(dict(costs.sizes), ("first",), True, 0.0, 0.0)
+    taken = costs.predict(named(costs, start), start.bypassed).latency_ms
+    objective = Counted(error)
+    budget = Budget(latency_ms=1.01 * taken)
+    found = exchange(costs, start, budget, BudgetedObjective(objective, 1000))
+    assert found.bypassed == ("second",)
+    after = (found.bypassed, frozenset(found.widths.items()))
+    judged = [
+        {name for name, width in widths if found.widths.get(name, width) != width}
+        | {*out} ^ {*found.bypassed}
+        for near, widths, out in objective.asked
+        if near == after
+    ]
+    stem = [index for index, names in enumerate(judged) if names == {"stem"}]
+    assert {"second"} in judged[: stem[0]]  # a block that was exchanged, first
+    assert len(stem) == 1  # and all else once, as nothing helps any more
