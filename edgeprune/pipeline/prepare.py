@@ -30,8 +30,9 @@ from edgeprune.units import milliseconds
 
 QUICK = (
     "a quick answer (--effort quick): plans were compared by the sum of their parts "
-    "only, each group measured at one width, layers fitted on fewer samples, and "
-    "nothing was trained that was above the floor; --effort normal looks further"
+    "only, each group measured at one width, layers fitted on fewer samples and only "
+    "where accuracy was missing, and nothing was trained that was above the floor; "
+    "--effort normal looks further"
 )
 
 

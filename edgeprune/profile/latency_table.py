@@ -49,7 +49,8 @@ VERSION = 3  # of what is measured and how it is fitted
 POOL = 200  # networks of which some are probed
 FIRST, MORE = 8, 4  # probes at once
 GOOD = 0.02  # of a network's time: the closed loop does the rest
-BETTER = 0.9  # of the error before: else noise is left, which more probes do not mend
+BETTER = 0.9  # of the error before; if it is not, twice in a row, noise is left
+PATIENCE = 2
 FAMILIAR = 0.8  # of the time was seen in other networks
 SLOW = 2  # times fewer probes of a network whose every variant has to be exported
 FLOAT_BYTES = 4
@@ -107,16 +108,17 @@ def measure_latency_table(
 
 def _good_enough(probing: Probing, progress: Progress) -> tuple[LatencyFit, Floats]:
     """A fit to as many probes as it needs, and the errors of each left out."""
-    found, before = None, math.inf
+    found, least, stalled = None, math.inf, 0
     while True:
         found, errors = probing.more(found)
         size = math.sqrt(float(np.square(errors).mean()))
         progress.advance(f"{len(errors)} networks, error {size:.1%}")
         enough = len(errors) > FIRST or probing.familiar
-        settled = size <= GOOD or size > BETTER * before
+        stalled = stalled + 1 if size > BETTER * least else 0
+        settled = size <= GOOD or stalled >= PATIENCE
         if (enough and settled) or len(errors) >= probing.most:
             return found, errors
-        before = size
+        least = min(least, size)
 
 
 @dataclass(frozen=True)

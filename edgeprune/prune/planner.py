@@ -111,6 +111,8 @@ class Problem:
         errors: judges what losses only estimate. None where nothing is known before
             training, as of a wider network.
         reconstructed_errors: the same after reconstruction, where there is to be one.
+        enough: accuracy of a measured plan that leaves nothing to be seen: as good as
+            the original.
         progress: has the step of the search as its own.
     """
 
@@ -121,6 +123,7 @@ class Problem:
     budget: Budget
     errors: ErrorEvaluator | None = None
     reconstructed_errors: ErrorEvaluator | None = None
+    enough: float = 1.0
     progress: Progress = SILENT
 
     def plan_of(self, solution: Solution) -> Plan:
@@ -195,7 +198,8 @@ class _Loop:
             if tried is None:
                 break
             if self._close(tried):
-                if tried.attempt.accuracy is not None:
+                accuracy = tried.attempt.accuracy
+                if accuracy is not None and accuracy < problem.enough:
                     self._try(first)
                 break
 

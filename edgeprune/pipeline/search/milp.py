@@ -101,6 +101,7 @@ class MilpSearch:
                 limits,
                 judge and OutputErrors(space, judge),
                 quick and ReconstructedErrors(space, quick),
+                context.baseline.accuracy,
                 context.progress,
             )
             benchmark = CandidateBenchmark(context, space, limits, quick)
