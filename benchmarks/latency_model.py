@@ -87,10 +87,9 @@ def main(
             print(name, summary(rows[name]["empty"]["widths"]), flush=True)
     for name in names or NETWORKS:
         if "full" not in rows[name]:
-            lacking = [other for other in NETWORKS if not _operators(other).is_file()]
-            if lacking:
-                print(f"{name}: no operators are kept of {', '.join(lacking)}")
-                continue
+            for other in NETWORKS:
+                if not _operators(other).is_file():
+                    remember(other)
             rows[name]["full"] = known(name, rows[name])
             _keep(rows)
             print(name, summary(rows[name]["full"]["widths"]), flush=True)
@@ -108,10 +107,11 @@ def _operators(name: str) -> Path:
 
 def measure(name: str) -> Row:
     """One network, with nothing known: predicted and measured shares of its time."""
+    kept = _operators(name)
     with setting(name) as held, cache() as folder:
         found, costs = tabulated(held)
         (library,) = (folder / "operators").iterdir()
-        write_cache(_operators(name), library.read_bytes())
+        write_cache(kept, library.read_bytes())
         kinds = plans_of(held.graph)
         row: Row = {
             "ms": held.figures.latency_ms,
@@ -125,11 +125,20 @@ def measure(name: str) -> Row:
     return row
 
 
+def remember(name: str) -> None:
+    """Keep the operators' times of a network whose rows are there already."""
+    kept = _operators(name)
+    with setting(name) as held, cache() as folder:
+        tabulated(held)
+        (library,) = (folder / "operators").iterdir()
+        write_cache(kept, library.read_bytes())
+
+
 def known(name: str, row: Row) -> Row:
     """The same networks, predicted with the operators of all others known."""
+    others = [_operators(other) for other in NETWORKS if other != name]
     with setting(name) as held, cache() as folder:
         library = OperatorLibrary(held.benchmark.runner).path
-        others = [_operators(other) for other in NETWORKS if other != name]
         seen = [from_json(Seen, path.read_bytes()) for path in others]
         write_cache(library, to_json(tuple(chain(*seen)), indent=None))
         assert library.is_relative_to(folder)

@@ -13,6 +13,7 @@ TINY = 1e-200  # times the smallest ridge it is no denormal yet
 CONSTANT = 1e-9  # of the squares that are read: what varies less is rounding
 BLOCK, BLOCKS = 96, 6  # the smallest one of a product, and how many at most
 SURE = 1e-6  # share of sums of squares that float32 tells from none
+LARGE = 1024  # numbers that a filter reads
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,19 @@ class LeastSquares:
         factor, failed = self._factor
         if failed.any():
             return torch.linalg.lu_solve(*torch.linalg.lu_factor(self._held), right)
-        return torch.cholesky_solve(right, factor)
+        found = torch.cholesky_solve(right.to(factor.dtype), factor)
+        return found.double()
 
     @cached_property
     def _factor(self) -> tuple[Tensor, Tensor]:
-        """The Cholesky factor, shape (groups, read, read), and what failed."""
-        return torch.linalg.cholesky_ex(self._held)
+        """The Cholesky factor, shape (groups, read, read), and what failed.
+
+        Of a large filter in float32, in which its sums were multiplied: what is solved
+        for is a correction, and the factor itself is exact.
+        """
+        factor, failed = torch.linalg.cholesky_ex(self._held)
+        large = factor.shape[1] >= LARGE and self._ridge >= SURE
+        return factor.float() if large else factor, failed
 
     @cached_property
     def _held(self) -> Tensor:
