@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anybody imports it
+# On a busy machine threads that wait must not keep others from what they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Large values come in large pages, where Linux has them: to be given new pages for each
 # costs as much as computing them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
