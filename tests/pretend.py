@@ -150,12 +150,5 @@ def main(folder):
     print(json.dumps(found))
 
 
-WATCHED = (
-    "convolution",
-    "convolution_backward",
-    "linalg_cholesky_ex",
-    "cross_entropy_loss",
-)
-
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
