@@ -16,7 +16,6 @@ from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
-from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
@@ -121,9 +120,8 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
-    with evaluating(model):
-        one = torch.zeros(1, *settings.input)
-        each, together = operations(model, one), samples_at_once(model, one)
+    one = torch.zeros(1, *settings.input)
+    each, together = operations(model, one), samples_at_once(model, one)
     return noise_splits(model, settings.input, _reading(settings), each, together)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.torch_private import TorchDispatchMode, tree_leaves
 
 PER_VALUE = 30  # multiply-accumulates take as long as writing one value, about
@@ -18,10 +19,17 @@ FLOAT_BYTES = 4
 def operations(model: nn.Module, x: Tensor) -> float:
     """Multiply-accumulates of one sample, and as many as writing its values is worth.
 
+    In evaluation mode: nothing of the model changes.
+
     Args:
         x: some samples, shape (N, ...).
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as flops, _Values() as made:
+    with (
+        evaluating(model),
+        torch.no_grad(),
+        FlopCounterMode(display=False) as flops,
+        _Values() as made,
+    ):
         model(x)
     macs = flops.get_total_flops() / 2
     return (macs + PER_VALUE * made.count) / len(x)
@@ -33,7 +41,7 @@ def samples_at_once(model: nn.Module, x: Tensor) -> int:
     Args:
         x: one sample, shape (1, ...).
     """
-    with torch.no_grad(), _Values() as made:
+    with evaluating(model), torch.no_grad(), _Values() as made:
         model(x)
     return max(1, AT_ONCE // (FLOAT_BYTES * max(made.largest, 1)))
 

@@ -117,8 +117,7 @@ class QuickReconstruction:
     @cached_property
     def affordable(self) -> int:
         """How many plans can be judged in reasonable time."""
-        with evaluating(self._start):
-            each = operations(self._start, self._judged[0][:FEWEST])
+        each = operations(self._start, self._judged[0][:FEWEST])
         samples = sum(map(len, self._judged)) + self._reference.samples
         run = each * samples
         return int(JUDGING / (run + self._reference.work(ROWS)))

@@ -229,8 +229,7 @@ class Reference:
         """How many samples, and at how many positions of each."""
         size, first = len(self._read[0]), self._read[0][:1]
         room = MEMORY // max(peak_bytes(new), 1)
-        with evaluating(self._original):
-            both = 2 * operations(self._original, first)
+        both = 2 * operations(self._original, first)
         samples = min(self._how.samples, max(FEWEST, int(RUNNING / both)))
         count = max(1, min(room, samples // size))
         found = islice(_batches(self._data, size), count)

@@ -51,8 +51,7 @@ class OutputErrorEvaluator:
     def __init__(self, context: Context, trials: int) -> None:
         self._graph, self._device = context.graph, context.device
         self._model = on_device(context.model, context.device)
-        with evaluating(self._model), torch.no_grad():
-            x, y = _samples(context, trials)
+        x, y = _samples(context, trials)
         parts = math.ceil(len(x) / STEP)  # none of them of one sample
         count = len(x) // parts * parts
         self._x, self._y = x[:count].to(self._device), y[:count]
@@ -65,8 +64,7 @@ class OutputErrorEvaluator:
     @cached_property
     def affordable(self) -> int:
         """How many plans can be judged in reasonable time."""
-        with evaluating(self._model):
-            each = operations(self._model, self._x[:FEWEST])
+        each = operations(self._model, self._x[:FEWEST])
         return int(JUDGING / (each * self.samples))
 
     @property

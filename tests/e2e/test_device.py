@@ -30,13 +30,6 @@ def test_a_run_on_a_pretended_device_finds_the_same(tmp_path):
         assert there.pop("losses") == pytest.approx(here.pop("losses"), rel=1e-4)
         # Each is trained in the number format that was faster there.
         assert there.pop("accuracy") == pytest.approx(here.pop("accuracy"), abs=0.05)
-        for one, other in zip(here.pop("kept"), there.pop("kept"), strict=True):
-            assert {name: len(held) for name, held in one.items()} == {
-                name: len(held) for name, held in other.items()
-            }
-            for name, held in one.items():  # the same but for ties
-                assert len({*held} & {*other[name]}) >= 0.8 * len(held)
-        here.pop("fitted"), there.pop("fitted")
         assert there == here
         assert here["epochs"] == [1]
         assert here["devices"] == ["cpu"]
