@@ -40,7 +40,6 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
-from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.runner import HostRunner
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from edgeprune.profile.library import OperatorLibrary, SeenOperator
@@ -50,6 +49,7 @@ from edgeprune.records import ModelFigures, PairedTiming, Plan, from_json, to_js
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "latency_model.json", HERE / "latency_model.md"
+KEPT = cache_folder() / "latency study"  # before networks get caches of their own
 WIDTHS, BLOCKS = 30, 6  # plans of each kind
 SEED = 7  # of the plans; those of the table have another
 ROUNDS = 6  # of each measurement; those of the table have fewer
@@ -89,7 +89,9 @@ def main(
         if "full" not in rows[name]:
             for other in NETWORKS:
                 if not _operators(other).is_file():
-                    remember(other)
+                    with setting(other) as held, cache() as folder:
+                        tabulated(held)
+                        remember(other, folder)
             rows[name]["full"] = known(name, rows[name])
             _keep(rows)
             print(name, summary(rows[name]["full"]["widths"]), flush=True)
@@ -102,16 +104,14 @@ def _keep(rows: dict[str, Row]) -> None:
 
 def _operators(name: str) -> Path:
     """Where the operators' times of a network are kept."""
-    return cache_folder() / "latency study" / f"{name}.json"
+    return KEPT / f"{name}.json"
 
 
 def measure(name: str) -> Row:
     """One network, with nothing known: predicted and measured shares of its time."""
-    kept = _operators(name)
     with setting(name) as held, cache() as folder:
         found, costs = tabulated(held)
-        (library,) = (folder / "operators").iterdir()
-        write_cache(kept, library.read_bytes())
+        remember(name, folder)
         kinds = plans_of(held.graph)
         row: Row = {
             "ms": held.figures.latency_ms,
@@ -125,20 +125,17 @@ def measure(name: str) -> Row:
     return row
 
 
-def remember(name: str) -> None:
-    """Keep the operators' times of a network whose rows are there already."""
-    kept = _operators(name)
-    with setting(name) as held, cache() as folder:
-        tabulated(held)
-        (library,) = (folder / "operators").iterdir()
-        write_cache(kept, library.read_bytes())
+def remember(name: str, folder: Path) -> None:
+    """Keep the operators' times that a cache of its own holds of a network."""
+    (library,) = (folder / "operators").iterdir()
+    write_cache(_operators(name), library.read_bytes())
 
 
 def known(name: str, row: Row) -> Row:
     """The same networks, predicted with the operators of all others known."""
-    others = [_operators(other) for other in NETWORKS if other != name]
     with setting(name) as held, cache() as folder:
         library = OperatorLibrary(held.benchmark.runner).path
+        others = [_operators(other) for other in NETWORKS if other != name]
         seen = [from_json(Seen, path.read_bytes()) for path in others]
         write_cache(library, to_json(tuple(chain(*seen)), indent=None))
         assert library.is_relative_to(folder)
@@ -153,7 +150,6 @@ class Held:
 
     model: nn.Module
     graph: ChannelGraph
-    inputs: Inputs
     benchmark: Benchmark
     figures: ModelFigures
 
@@ -169,7 +165,7 @@ def setting(name: str) -> Iterator[Held]:
         timing = benchmark.compare([exported])[0]
         paired = PairedTiming(timing, timing)
         figures = benchmark.figures(exported, paired, timing.median_ms)
-        yield Held(model, survey(model, inputs), inputs, benchmark, figures)
+        yield Held(model, survey(model, inputs), benchmark, figures)
 
 
 @contextmanager
@@ -226,8 +222,7 @@ def shares(held: Held, plans: list[Plan]) -> list[float]:
     runner = held.benchmark.runner
     recipe = runner.probing.model_copy(update={"rounds": ROUNDS})
     runner = HostRunner(runner.target.model_copy(update={"probing": recipe}))
-    with tempfile.TemporaryDirectory() as folder:
-        files = ResizedModels(held.model, held.graph, held.inputs, Path(folder))
+    with held.benchmark.resized(held.model, held.graph) as files:
         for start in range(0, len(plans), BATCH):
             batch = plans[start : start + BATCH]
             paths = [files.write(plan, f"plan{at}") for at, plan in enumerate(batch)]

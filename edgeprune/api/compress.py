@@ -93,7 +93,6 @@ def compress(
     if isinstance(model, str) and isinstance(data, str):
         return compress_settings(asked, shown)
     asked.check()
-    device_named(asked.device)
     return _together(partial(workload_of_objects, model, data, asked), asked, shown)
 
 
@@ -107,7 +106,6 @@ def compress_settings(settings: CompressSettings, progress: Progress) -> Finishe
     if settings.out is not None:
         check_folder(settings.out)
     _target(settings)
-    device_named(settings.device)
     load = partial(load_workload, settings, SILENT if is_worker() else progress)
     return _together(load, settings, progress)
 
@@ -125,6 +123,7 @@ def _together(
     load: Callable[[], Workload], settings: CompressSettings, progress: Progress
 ) -> Finished:
     """Run, alone or as the main one of several processes, or help that one."""
+    device_named(settings.device)  # refused before anything is loaded
     if is_worker():
         done = work_for_main(load().data)
         assert isinstance(done, Finished)  # from `run_as_main`, below

@@ -113,18 +113,20 @@ def score_settings(
             and there are none.
     """
     settings.check()
-    device_named(settings.device)
+    device = device_named(settings.device)
     folder = run_folder(settings.out, f"score {settings.model or EXAMPLE}")
     with claimed(folder):
-        report = _score_report(settings, progress)
+        report = _score_report(settings, device, progress)
         with aside(folder) as written:
             write_scores(report, written)
             folder = publish(written, folder)
     return report, folder
 
 
-def _score_report(settings: ScoreSettings, progress: Progress) -> ScoreReport:
-    context, name, data = _scored(settings, progress)
+def _score_report(
+    settings: ScoreSettings, device: torch.device, progress: Progress
+) -> ScoreReport:
+    context, name, data = _scored(settings, device, progress)
     first, second = parse_criteria(settings.criterion)  # the model's module may add one
     scores = score_channels(first, context)
     names = [block.name for block in removable_blocks(context.graph)]
@@ -158,7 +160,7 @@ def _score_report(settings: ScoreSettings, progress: Progress) -> ScoreReport:
 
 
 def _scored(
-    settings: ScoreSettings, progress: Progress
+    settings: ScoreSettings, device: torch.device, progress: Progress
 ) -> tuple[Context, str, str | None]:
     """Collect what criteria look at; without data where none are given or embedded."""
     if settings.model is not None and settings.data is None:
@@ -178,6 +180,6 @@ def _scored(
         batches,
         seed=settings.seed,
         progress=progress,
-        device=device_named(settings.device),
+        device=device,
     )
     return context, name, data

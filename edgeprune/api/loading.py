@@ -16,6 +16,7 @@ from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.device import CPU, device_named
 from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
@@ -23,6 +24,7 @@ from edgeprune.launch import is_worker
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import NetworkSettings, WorkloadSettings
+from edgeprune.settings.parts import DeviceSettings
 from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
@@ -64,7 +66,9 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     inputs = f"; inputs: {splits.preprocessing}" if splits.preprocessing else ""
     progress.finish(f"{source}; {counts} of {splits.name}{inputs}")
     if example and settings.weights is None and not is_worker():
-        model = trained_example(model, splits, settings.seed, progress)
+        own = isinstance(settings, DeviceSettings)
+        device = device_named(settings.device) if own else CPU
+        model = trained_example(model, splits, settings.seed, progress, device)
     if example and settings.weights is None:
         splits = replace(splits, cut_from_training=())  # nor was it trained on them
     batch = settings.batch or (BATCH if example else 1)

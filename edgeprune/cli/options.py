@@ -16,41 +16,29 @@ import typer
 from edgeprune.errors import WorkloadError
 from edgeprune.settings import Option, Panel, SettingsModel, flag, kinds_of
 
-AsJson = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print JSON instead of tables.", rich_help_panel=Panel.HOW.value
-    ),
-]
+
+def _switch(name: str, text: str) -> Any:
+    """A flag that says how something is done or shown."""
+    return typer.Option(name, help=text, rich_help_panel=Panel.HOW.value)
+
+
+AsJson = Annotated[bool, _switch("--json", "Print JSON instead of tables.")]
 AsLines = Annotated[
     bool,
-    typer.Option(
+    _switch(
         "--json-lines",
-        help="A JSON object a line for each step and what comes of it, for machines.",
-        rich_help_panel=Panel.HOW.value,
+        "A JSON object a line for each step and what comes of it, for machines.",
     ),
 ]
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet", help="Plain lines, no bars.", rich_help_panel=Panel.HOW.value
-    ),
-]
+Quiet = Annotated[bool, _switch("--quiet", "Plain lines, no bars.")]
 Reach = Annotated[
     bool,
-    typer.Option(
-        "--reach",
-        help="Measure the latency table and show how fast pruning can make it.",
-        rich_help_panel=Panel.HOW.value,
+    _switch(
+        "--reach", "Measure the latency table and show how fast pruning can make it."
     ),
 ]
 Timed = Annotated[
-    bool,
-    typer.Option(
-        "--timed",
-        help="Measure on the target what each refusal costs in ms.",
-        rich_help_panel=Panel.HOW.value,
-    ),
+    bool, _switch("--timed", "Measure on the target what each refusal costs in ms.")
 ]
 Command = Callable[..., None]
 

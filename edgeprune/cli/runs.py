@@ -68,7 +68,7 @@ class _Output:
     def tell(
         self, done: Finished | Sparsified, page: str, show: Callable[..., None]
     ) -> None:
-        """Print what came of the run, but for the lines that end by themselves."""
+        """Print what came of the run, as it was asked for."""
         from rich.console import Console
 
         from edgeprune.records import to_json

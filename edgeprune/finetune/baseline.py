@@ -15,6 +15,7 @@ from edgeprune.errors import DamagedFileError, OutputError
 from edgeprune.files import cache_folder
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
+from edgeprune.graph.device import CPU
 from edgeprune.progress import Progress
 from edgeprune.tensor_file import read_tensors, write_tensors
 
@@ -23,7 +24,11 @@ LEARNING_RATE = 0.05
 
 
 def trained_example(
-    model: nn.Module, splits: Splits, seed: int, progress: Progress
+    model: nn.Module,
+    splits: Splits,
+    seed: int,
+    progress: Progress,
+    device: torch.device = CPU,
 ) -> nn.Module:
     """The example's model, trained on the example's data.
 
@@ -38,7 +43,7 @@ def trained_example(
         with suppress(DamagedFileError):
             model.load_state_dict(read_tensors(path)[0])
             return model
-    trained, _ = train(model, splits, replace(config, progress=progress))
+    trained, _ = train(model, splits, replace(config, progress=progress, device=device))
     try:
         write_tensors(path, trained.state_dict())
     except OutputError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from torch import nn
 from edgeprune.data import Batches
 from edgeprune.files import sha256
 from edgeprune.graph.cost import Cost, count, with_latency
+from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.quantize import FEW, SAMPLES, quantize
+from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.runner import Runner
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import (
@@ -126,6 +130,19 @@ class Benchmark:
         architecture = self.runner.device.machine.architecture
         quantize(item.path, path, calibration, samples, architecture=architecture)
         return replace(item, path=path, precision="int8", made_of=item.path)
+
+    @contextmanager
+    def resized(self, model: nn.Module, graph: ChannelGraph) -> Iterator[ResizedModels]:
+        """Write a network at other widths, in this form, while files are wanted.
+
+        Raises:
+            ExportError: it cannot be written as ONNX.
+        """
+        with tempfile.TemporaryDirectory(dir=self.folder) as held:
+            form = self.shortcuts_as_conv
+            yield ResizedModels(
+                model, graph, self.inputs, Path(held), shortcuts_as_conv=form
+            )
 
     def compare(
         self, files: Sequence[Exported], reference_ms: float | None = None

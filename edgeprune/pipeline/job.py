@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ class Job:
         """The data set."""
         return self.workload.data
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where networks run while nothing is timed."""
         return device_named(self.settings.device)

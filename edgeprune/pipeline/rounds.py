@@ -18,13 +18,13 @@ from edgeprune.pipeline.search.base import FoundPlan, Search
 from edgeprune.pipeline.steps import step_of
 from edgeprune.pipeline.training import Trainings
 from edgeprune.reconstruct.fitting import reconstruct
-from edgeprune.reconstruct.layer_fits import SAMPLES, TURNS, Fitting
+from edgeprune.reconstruct.layer_fits import AS_USUAL, Fitting
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Budget, Reconstruction, pressure_of
 from edgeprune.units import milliseconds
 
 NOISE = 1.02  # times as long is not slower
-QUICK_SAMPLES, QUICK_ROWS, QUICK_TURNS = 1024, 4096, 1  # of a fit for a quick answer
+QUICK = Fitting(samples=1024, rows=4096, turns=1)  # for a quick answer
 
 
 @dataclass(frozen=True)
@@ -216,10 +216,8 @@ class Rounds:
             if quick and (enough := self._good_enough(network)) is not None:
                 return enough
             before, began = context.evaluator.accuracy(network), time.perf_counter()
-            how = Fitting(
-                samples=QUICK_SAMPLES if quick else SAMPLES,
-                rows=QUICK_ROWS if quick else None,
-                turns=QUICK_TURNS if quick else TURNS,
+            how = replace(
+                QUICK if quick else AS_USUAL,
                 seed=context.settings.seed,
                 progress=context.progress,
                 device=context.job.device,

@@ -7,21 +7,16 @@ ones that are fast, so that a plan for other budgets is no slower than the origi
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from pathlib import Path
 
 from torch import nn
 
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
-from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.profile.memory_table import FEW, memory_of
 from edgeprune.profile.probes import draw_plans
 from edgeprune.records import LatencyTable, MemoryTable, ModelFigures, OperatorTime
-
-PRODUCT, TERMS = 6, 10  # of `records.latency.terms`: the product as it is, of so many
-NO_CACHE = 1e15  # bytes: nothing is said of memory
+from edgeprune.records.latency import NO_CACHE, PRODUCT, TERMS
 
 
 def counted_table(
@@ -54,15 +49,9 @@ def counted_table(
         weights[PRODUCT] = each / math.prod(shapes[layer.name][:2])
         read, made = (layer.name, 1), (layer.name, 0)
         found.append(OperatorTime(layer.name, layer.kind, read, made, tuple(weights)))
-    held = _memory(model, graph, benchmark) if memory else MemoryTable((), ())
+    held = MemoryTable((), ())
+    if memory:
+        with benchmark.resized(model, graph) as variants:
+            held = memory_of(graph, variants, draw_plans(graph, FEW, seed=0))
     seconds = time.perf_counter() - start
     return LatencyTable("", 1, NO_CACHE, tuple(found), 0, (), held, seconds)
-
-
-def _memory(model: nn.Module, graph: ChannelGraph, benchmark: Benchmark) -> MemoryTable:
-    with tempfile.TemporaryDirectory(dir=benchmark.folder) as held:
-        form = benchmark.shortcuts_as_conv
-        variants = ResizedModels(
-            model, graph, benchmark.inputs, Path(held), shortcuts_as_conv=form
-        )
-        return memory_of(graph, variants, draw_plans(graph, FEW, seed=0))

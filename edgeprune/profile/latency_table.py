@@ -11,7 +11,6 @@ import hashlib
 import math
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,7 +42,7 @@ from edgeprune.records import (
     from_json,
     to_json,
 )
-from edgeprune.records.latency import Floats
+from edgeprune.records.latency import NO_CACHE, Floats
 
 VERSION = 3  # of what is measured and how it is fitted
 POOL = 200  # networks of which some are probed
@@ -74,14 +73,7 @@ def measure_latency_table(
     path = cache_folder() / "latency" / f"{key}.json"
     if (known := _read(path)) is not None:
         return known
-    with tempfile.TemporaryDirectory(dir=benchmark.folder) as held:
-        variants = ResizedModels(
-            model,
-            graph,
-            benchmark.inputs,
-            Path(held),
-            shortcuts_as_conv=benchmark.shortcuts_as_conv,
-        )
+    with benchmark.resized(model, graph) as variants:
         probing = Probing(model, graph, variants, benchmark, path.with_suffix(""))
         progress.start("latency table", probing.most)
         found, errors = _good_enough(probing, progress)
@@ -90,7 +82,7 @@ def measure_latency_table(
     table = LatencyTable(
         key=key,
         block=found.block,
-        cache_bytes=found.cache_bytes if math.isfinite(found.cache_bytes) else 1e15,
+        cache_bytes=found.cache_bytes if math.isfinite(found.cache_bytes) else NO_CACHE,
         operators=found.operators,
         probes=len(errors),
         errors=tuple(errors.tolist()),

@@ -46,10 +46,10 @@ from edgeprune.reconstruct.layer_fits import (
 )
 from edgeprune.reconstruct.layers import Layer, layers_of
 from edgeprune.reconstruct.rows import drawn, made
+from edgeprune.reconstruct.statistics import LARGE
 from edgeprune.records import Surgery
 
 BATCH = (4, 16, 64)  # samples that go through the networks at once
-SMALL = 3 * 64 * 64  # numbers in a sample of which operators have too little to do
 FULL = 8  # batches: what does not fill one is left out
 MEMORY = 2 * 1024**3  # bytes that all samples' values may take at a time, about
 RUNNING = 2.5e12  # operations for running both networks, about ...
@@ -297,7 +297,7 @@ def _batch(data: Batches, samples: int) -> int:
     count = 0
     for x, _ in data:
         count += len(x)
-        if x[0].numel() > SMALL:
+        if x[0].numel() > LARGE:
             return large
         if count >= min(samples, FULL * many):
             break

@@ -15,6 +15,8 @@ from edgeprune.records.surgery import inside
 
 Floats = npt.NDArray[np.float64]
 VECTOR = 4  # runtimes handle channels in vectors of at least so many
+PRODUCT, TERMS = 6, 10  # of `terms`: the product of both widths as it is, of so many
+NO_CACHE = 1e15  # bytes: nothing is said of what comes from memory
 
 
 @dataclass(frozen=True)

@@ -107,16 +107,19 @@ class PlainSpaces:
 
     def table(self) -> LatencyTable:
         """The latency table of the unpruned network; it is made once."""
-        context, budget = self._context, self._context.budget
-        if self._table is None and not budget.limits_time and budget != Budget():
-            profile, memory = context.profile, budget.memory_bytes is not None
-            figures, start = profile.figures, context.baseline.model
-            self._table = counted_table(
-                start, profile.graph, profile.benchmark, figures, memory=memory
-            )
         if self._table is None:
-            self._table = context.evaluator.latency_table(
-                context.baseline.model, context.profile.graph, context.progress
-            )
-            context.log.latency_model = LatencySummary.of(self._table)
+            self._table = self._made()
         return self._table
+
+    def _made(self) -> LatencyTable:
+        context = self._context
+        budget, profile = context.budget, context.profile
+        model, graph = context.baseline.model, profile.graph
+        if not budget.limits_time and budget != Budget():
+            memory = budget.memory_bytes is not None
+            return counted_table(
+                model, graph, profile.benchmark, profile.figures, memory=memory
+            )
+        table = context.evaluator.latency_table(model, graph, context.progress)
+        context.log.latency_model = LatencySummary.of(table)
+        return table
