@@ -7,6 +7,7 @@ reconstructed are compared after a reconstruction on few samples, at few positio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batches
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph.cores import on_cores
 from edgeprune.graph.device import CPU, on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations
@@ -75,38 +77,41 @@ class QuickReconstruction:
             near: a plan much like it, for the same network, that was judged before.
         """
         self._runs = [(plan, run) for plan, run in self._runs if plan == near]
-        run = self._run(candidate)
+        run = _fitted(self._begun(candidate))
         if run is None:
             return math.inf
         self._runs.append((candidate.plan, run))
         return self._unexplained(run.outputs)
 
-    def estimate(self, candidate: Candidate, near: Plan) -> float:
-        """About that, from the run of a plan that was judged just before.
+    def estimates(self, candidates: Iterable[Candidate], near: Plan) -> Iterator[float]:
+        """Yield about those errors, from the run of a plan that was judged just before.
 
         Layers that are far behind all differences stay as they were fitted there, and
         half of the samples tell by how much both errors differ.
         """
         self._runs = [(plan, run) for plan, run in self._runs if plan == near]
         if not self._runs:
-            return self.error(candidate, near)
-        count = -(-len(self._judged) // 2)
-        run = self._run(candidate, REACH, count)
-        if run is None:
-            return math.inf
+            yield from (self.error(candidate) for candidate in candidates)
+            return
         before = self._runs[0][1].outputs
-        part = before[: len(run.outputs)]
-        change = self._unexplained(run.outputs) - self._unexplained(part)
-        return self._unexplained(before) + change
+        whole, count = self._unexplained(before), -(-len(self._judged) // 2)
+        runs = (self._begun(candidate, REACH, count) for candidate in candidates)
+        room = self._reference.each_bytes(count)
+        for run in on_cores(_fitted, runs, each_bytes=room, device=self._device):
+            if run is None:
+                yield math.inf
+                continue
+            part = before[: len(run.outputs)]
+            yield whole + self._unexplained(run.outputs) - self._unexplained(part)
 
-    def _run(
+    def _begun(
         self, candidate: Candidate, reach: int | None = None, count: int | None = None
-    ) -> FittedRun | None:
+    ) -> Callable[[], FittedRun] | None:
         like = self._runs[0][1] if self._runs else None
         judged = self._judged[:count]
         try:
             surgery, made = candidate.surgery, candidate.cut
-            return self._reference.run(surgery, made, judged, like, reach)
+            return self._reference.begun(surgery, made, judged, like, reach)
         except (PlanError, TraceError):
             return None
 
@@ -129,6 +134,13 @@ class QuickReconstruction:
     def _outputs(self, model: nn.Module) -> Tensor:
         with evaluating(model):
             return outputs(model, torch.cat(self._judged))
+
+
+def _fitted(begun: Callable[[], FittedRun] | None) -> FittedRun | None:
+    try:
+        return begun and begun()
+    except TraceError:
+        return None
 
 
 def _samples(data: Batches) -> Tensor:

@@ -9,7 +9,7 @@ gives back and one that takes, are tried in the order of what they promise.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from edgeprune.records import Budget, pressure_of
 
 JUDGED = 300  # networks in all, or twice as many as there are moves
 TRIED = 6  # pairs before the singles are taken as exhausted
+AHEAD = 2  # of them estimated beside each other; all the same on any number of cores
 NOISE = 0.002  # of the error
 
 
@@ -34,8 +35,10 @@ class Objective(Protocol):
         """
         ...
 
-    def estimate(self, solution: Solution, near: Solution) -> float:
-        """Much the same sooner, by how it differs from another solution."""
+    def estimates(
+        self, solutions: Iterable[Solution], near: Solution
+    ) -> Iterator[float]:
+        """Much the same of several sooner, by how they differ from another one."""
         ...
 
     def possible(self, solution: Solution) -> bool:
@@ -54,6 +57,9 @@ class Move:
     name: str
     width: int | None
     error: float = 0.0
+
+
+Pair = tuple[Move, Move]
 
 
 @dataclass
@@ -79,16 +85,22 @@ class BudgetedObjective:
             self._known[key] = self.objective.error(solution, near)
         return self._known[key]
 
-    def estimate(self, solution: Solution, near: Solution) -> float:
-        """The error if it is known, about as much if not."""
-        key = _key(solution)
-        if key in self._known:
-            return self._known[key]
-        pair = key, _key(near)
-        if pair not in self._estimated:
-            self.left -= 1
-            self._estimated[pair] = self.objective.estimate(solution, near)
-        return self._estimated[pair]
+    def estimates(self, solutions: Sequence[Solution], near: Solution) -> list[float]:
+        """The errors that are known, about as much for the others."""
+        beside = _key(near)
+        keys = [_key(solution) for solution in solutions]
+        new = {
+            (key, beside): solution
+            for key, solution in zip(keys, solutions, strict=True)
+            if key not in self._known and (key, beside) not in self._estimated
+        }
+        found = self.objective.estimates(new.values(), near) if new else ()
+        self._estimated |= zip(new, found, strict=True)
+        self.left -= len(new)
+        return [
+            self._known[key] if key in self._known else self._estimated[key, beside]
+            for key in keys
+        ]
 
 
 def _key(solution: Solution) -> object:
@@ -112,9 +124,9 @@ def exchange(
         new = [move for move in moves if move not in changes]
         if objective.left < len(new):
             return best
-        for move in new:
-            changed = _after(model, best, [move])
-            changes[move] = objective.estimate(changed, best) - least
+        changed = [_after(model, best, [move]) for move in new]
+        found = objective.estimates(changed, best)
+        changes |= {move: error - least for move, error in zip(new, found, strict=True)}
         judged = [replace(move, error=least + changes[move]) for move in moves]
         start = best, least
         best, least, touched = _better(model, start, budget, objective, judged)
@@ -147,30 +159,45 @@ def _better(
     best, least = start
     helps = 1 - objective.noise
     within = max(1.0, pressure_of(model.predict(best.widths, best.bypassed), budget))
-    promised = sorted(
+    promised = _promised(moves, least, helps)
+    failed, touched = 0, set[str]()
+    while failed < TRIED and objective.left > 0:
+        promised = [pair for pair in promised if not touched & _names(pair)]
+        changes = ((pair, _after(model, best, pair)) for pair in promised)
+        fitting = (
+            (pair, changed)
+            for pair, changed in changes
+            if pressure_of(model.predict(changed.widths, changed.bypassed), budget)
+            <= within
+        )
+        tried = list(itertools.islice(fitting, min(AHEAD, TRIED - failed)))
+        if not tried:
+            break
+        estimated = objective.estimates([changed for _, changed in tried], best)
+        for (pair, changed), error in zip(tried, estimated, strict=True):
+            promised = promised[promised.index(pair) + 1 :]
+            if error < least * helps:
+                error = objective.error(changed, best)
+            if error < least * helps and objective.objective.possible(changed):
+                best, least = changed, error
+                touched |= _names(pair)
+                break
+            failed += 1
+    return best, least, touched
+
+
+def _promised(moves: Sequence[Move], least: float, helps: float) -> list[Pair]:
+    """Pairs of moves that seem to help, the best ones first."""
+    found = sorted(
         (one.error + other.error - 2 * least, index, (one, other))
         for index, (one, other) in enumerate(itertools.combinations(moves, 2))
         if one.name != other.name and one.error + other.error < (1 + helps) * least
     )
-    failed, touched = 0, set[str]()
-    for _, _, pair in promised:
-        if failed >= TRIED or objective.left <= 0:
-            break
-        if touched & {move.name for move in pair}:
-            continue
-        changed = _after(model, best, pair)
-        predicted = model.predict(changed.widths, changed.bypassed)
-        if pressure_of(predicted, budget) > within:
-            continue
-        error = objective.estimate(changed, best)
-        if error < least * helps:
-            error = objective.error(changed, best)
-        if error < least * helps and objective.objective.possible(changed):
-            best, least = changed, error
-            touched |= {move.name for move in pair}
-        else:
-            failed += 1
-    return best, least, touched
+    return [pair for _, _, pair in found]
+
+
+def _names(pair: Pair) -> set[str]:
+    return {move.name for move in pair}
 
 
 def moves_from(model: CostModel, solution: Solution) -> list[Move]:

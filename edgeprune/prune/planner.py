@@ -6,7 +6,7 @@ beside the baseline, and the limit corrected by what was found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -53,8 +53,8 @@ class ErrorEvaluator(Protocol):
         """
         ...
 
-    def estimate(self, plan: Plan, near: Plan) -> float:
-        """Much the same sooner, by how it differs from another plan."""
+    def estimates(self, plans: Iterable[Plan], near: Plan) -> Iterator[float]:
+        """Much the same of several sooner, by how they differ from another plan."""
         ...
 
     def possible(self, plan: Plan) -> bool:
@@ -145,11 +145,14 @@ class SolutionErrors:
         other = near and self.problem.plan_of(near)
         return self.errors.error(self.problem.plan_of(solution), other)
 
-    def estimate(self, solution: Solution, near: Solution) -> float:
-        """Much the same sooner."""
-        self.progress.advance()
+    def estimates(
+        self, solutions: Iterable[Solution], near: Solution
+    ) -> Iterator[float]:
+        """Much the same of several sooner."""
         plan_of = self.problem.plan_of
-        return self.errors.estimate(plan_of(solution), plan_of(near))
+        for error in self.errors.estimates(map(plan_of, solutions), plan_of(near)):
+            self.progress.advance()
+            yield error
 
     def possible(self, solution: Solution) -> bool:
         """Whether its network can be made."""

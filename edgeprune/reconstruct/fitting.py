@@ -169,15 +169,17 @@ class Reference:
         progress.finish(f"{len(pairs)} layers on {samples} samples")
         return Reconstructed(fitted.to(CPU), len(pairs), samples)
 
-    def run(
+    def begun(
         self,
         surgery: Surgery,
         pruned: Callable[[], nn.Module],
         judged: Sequence[Tensor],
         near: FittedRun | None = None,
         reach: int | None = None,
-    ) -> FittedRun:
-        """Fit a smaller network's layers, without a module, and run it.
+    ) -> Callable[[], FittedRun]:
+        """A call that fits a smaller network's layers, without a module, and runs it.
+
+        Whatever else is run beside it.
 
         Args:
             pruned: makes the module, where no run can be derived without it.
@@ -204,15 +206,23 @@ class Reference:
         run = StepwiseInterpreter(new, state, batches, begun.snapshot)
         ends = [pair.after.node for pair in pairs]
         chosen = stops(new, ends, len(batches)) if reach is None else ()
-        snapshots = [*begun.snapshots]
-        left = begun.left
-        for pair, wanted in zip(left, self._wanted(left, surgery), strict=True):
-            run.up_to(pair.after.node)
-            if pair.after.node in chosen:
-                snapshots.append(run.snapshot())
-            fit_layer_(run, state, pair.after, wanted, self._how)
-        found = run.outputs()[len(self._read) :]
-        return FittedRun(new, state, surgery, pairs, snapshots, torch.cat(found))
+        wanted = self._wanted(begun.left, surgery)
+
+        def fitted() -> FittedRun:
+            snapshots = [*begun.snapshots]
+            for pair, outputs in zip(begun.left, wanted, strict=True):
+                run.up_to(pair.after.node)
+                if pair.after.node in chosen:
+                    snapshots.append(run.snapshot())
+                fit_layer_(run, state, pair.after, outputs, self._how)
+            found = run.outputs()[len(self._read) :]
+            return FittedRun(new, state, surgery, pairs, snapshots, torch.cat(found))
+
+        return fitted
+
+    def each_bytes(self, judged: int) -> int:
+        """What the values of a run on so many batches take at a time, about."""
+        return peak_bytes(self._traced) * (len(self._read) + judged)
 
     def _paired(
         self, new: Trace, state: Mapping[str, Tensor], surgery: Surgery
@@ -240,7 +250,7 @@ class Reference:
     def _wanted(
         self, pairs: Sequence[LayerPair], surgery: Surgery
     ) -> Iterator[list[LayerOutput]]:
-        """Yield the original's outputs for each pair, in the channels that are left."""
+        """The original's outputs for each pair, in the channels that are left."""
         cuts = cuts_of(surgery)
         kept = {pair.key: cuts.get(pair.after.name, {}).get(0) for pair in pairs}
         if self._keeps:
@@ -249,12 +259,13 @@ class Reference:
         else:
             self._made = self._looked_at([pair.before for pair in pairs], kept)
             kept = {}
-        for pair in pairs:
-            channels = kept.get(pair.key)
-            yield [
-                replace(part, rows=_cut(part.rows, channels))
+        return (
+            [
+                replace(part, rows=_cut(part.rows, kept.get(pair.key)))
                 for part in self._made[pair.key]
             ]
+            for pair in pairs
+        )
 
     def _looked_at(
         self, layers: list[Layer], kept: Mapping[End, LabelArray | None]

@@ -6,8 +6,9 @@ no module is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from edgeprune.graph.stepwise import (
     Snapshot,
     StepwiseInterpreter,
     operators_of,
+    peak_bytes,
     shared_operators,
     stops,
     trace_batch,
@@ -50,15 +52,20 @@ class Reruns:
             _normalise_(traced)
         self._derived = DerivedTraces(traced)
         self._runs: list[_Run] = []
-        self.outputs(Surgery(), keep=True)
+        self.begun(Surgery(), keep=True)
 
-    def outputs(self, surgery: Surgery, *, keep: bool = False) -> Tensor | None:
-        """What surgery leaves makes of the samples, on the CPU in float64, (N, ...).
-
-        None where that cannot be told without the module.
+    def begun(
+        self, surgery: Surgery, *, keep: bool = False
+    ) -> Callable[[], Tensor] | None:
+        """A run of what surgery leaves, which has come to where it differs.
 
         Args:
             keep: those that follow differ little from it.
+
+        Returns:
+            a call that runs the rest, whatever else is run beside it, and returns the
+            outputs, on the CPU in float64, (N, ...); None where that cannot be told
+            without the module.
         """
         traced = self._derived.trace(surgery)
         if traced is None:
@@ -75,7 +82,12 @@ class Reruns:
         if keep:
             taken = [*snapshots, *self._taken(traced, ahead, _reached(snapshots))]
             self._runs = [*self._runs[:1], _Run(traced, surgery, taken)]
-        return torch.cat(ahead.outputs()).cpu().double()
+        return partial(_outputs, ahead)
+
+    @property
+    def each_bytes(self) -> int:
+        """What the values of a run take at a time, about."""
+        return peak_bytes(self._derived.traced) * len(self._batches)
 
     def _taken(
         self, traced: Trace, run: StepwiseInterpreter, begun: int
@@ -97,6 +109,10 @@ class _Run:
     traced: Trace
     surgery: Surgery
     snapshots: list[Snapshot]
+
+
+def _outputs(run: StepwiseInterpreter) -> Tensor:
+    return torch.cat(run.outputs()).cpu().double()
 
 
 def _reached(snapshots: Sequence[Snapshot]) -> int:

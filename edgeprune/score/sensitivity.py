@@ -7,8 +7,9 @@ each is narrowed, or left out, alone, and the outputs are held against the origi
 from __future__ import annotations
 
 import math
+import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.channels import BATCH_NORMS
+from edgeprune.graph.cores import on_cores
 from edgeprune.graph.device import on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group
@@ -59,7 +61,7 @@ class OutputErrorEvaluator:
         if not self._graph.traced.by_value:  # whose code may take another way
             with suppress(TraceError):
                 self._reruns = Reruns(self._model, self._x.split(count // parts))
-        self._original = self._changed(Plan({}))
+        self._original = self._begun(Plan({}))()
 
     @cached_property
     def affordable(self) -> int:
@@ -72,35 +74,33 @@ class OutputErrorEvaluator:
         """How many are looked at."""
         return len(self._x)
 
-    def error(self, plan: Plan, *, keep: bool = False) -> float:
-        """Return the error of a whole network.
-
-        Args:
-            keep: plans that follow differ little from it.
+    def error(self, plan: Plan) -> float:
+        """Return the error of a whole network; plans that follow differ little from it.
 
         Raises:
             PlanError: the plan does not fit.
         """
-        return unexplained(self._original, self._changed(plan, keep=keep))
+        return unexplained(self._original, self._begun(plan, keep=True)())
 
-    def loss(self, plan: Plan) -> float:
-        """Return the loss of a single change.
-
-        Raises:
-            PlanError: the plan does not fit.
-        """
-        return self.judged(plan)[0]
-
-    def judged(self, plan: Plan) -> tuple[float, float | None]:
-        """Loss of a single change, and the accuracy with it.
+    def errors(self, plans: Iterable[Plan]) -> Iterator[float]:
+        """Yield the errors of whole networks, which are run beside each other.
 
         Raises:
-            PlanError: the plan does not fit.
+            PlanError: a plan does not fit.
         """
-        changed = self._changed(plan)
-        shift = changed.mean(0) - self._original.mean(0)
-        loss = unexplained(self._original, changed - shift)
-        return loss, self._accuracy(changed)
+        for changed in self._changed(plans):
+            yield unexplained(self._original, changed)
+
+    def judged(self, plans: Iterable[Plan]) -> Iterator[tuple[float, float | None]]:
+        """Yield the losses of single changes, and the accuracies with them.
+
+        Raises:
+            PlanError: a plan does not fit.
+        """
+        for changed in self._changed(plans):
+            shift = changed.mean(0) - self._original.mean(0)
+            loss = unexplained(self._original, changed - shift)
+            yield loss, self._accuracy(changed)
 
     @property
     def accuracy(self) -> float | None:
@@ -112,23 +112,30 @@ class OutputErrorEvaluator:
             return None
         return float((outputs.argmax(1) == self._y).double().mean())
 
-    def _changed(self, plan: Plan, *, keep: bool = False) -> Tensor:
-        """The outputs of the network that surgery makes.
+    def _changed(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
+        """The outputs of the networks that surgery makes."""
+        room = self._reruns.each_bytes if self._reruns else 0
+        runs = map(self._begun, plans)
+        return on_cores(operator.call, runs, each_bytes=room, device=self._device)
+
+    def _begun(self, plan: Plan, *, keep: bool = False) -> Callable[[], Tensor]:
+        """A call that returns the outputs of the network that surgery makes.
 
         Batch norms go by the statistics of what they are given: what estimating them
         anew mends is no loss. Li et al., "EagleEye", 2020, section 3.4.
         """
         surgery = plan_surgery(self._model, self._graph, plan)
         reruns = self._reruns
-        if reruns and (found := reruns.outputs(surgery, keep=keep)) is not None:
-            return found
+        if reruns and (begun := reruns.begun(surgery, keep=keep)) is not None:
+            return begun
         model = copied(self._model)
         apply_surgery_(model, surgery)
         with evaluating(model):
             for module in model.modules():
                 if isinstance(module, BATCH_NORMS) and len(self._x) > 1:
                     module.train()
-            return outputs(model, self._x)
+            found = outputs(model, self._x)
+        return lambda: found
 
 
 def measure_sensitivity(
@@ -151,14 +158,17 @@ def measure_sensitivity(
     judge = OutputErrorEvaluator(context, len(trials) + len(blocks))
     context.progress.start("score", len(trials) + len(blocks))
 
-    def judged(plan: Plan) -> tuple[float, float | None]:
+    plans = [plan for _, _, plan in trials] + [Plan({}, (name,)) for name in blocks]
+    found: list[tuple[float, float | None]] = []
+    for one in judge.judged(plans):
         context.progress.advance()
-        return judge.judged(plan)
-
+        found.append(one)
     groups = tuple(
-        GroupLoss(name, width, *judged(plan)) for name, width, plan in trials
+        GroupLoss(name, width, *one)
+        for (name, width, _), one in zip(trials, found, strict=False)
     )
-    left_out = {name: judged(Plan({}, (name,)))[0] for name in blocks}
+    rest = zip(blocks, found[len(trials) :], strict=True)
+    left_out = {name: loss for name, (loss, _) in rest}
     context.progress.finish(
         f"{len(trials)} widths and {len(blocks)} blocks on {judge.samples} samples"
     )

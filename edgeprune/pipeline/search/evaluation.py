@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from torch import nn
@@ -33,11 +34,15 @@ class OutputErrors:
 
     def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002  see Reruns
         """How far the outputs are from the original's."""
-        return self.evaluator.error(self.space.judged(plan), keep=True)
-
-    def estimate(self, plan: Plan, near: Plan) -> float:  # noqa: ARG002
-        """The error: it is soon known."""
         return self.evaluator.error(self.space.judged(plan))
+
+    def estimates(
+        self,
+        plans: Iterable[Plan],
+        near: Plan,  # noqa: ARG002
+    ) -> Iterator[float]:
+        """The errors: they are soon known."""
+        return self.evaluator.errors(map(self.space.judged, plans))
 
     def possible(self, plan: Plan) -> bool:
         """Whether its network can be made."""
@@ -60,9 +65,9 @@ class ReconstructedErrors:
         """How far the outputs are from the original's."""
         return self.reconstruction.error(self.space.candidate(plan), near)
 
-    def estimate(self, plan: Plan, near: Plan) -> float:
+    def estimates(self, plans: Iterable[Plan], near: Plan) -> Iterator[float]:
         """The same with only the layers fitted anew that are soon after a change."""
-        return self.reconstruction.estimate(self.space.candidate(plan), near)
+        return self.reconstruction.estimates(map(self.space.candidate, plans), near)
 
     def possible(self, plan: Plan) -> bool:
         """Whether its network can be made."""

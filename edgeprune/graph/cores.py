@@ -1,0 +1,60 @@
+"""Calculations that do not ask for each other's results, each on a core of its own.
+
+Threads that share one operator wait for each other at the end of it: with the short
+ones of a narrow network for much of the time, and on a busy machine for everybody else
+who has work to do. A network for each core never waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from edgeprune.graph.device import CPU
+
+MOST = 8  # at a time: between operators Python runs only one of them
+TOGETHER = 1024**3  # bytes that they may take at a time, about
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def on_cores(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    each_bytes: float = 0.0,
+    device: torch.device = CPU,
+) -> Iterator[Result]:
+    """Yield a function's results in the order of the items.
+
+    One after another where there is one core, where two of them take too much memory,
+    or on an accelerator. Items are made here, a few ahead.
+
+    Args:
+        function: runs operators, but no code of the user's, who may share what he
+            likes between calls; nothing is differentiated.
+        each_bytes: of memory for a call, about.
+    """
+    threads = torch.get_num_threads()
+    count = min(threads, MOST, int(TOGETHER / max(each_bytes, 1.0)))
+    if count < 2 or device != CPU:
+        yield from map(function, items)
+        return
+    ahead: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(count, "core", partial(torch.set_num_threads, 1))
+    try:
+        for item in items:
+            if len(ahead) > count:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(function, item))
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # threads to come are given the last number
