@@ -31,9 +31,8 @@ from edgeprune.records import (
 )
 from edgeprune.targets import TimingRecipe
 
-DRIFT = 0.03  # of the reference time: the machine is in its usual state
-TRIES = 3  # of a measurement that something else on the machine disturbs
-BRIEF = 3  # rounds at the least
+KNOWN = 0.01  # share by which a measured ratio may be off
+MORE = 2  # measurements, where something else on the machine disturbs one
 
 
 @dataclass(frozen=True)
@@ -144,45 +143,35 @@ class Benchmark:
                 model, graph, self.inputs, Path(held), shortcuts_as_conv=form
             )
 
-    def compare(
-        self, files: Sequence[Exported], reference_ms: float | None = None
-    ) -> list[Timing]:
+    def compare(self, files: Sequence[Exported]) -> list[Timing]:
         """Time files against each other, their rounds in turn.
 
-        Timings that warn of themselves, or in which the first file is not as fast as
-        usual, are taken again, a few times at most; the best of them is kept.
-
-        Args:
-            reference_ms: what the first file takes on this device as a rule.
+        Until their shares of the first one's time are known to a percent; of one file
+        alone, its time. A few measurements at most, of which all rounds count.
         """
-        return self._calmest(files, self.runner.target.timing, reference_ms)
+        return self._known(files, self.runner.target.timing)
 
     def compare_briefly(self, files: Sequence[Exported]) -> list[Timing]:
-        """The same in half of the rounds, where another measurement decides."""
+        """The same in rounds half as long, where another measurement decides."""
         recipe = self.runner.target.timing
-        rounds = max(BRIEF, recipe.rounds // 2)
-        brief = recipe.model_copy(update={"rounds": min(rounds, recipe.rounds)})
-        return self._calmest(files, brief, None)
+        half = {
+            "seconds": recipe.seconds / 2,
+            "iterations": -(-recipe.iterations // 2),
+        }
+        return self._known(files, recipe.model_copy(update=half))
 
-    def _calmest(
-        self,
-        files: Sequence[Exported],
-        recipe: TimingRecipe,
-        reference_ms: float | None,
-    ) -> list[Timing]:
+    def _known(self, files: Sequence[Exported], recipe: TimingRecipe) -> list[Timing]:
         paths = [item.path for item in files]
-        tries: list[list[Timing]] = []
-        while len(tries) < TRIES:
-            tries.append(self.runner.time(paths, recipe))
-            calm = not any(timing.warnings for timing in tries[-1])
-            if calm and _drift(tries[-1], reference_ms) <= DRIFT:
-                return tries[-1]
-        return min(
-            tries,
-            key=lambda timings: (
-                max(item.spread for item in timings) + _drift(timings, reference_ms)
-            ),
-        )
+        timings = self.runner.time(paths, recipe)
+        for _ in range(MORE):
+            if _doubt(timings) <= KNOWN:
+                break
+            again = self.runner.time(paths, recipe)
+            timings = [
+                timing.followed_by(later)
+                for timing, later in zip(timings, again, strict=True)
+            ]
+        return timings
 
     def figures(
         self, item: Exported, paired: PairedTiming, reference_ms: float
@@ -232,9 +221,12 @@ class Benchmark:
         return with_latency(item.cost.layers, spent)
 
 
-def _drift(timings: Sequence[Timing], reference_ms: float | None) -> float:
-    """By what share the first file's time is off its reference."""
-    return 0.0 if reference_ms is None else abs(timings[0].median_ms / reference_ms - 1)
+def _doubt(timings: Sequence[Timing]) -> float:
+    """By what share the most doubtful of them may be off beside the first."""
+    first, *others = timings
+    if not others:
+        return first.doubt
+    return max(PairedTiming(timing, first).doubt for timing in others)
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from edgeprune.measure.transports import (
     Transport,
 )
 from edgeprune.records import Device, Machine, Timing
+from edgeprune.records.measurement import quick_ms
 from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 
 
@@ -202,12 +203,9 @@ def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
 
 
 def _probe(result: Mapping[str, Any]) -> Probe:
-    """Medians over the rounds of what each took beside the reference.
-
-    What disturbs a machine only ever slows it: of a round the quick samples count.
-    """
-    reference = [_quick(samples) for samples in result["reference_ms"]]
-    whole = [_quick(samples) for samples in result["samples_ms"]]
+    """Medians over the rounds of what each took beside the reference."""
+    reference = [quick_ms(samples) for samples in result["reference_ms"]]
+    whole = [quick_ms(samples) for samples in result["samples_ms"]]
     rounds = zip(*map(_nodes, result["nodes"]), strict=True)
     return Probe(
         statistics.median(map(truediv, whole, reference)),
@@ -222,11 +220,6 @@ def _probe(result: Mapping[str, Any]) -> Probe:
         ),
         statistics.median(reference),
     )
-
-
-def _quick(samples: Sequence[float]) -> float:
-    """The sample that a tenth of them are quicker than."""
-    return sorted(samples)[len(samples) // 10]
 
 
 def _nodes(nodes: Sequence[Mapping[str, Any]]) -> list[NodeTime]:

@@ -42,7 +42,7 @@ from edgeprune.records import (
 )
 
 UNCHANGED = Surgery()
-MORE_VERDICTS = 3  # measurements, where the rounds of one disagree
+MORE_VERDICTS = 3  # measurements, where one leaves doubt
 
 
 class ReferenceTime:
@@ -119,7 +119,7 @@ class Evaluator:
         The baseline is its own measure: its ratio is 1.
         """
         if exported.path == self.baseline.path:
-            alone = self.benchmark.compare([self.baseline], self.reference.ms)[0]
+            alone = self.benchmark.compare([self.baseline])[0]
             self.reference.see(alone)
             return PairedTiming(alone, alone)
         return self.time_together([exported])[0]
@@ -130,9 +130,7 @@ class Evaluator:
 
     def time_together(self, files: list[Exported]) -> list[PairedTiming]:
         """Time several files and the baseline's, all in turn, in one measurement."""
-        baseline, *timings = self.benchmark.compare(
-            [self.baseline, *files], self.reference.ms
-        )
+        baseline, *timings = self.benchmark.compare([self.baseline, *files])
         self.reference.see(baseline)
         return [PairedTiming(timing, baseline) for timing in timings]
 
@@ -180,8 +178,8 @@ class Evaluator:
     def remeasured(self, snapshot: ModelSnapshot, limits: Budget) -> ModelSnapshot:
         """The same network by a measurement of its own, which gives the verdict.
 
-        While the rounds disagree whether it is as fast as it has to be, more are taken,
-        and all of them count.
+        While there is doubt whether it is as fast as it has to be, more are taken, and
+        all of them count.
         """
         paired = self.time(snapshot.exported)
         limit_ms = limits.most_ms(self.reference.ms)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
 P99_SAMPLES = 300  # fewer samples say nothing about the slowest hundredth
+QUICK = 10  # percent of the samples
+SIGMAS = 1.4826  # in one median distance from the median of normal samples
+MEDIAN_ERROR = 1.2533  # of their median, in those of the mean
+CLEAR = 2  # times its doubt a figure is off a limit that it is surely beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,11 @@ class Timing:
 
         Two rounds in a row run in opposite orders, so a load that comes and goes with
         every turn falls on both files alike: one share for each two rounds in a row.
+        Of a round the quick samples count: a longer run is interrupted more often, so
+        on a busy machine it would seem to take a larger share than it does.
         """
         mine, theirs = (
-            [statistics.median(samples) for samples in timing.rounds_ms]
+            [quick_ms(samples) for samples in timing.rounds_ms]
             for timing in (self, other)
         )
         if len(mine) == 1:
@@ -97,6 +105,11 @@ class Timing:
             rounds_ms=(*self.rounds_ms, *later.rounds_ms),
             warmup_ms=(*self.warmup_ms, *later.warmup_ms),
         )
+
+    @property
+    def doubt(self) -> float:
+        """By what share the time of its rounds may be off, see `doubt_of`."""
+        return doubt_of([quick_ms(samples) for samples in self.rounds_ms])
 
     @property
     def spread(self) -> float:
@@ -119,6 +132,25 @@ class Timing:
         return tuple(found)
 
 
+def quick_ms(samples: Sequence[float]) -> float:
+    """The sample that a tenth of them are quicker than.
+
+    Whatever else a machine does only ever slows a run.
+    """
+    return sorted(samples)[len(samples) * QUICK // 100]
+
+
+def doubt_of(rounds: Sequence[float]) -> float:
+    """The standard error of the median over some rounds, as a share of it.
+
+    By the median of the distances from it, which one round that is far off does not
+    change; 0 for one round, which says nothing of it.
+    """
+    middle = statistics.median(rounds)
+    distance = statistics.median(abs(value - middle) for value in rounds)
+    return SIGMAS * MEDIAN_ERROR * distance / middle / math.sqrt(len(rounds))
+
+
 @dataclass(frozen=True, slots=True)
 class PairedTiming:
     """A file's timing and the baseline's, their rounds in turn in one measurement.
@@ -138,10 +170,14 @@ class PairedTiming:
         """
         return statistics.median(self.timing.ratios_to(self.baseline))
 
+    @property
+    def doubt(self) -> float:
+        """By what share the ratio may be off, see `doubt_of`."""
+        return doubt_of(self.timing.ratios_to(self.baseline))
+
     def is_clear(self, ratio: float) -> bool:
-        """Whether all rounds are on the same side of a share of the baseline's time."""
-        found = self.timing.ratios_to(self.baseline)
-        return max(found) <= ratio or min(found) > ratio
+        """Whether it surely is on one side of a share of the baseline's time."""
+        return abs(ratio / self.ratio - 1) >= CLEAR * self.doubt
 
     def followed_by(self, later: PairedTiming) -> PairedTiming:
         """Two measurements of one pair as one."""

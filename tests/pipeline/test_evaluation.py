@@ -49,12 +49,12 @@ def half(evaluator):
 
 
 def test_a_machine_that_is_slower_for_a_while_does_not_count(baseline):
-    """All three tries at three times the load: the ratio is what counts."""
-    held, transport, idle_ms = evaluator(baseline, *[3.0] * 3 * TURNS)
+    """All of the measurement at three times the load: the ratio is what counts."""
+    held, transport, idle_ms = evaluator(baseline, *[3.0] * TURNS)
     exported = half(held)
     costs = held.costs(exported, held.time(exported))
     true_ms = transport.latency_ms(exported.path)
-    assert len(transport.jobs) == 3
+    assert len(transport.jobs) == 1
     assert costs.latency_ratio == pytest.approx(true_ms / idle_ms)
     assert costs.latency_ms == pytest.approx(true_ms)
     assert pressure_of(costs, Budget(latency_ms=1.01 * true_ms)) < 1
@@ -68,11 +68,14 @@ def test_a_load_that_changes_within_a_measurement_does_not_count(baseline):
     assert paired.ratio == pytest.approx(true_ms / idle_ms)
 
 
-def test_a_drifted_measurement_is_taken_again(baseline):
-    held, transport, idle_ms = evaluator(baseline, *[1.3] * TURNS)
-    paired = held.time(half(held))
-    assert paired.baseline.median_ms == pytest.approx(idle_ms)
+def test_a_measurement_that_leaves_doubt_goes_on(baseline):
+    """The file has the busy turns, but not in the second measurement."""
+    held, transport, idle_ms = evaluator(baseline, 1.0, 2.0, 1.0, 2.0, 1.0, 3.0)
+    exported = half(held)
+    paired = held.time(exported)
     assert len(transport.jobs) == 2
+    assert paired.ratio == pytest.approx(transport.latency_ms(exported.path) / idle_ms)
+    assert paired.doubt < 0.01
 
 
 def test_the_baseline_is_its_own_measure(baseline):
@@ -156,12 +159,10 @@ def _rounds(*rounds):
     return replace(timing_of(1.0), rounds_ms=rounds)
 
 
-@pytest.mark.parametrize(("brief", "rounds"), [(True, 4), (False, 8)])
-def test_a_plan_that_is_measured_again_takes_half_of_the_rounds(
-    baseline, brief, rounds
-):
+@pytest.mark.parametrize(("brief", "samples"), [(True, 4), (False, 8)])
+def test_a_plan_that_is_measured_again_takes_half_of_the_time(baseline, brief, samples):
     held, _, _ = evaluator(baseline)
-    timing = held.benchmark.runner.target.timing.model_copy(update={"rounds": 8})
+    timing = held.benchmark.runner.target.timing.model_copy(update={"iterations": 8})
     target = held.benchmark.runner.target.model_copy(update={"timing": timing})
     runner = replace(held.benchmark.runner, target=target)
     held = replace(held, benchmark=replace(held.benchmark, runner=runner))
@@ -169,5 +170,5 @@ def test_a_plan_that_is_measured_again_takes_half_of_the_rounds(
     candidate = Candidate(baseline.model, graph, Plan({}, ("layer2.1",)))
     held.attempt(candidate, Budget(latency_ratio=0.9), brief=brief)
     (found,) = candidate.timings
-    assert len(found.timing.rounds_ms) == len(found.baseline.rounds_ms)
-    assert len(found.timing.rounds_ms) == rounds
+    for timing in (found.timing, found.baseline):
+        assert {len(taken) for taken in timing.rounds_ms} == {samples}

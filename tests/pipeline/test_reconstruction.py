@@ -105,7 +105,8 @@ def test_what_does_not_fit_is_the_worst_and_ends_nothing():
     reconstruction = QuickReconstruction(model, batches(40), seed=0)
     plan = Plan({}, ("nowhere",))
     assert reconstruction.error(Candidate(model, graph, plan)) == math.inf
-    assert reconstruction.estimate(Candidate(model, graph, plan), Plan({})) == math.inf
+    candidate = Candidate(model, graph, plan)
+    assert list(reconstruction.estimates([candidate], Plan({}))) == [math.inf]
 
 
 def near_by(graph, plan):
@@ -143,7 +144,7 @@ def test_what_was_fitted_near_by_changes_no_error(monkeypatch):
         every = len(fitted)
         reconstruction.error(Candidate(model, graph, near))
         fitted.clear()
-        estimate = reconstruction.estimate(candidate, near)
+        (estimate,) = reconstruction.estimates([candidate], near)
         few = len(fitted)
         assert estimate == pytest.approx(alone, rel=0.5)
         fitted.clear()

@@ -29,6 +29,9 @@ class Objective:
     def error(self, solution, near=None):
         return self._error(solution)
 
+    def estimates(self, solutions, near):
+        return [self.estimate(solution, near) for solution in solutions]
+
     def estimate(self, solution, near):
         return self._error(solution)
 
