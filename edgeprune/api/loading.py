@@ -16,6 +16,7 @@ from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.finetune.baseline import trained_example
+from edgeprune.graph.cores import sleep_while_waiting
 from edgeprune.graph.device import CPU, device_named
 from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.graph.torch_private import inside_of
@@ -78,6 +79,7 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
 
 def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Workload:
     """A workload of what a Python caller holds in his hands."""
+    sleep_while_waiting()
     model, surgery = loaded_model(model, settings)
     if isinstance(data, str):
         splits = _splits(model, data, settings)

@@ -7,10 +7,13 @@ who has work to do. A network for each core never waits.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -19,9 +22,40 @@ from edgeprune.graph.device import CPU
 
 MOST = 8  # at a time: between operators Python runs only one of them
 TOGETHER = 1024**3  # bytes that they may take at a time, about
+SHARED = 2**20  # numbers: an operator on so many is shared by all threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@cache
+def sleep_while_waiting() -> None:
+    """Let OpenMP's threads wait asleep, where others want their cores.
+
+    What edgeprune says in the environment comes too late where torch was imported
+    before. But GNU's threads soon sleep where there are more of them than cores
+    (libgomp's manual, GOMP_SPINCOUNT), so a thread that does nothing holds a team.
+    """
+    if not _busy():
+        return
+    begun = threading.Event()
+
+    def hold() -> None:
+        torch.zeros(SHARED).add_(1)
+        begun.set()
+        threading.Event().wait()
+
+    threading.Thread(target=hold, name="team", daemon=True).start()
+    begun.wait()
+
+
+def _busy() -> bool:
+    """Whether more wants to run on this machine now than it has cores."""
+    load = Path("/proc/loadavg")
+    if not load.exists():
+        return False
+    running, _, _ = load.read_text().split()[3].partition("/")
+    return int(running) > (os.cpu_count() or 1)
 
 
 def on_cores(

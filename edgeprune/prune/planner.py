@@ -29,7 +29,7 @@ from edgeprune.units import milliseconds
 
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
-SURE = 0.99  # of a limit: what takes no more will do so when measured again
+SURE = 0.995  # of a limit: what takes no more will do so when measured again
 RIGHT = 0.03  # of the time: a prediction is not off by more
 ROUNDS = len(AIM)
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
