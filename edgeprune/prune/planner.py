@@ -30,7 +30,6 @@ from edgeprune.units import milliseconds
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 SURE = 0.995  # of a limit: what takes no more will do so when measured again
-RIGHT = 0.03  # of the time: a prediction is not off by more
 ROUNDS = len(AIM)
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 
@@ -304,8 +303,8 @@ class _Loop:
 
         In the unit of the limit: what counts is by how much that was missed. A noisy
         table may predict no time at all for a small network, which nothing can scale.
-        Where the limit was hit as well as can be, a prediction that is nearly right
-        stays: a measurement is no better, and what is chosen next depends on it.
+        Where the limit was hit as well as can be, predictions stay: the measurement is
+        no better, and what is chosen next depends on it.
         """
         solution, budget = tried.trial.solution, self.problem.budget
         found = self.problem.model.predict(solution.widths, solution.bypassed)
@@ -315,9 +314,7 @@ class _Loop:
         else:
             predicted, measured = found.latency_ms, tried.attempt.latency_ms
         if predicted > 0:
-            correction = measured / predicted
-            right = self._close(tried) and abs(correction - 1) <= RIGHT
-            self.correction = 1.0 if right else correction
+            self.correction = 1.0 if self._close(tried) else measured / predicted
 
 
 def _most(moves: int) -> int:

@@ -11,7 +11,7 @@ from itertools import pairwise
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
 P99_SAMPLES = 300  # fewer samples say nothing about the slowest hundredth
-QUICK = 10  # percent of the samples
+QUICK = 2  # percent of the samples
 SIGMAS = 1.4826  # in one median distance from the median of normal samples
 MEDIAN_ERROR = 1.2533  # of their median, in those of the mean
 CLEAR = 2  # times its doubt a figure is off a limit that it is surely beyond
@@ -133,7 +133,7 @@ class Timing:
 
 
 def quick_ms(samples: Sequence[float]) -> float:
-    """The sample that a tenth of them are quicker than.
+    """The sample that one in fifty is quicker than.
 
     Whatever else a machine does only ever slows a run.
     """
