@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from edgeprune.progress import LOGGER
 from edgeprune.records.json import from_json, to_json
 from edgeprune.temporary import temporary
 
-Choice = TypeVar("Choice")
+Found = TypeVar("Found")
 
 PUBLIC = 0o644  # mkstemp makes files that only their owner may read
 
@@ -86,23 +86,29 @@ def locked(name: str) -> FileLock | None:
     raise OutputError(f"No file can be locked in {place}.")
 
 
-def cached_choice(
-    kind: str, facts: str, choices: Sequence[Choice], find: Callable[[], Choice]
-) -> Choice:
+def cached(
+    kind: str,
+    facts: str,
+    find: Callable[[], Found],
+    of: type[Found],
+    valid: Callable[[Found], bool],
+) -> Found:
     """Return what was found when it was first looked for on this machine.
 
-    Two choices that are about as fast must not take turns: a run is to be repeatable.
+    What was timed, and what was chosen by it, must not differ a little every time: a
+    run is to be repeatable.
 
     Args:
-        kind: of choice, as its file in the cache is called.
+        kind: of finding, as its file in the cache is called.
         facts: that it depends on.
-        choices: any other that the file holds is found anew.
+        of: its type; where the file holds another one, or what is not valid, it is
+            found anew.
     """
     key = hashlib.sha256(facts.encode()).hexdigest()[:16]
     path = cache_folder() / f"{kind}-{key}.json"
     with suppress(OSError, ValueError):
-        known = from_json(type(choices[0]), path.read_bytes())
-        if known in choices:
+        known = from_json(of, path.read_bytes())
+        if valid(known):
             return known
     found = find()
     write_cache(path, to_json(found, indent=None))

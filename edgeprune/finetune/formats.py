@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgeprune.files import cached_choice
+from edgeprune.files import cached
 from edgeprune.graph.device import CPU
 from edgeprune.graph.model_copy import copied
 
@@ -66,8 +66,12 @@ def fastest_format(
 ) -> Format:
     """The format that was found fastest when such a model was first trained here."""
     facts = _facts(model, batch, device)
-    return cached_choice(
-        "format", facts, CANDIDATES, lambda: measured_format(model, batch, device)
+    return cached(
+        "format",
+        facts,
+        lambda: measured_format(model, batch, device),
+        Format,
+        CANDIDATES.__contains__,
     )
 
 

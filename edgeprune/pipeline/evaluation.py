@@ -99,8 +99,8 @@ class Evaluator:
         if profile.benchmark.shortcuts_as_conv:
             timings.append(profile.paired.baseline)
         reference = ReferenceTime(timings)
-        ratio = profile.paired.ratio
-        return cls(benchmark, profile.exported, reference, splits, ratio, device)
+        share = profile.start_ratio
+        return cls(benchmark, profile.exported, reference, splits, share, device)
 
     @property
     def data(self) -> Splits:

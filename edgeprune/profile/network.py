@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from edgeprune.files import cached_choice
+from edgeprune.files import cached
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark, Exported
@@ -29,6 +29,8 @@ class Profile:
         benchmark: writes files in the form that is fastest here.
         start: the network in that form.
         paired: the timing of that file; the baseline's beside itself where it is one.
+        start_ratio: its time as a share of the baseline's, as it was found when this
+            network was first profiled here.
     """
 
     exported: Exported
@@ -37,6 +39,7 @@ class Profile:
     benchmark: Benchmark
     start: Exported
     paired: PairedTiming
+    start_ratio: float = 1.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,11 +91,15 @@ def _in_fastest_form(profile: Profile) -> Profile:
     baseline, timing = profile.benchmark.compare([profile.exported, start])
     paired = PairedTiming(timing, baseline)
     facts = f"{profile.benchmark.runner.key()}\n{profile.exported.cost.layers!r}"
-    pays = paired.ratio <= PAYS
-    if not cached_choice("form", facts, (False, True), lambda: pays):
+    ratio = cached(
+        "form-ratio", facts, lambda: paired.ratio, float, lambda ratio: ratio > 0
+    )
+    if ratio > PAYS:
         return profile
     benchmark = replace(profile.benchmark, shortcuts_as_conv=True)
-    return replace(profile, benchmark=benchmark, start=start, paired=paired)
+    return replace(
+        profile, benchmark=benchmark, start=start, paired=paired, start_ratio=ratio
+    )
 
 
 def priced(
