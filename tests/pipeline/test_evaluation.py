@@ -145,6 +145,20 @@ def test_a_load_in_step_with_the_turns_does_not_move_a_ratio():
     assert paired.ratio == 1.0
 
 
+def test_a_longer_run_is_interrupted_more_often_and_that_does_not_count():
+    """Half of the original's samples take twice as long, and a tenth of the file's."""
+    baseline = _rounds(*[(1.0, 2.0) * 10] * 3)
+    file = _rounds(*[(0.5,) * 18 + (1.0,) * 2] * 3)
+    assert PairedTiming(file, baseline).ratio == 0.5
+
+
+def test_one_round_that_is_far_off_leaves_no_doubt():
+    steady = _rounds((1.0,), (1.001,), (0.999,), (5.0,), (1.0,))
+    assert steady.doubt < 0.001
+    assert _rounds((1.0,), (1.1,), (0.9,), (1.2,)).doubt > 0.05
+    assert _rounds((1.0,)).doubt == 0.0
+
+
 def test_rounds_that_disagree_are_not_clear():
     steady = PairedTiming(_rounds((0.5,), (0.5,)), _rounds((1.0,), (1.0,)))
     assert steady.is_clear(0.6)

@@ -155,3 +155,18 @@ def test_what_was_fitted_near_by_changes_no_error(monkeypatch):
     assert counts[0][1] == counts[0][2]  # what changes first
     assert counts[1][1] < counts[1][2] / 2  # what changes last
     assert counts[2][0] < counts[2][1]  # a block in the middle
+
+
+def test_estimates_beside_each_other_are_what_each_is_alone():
+    model = lively(CifarResNet(3))
+    graph = survey(model, (torch.randn(2, 3, 16, 16).double(),))
+    near = Plan({group.name: tuple(range(group.size // 2)) for group in graph.groups})
+    reconstruction = QuickReconstruction(model, batches(160), seed=0)
+    reconstruction.error(Candidate(model, graph, near))
+    candidates = [Candidate(model, graph, plan) for plan in near_by(graph, near)]
+    alone = [
+        next(reconstruction.estimates([candidate], near)) for candidate in candidates
+    ]
+    together = list(reconstruction.estimates(candidates, near))
+    assert together == pytest.approx(alone, rel=1e-12)
+    assert len({*alone}) == len(alone)

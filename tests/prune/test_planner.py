@@ -218,6 +218,22 @@ def test_plans_that_reconstruction_mends_are_found(slower):
     assert found.attempt.accuracy > before.attempt.accuracy
 
 
+@pytest.mark.parametrize(("slower", "same"), [(0.99, True), (1.01, True), (0.8, False)])
+def test_a_prediction_stays_where_a_plan_hits_the_limit(monkeypatch, slower, same):
+    """So two runs whose measurements differ a little choose the same."""
+    limits = []
+    whole = planner.exchange
+
+    def seen(model, solution, limit, objective):
+        limits.append(limit)
+        return whole(model, solution, limit, objective)
+
+    monkeypatch.setattr(planner, "exchange", seen)
+    refined(slower)
+    last = planner.AIM[-1] * 6.0
+    assert (limits[-1].latency_ms == pytest.approx(last, rel=1e-9)) == same
+
+
 def test_what_would_take_too_long_is_left_and_said():
     found, before = refined(affordable=1)
     assert found.plan == before.plan
