@@ -30,6 +30,7 @@ from edgeprune.units import milliseconds
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
 CLOSE = 0.94  # of a limit: near enough not to search on
 SURE = 0.995  # of a limit: what takes no more will do so when measured again
+RIGHT = 0.035  # of the time: what is aimed at and predicted so well hits the limit
 ROUNDS = len(AIM)
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 
@@ -303,8 +304,8 @@ class _Loop:
 
         In the unit of the limit: what counts is by how much that was missed. A noisy
         table may predict no time at all for a small network, which nothing can scale.
-        Where the limit was hit as well as can be, predictions stay: the measurement is
-        no better, and what is chosen next depends on it.
+        Where a plan hits the limit, and about as predicted, predictions stay: the
+        measurement is no better, and what is chosen next depends on it.
         """
         solution, budget = tried.trial.solution, self.problem.budget
         found = self.problem.model.predict(solution.widths, solution.bypassed)
@@ -314,7 +315,10 @@ class _Loop:
         else:
             predicted, measured = found.latency_ms, tried.attempt.latency_ms
         if predicted > 0:
-            self.correction = 1.0 if self._close(tried) else measured / predicted
+            correction = measured / predicted
+            right = abs(correction / self.correction - 1) <= RIGHT
+            if not (right and self._close(tried)):
+                self.correction = correction
 
 
 def _most(moves: int) -> int:
