@@ -96,8 +96,8 @@ class QuickReconstruction:
         before = self._runs[0][1].outputs
         whole, count = self._unexplained(before), -(-len(self._judged) // 2)
         runs = (self._begun(candidate, REACH, count) for candidate in candidates)
-        room = self._reference.each_bytes(count)
-        for run in on_cores(_fitted, runs, each_bytes=room, device=self._device):
+        each = self._reference.each_bytes(count)
+        for run in on_cores(_fitted, runs, each_bytes=each, device=self._device):
             if run is None:
                 yield math.inf
                 continue

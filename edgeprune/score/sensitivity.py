@@ -114,9 +114,9 @@ class OutputErrorEvaluator:
 
     def _changed(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
         """The outputs of the networks that surgery makes."""
-        room = self._reruns.each_bytes if self._reruns else 0
+        each = self._reruns.each_bytes if self._reruns else 0
         runs = map(self._begun, plans)
-        return on_cores(operator.call, runs, each_bytes=room, device=self._device)
+        return on_cores(operator.call, runs, each_bytes=each, device=self._device)
 
     def _begun(self, plan: Plan, *, keep: bool = False) -> Callable[[], Tensor]:
         """A call that returns the outputs of the network that surgery makes.
