@@ -200,6 +200,11 @@ def _names(pair: Pair) -> set[str]:
     return {move.name for move in pair}
 
 
+def most_judged(moves: int) -> int:
+    """How many networks exchanges judge from one that has so many moves."""
+    return max(JUDGED, 2 * moves)
+
+
 def moves_from(model: CostModel, solution: Solution) -> list[Move]:
     """Every group one width up or down, every block out or back."""
     gone = freed(model.blocks, solution.bypassed)

@@ -17,9 +17,9 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.progress import SILENT, Progress
 from edgeprune.prune.cost_model import CostModel, Prediction
 from edgeprune.prune.exchange import (
-    JUDGED,
     BudgetedObjective,
     exchange,
+    most_judged,
     moves_from,
 )
 from edgeprune.prune.loss import Loss
@@ -218,7 +218,9 @@ class _Loop:
         if not start.attempt.within_budget or not self._refines(solution):
             return
         assert errors is not None  # as it refines
-        count = min(_most(len(moves_from(problem.model, solution))), errors.affordable)
+        count = min(
+            most_judged(len(moves_from(problem.model, solution))), errors.affordable
+        )
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
         judged = SolutionErrors(problem, errors, progress)
@@ -250,7 +252,7 @@ class _Loop:
         if problem.errors is None:
             return solution
         judged = SolutionErrors(problem, problem.errors)
-        most = _most(len(moves_from(problem.model, solution)))
+        most = most_judged(len(moves_from(problem.model, solution)))
         objective = BudgetedObjective(judged, min(most, problem.errors.affordable))
         return exchange(problem.model, solution, limits, objective)
 
@@ -319,11 +321,6 @@ class _Loop:
             right = abs(correction / self.correction - 1) <= RIGHT
             if not (right and self._close(tried)):
                 self.correction = correction
-
-
-def _most(moves: int) -> int:
-    """How many networks exchanges judge from one that has so many moves."""
-    return max(JUDGED, 2 * moves)
 
 
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:
