@@ -200,9 +200,9 @@ def _names(pair: Pair) -> set[str]:
     return {move.name for move in pair}
 
 
-def most_judged(moves: int) -> int:
-    """How many networks exchanges judge from one that has so many moves."""
-    return max(JUDGED, 2 * moves)
+def most_judged(model: CostModel, solution: Solution) -> int:
+    """How many networks exchanges from a solution judge, at most."""
+    return max(JUDGED, 2 * len(moves_from(model, solution)))
 
 
 def moves_from(model: CostModel, solution: Solution) -> list[Move]:

@@ -218,9 +218,7 @@ class _Loop:
         if not start.attempt.within_budget or not self._refines(solution):
             return
         assert errors is not None  # as it refines
-        count = min(
-            most_judged(len(moves_from(problem.model, solution))), errors.affordable
-        )
+        count = min(most_judged(problem.model, solution), errors.affordable)
         progress.finish(milliseconds(start.attempt.latency_ms))
         progress.start("judge plans after reconstruction", count)
         judged = SolutionErrors(problem, errors, progress)
@@ -252,7 +250,7 @@ class _Loop:
         if problem.errors is None:
             return solution
         judged = SolutionErrors(problem, problem.errors)
-        most = most_judged(len(moves_from(problem.model, solution)))
+        most = most_judged(problem.model, solution)
         objective = BudgetedObjective(judged, min(most, problem.errors.affordable))
         return exchange(problem.model, solution, limits, objective)
 

@@ -86,7 +86,9 @@ def test_an_error_ends_it_and_leaves_nothing_running(threads):
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_team_is_held_where_others_want_the_cores(monkeypatch, busy):
+def test_a_team_is_held_where_others_want_the_cores(monkeypatch, threads, busy):
+    """Of one thread here: one of more would slow the tests that follow."""
+    torch.set_num_threads(1)
     monkeypatch.setattr(cores, "_busy", lambda: busy)
     held = []
     thread = threading.Thread
