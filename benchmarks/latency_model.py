@@ -40,7 +40,7 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from edgeprune.profile.library import OperatorLibrary, SeenOperator
 from edgeprune.prune.blocks import removable_blocks
@@ -159,7 +159,7 @@ def setting(name: str) -> Iterator[Held]:
     """A network, profiled."""
     model, inputs = NETWORKS[name]()
     with tempfile.TemporaryDirectory() as folder:
-        runner = HostRunner(targets.load("host"))
+        runner = runner_for(targets.load("host"))
         benchmark = Benchmark(runner, inputs, Path(folder))
         exported = benchmark.export(model, "baseline")
         timing = benchmark.compare([exported])[0]
@@ -221,7 +221,7 @@ def shares(held: Held, plans: list[Plan]) -> list[float]:
     found: list[float] = []
     runner = held.benchmark.runner
     recipe = runner.probing.model_copy(update={"rounds": ROUNDS})
-    runner = HostRunner(runner.target.model_copy(update={"probing": recipe}))
+    runner = runner_for(runner.target.model_copy(update={"probing": recipe}))
     with held.benchmark.resized(held.model, held.graph) as files:
         for start in range(0, len(plans), BATCH):
             batch = plans[start : start + BATCH]

@@ -47,7 +47,7 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 from edgeprune.prune.low_rank import bayesian_ranks, factored
 from edgeprune.records import Plan
 from edgeprune.report.display import PlainProgress
@@ -125,7 +125,7 @@ def layers() -> None:
             changed = _cut(model, inputs, ranks)
             with tempfile.TemporaryDirectory() as folder:
                 benchmark = Benchmark(
-                    HostRunner(targets.load("host")), inputs, Path(folder)
+                    runner_for(targets.load("host")), inputs, Path(folder)
                 )
                 files = [
                     benchmark.export(item, name)
@@ -160,7 +160,7 @@ def planner() -> None:
         few = replace(whole, x=whole.x[:TUNED], y=whole.y[:TUNED])
         with tempfile.TemporaryDirectory() as folder:
             benchmark = Benchmark(
-                HostRunner(targets.load("host")), inputs, Path(folder)
+                runner_for(targets.load("host")), inputs, Path(folder)
             )
             whole_ms = benchmark.compare([benchmark.export(model, "whole")])[
                 0

@@ -237,11 +237,11 @@ def _ms(model: nn.Module, splits: Splits) -> float:
     """Of one sample."""
     from edgeprune import targets
     from edgeprune.measure.benchmark import Benchmark
-    from edgeprune.measure.runner import HostRunner
+    from edgeprune.measure.runner import runner_for
 
     with tempfile.TemporaryDirectory() as folder:
         inputs = (torch.randn(1, *splits.sample_shape),)
-        benchmark = Benchmark(HostRunner(targets.load("host")), inputs, Path(folder))
+        benchmark = Benchmark(runner_for(targets.load("host")), inputs, Path(folder))
         return benchmark.compare([benchmark.export(model, "network")])[0].median_ms
 
 

@@ -11,7 +11,7 @@ from edgeprune import targets
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, Exported
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.search.smallest import costs_of
@@ -79,7 +79,7 @@ class Indifferent:
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
     """Profile a network and measure its latency table."""
-    plain = Benchmark(HostRunner(targets.load("host")), inputs, Path(folder))
+    plain = Benchmark(runner_for(targets.load("host")), inputs, Path(folder))
     profile = profile_network(model, plain)
     evaluator = Evaluator.of(profile, profile.benchmark)
     costs = costs_of(profile, evaluator)

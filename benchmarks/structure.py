@@ -31,7 +31,7 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator, ReferenceTime
 from edgeprune.prune.by_variance import Depth, depth_by_growth, plan_by_variance
@@ -101,7 +101,7 @@ def _measured(
     model: nn.Module, inputs: Inputs, folder: Path
 ) -> tuple[Evaluator, MeasuredCosts]:
     """What times networks beside the unpruned one, and what that costs."""
-    runner = HostRunner(targets.load("host"))
+    runner = runner_for(targets.load("host"))
     benchmark = Benchmark(runner, inputs, folder)
     baseline = benchmark.export(model, "baseline")
     reference = ReferenceTime(benchmark.compare([baseline]))

@@ -11,6 +11,7 @@ EdgepruneError
   ExportError         A model cannot be written as ONNX.
   ParityError         An exported model is not the same function as its source.
   MeasurementError    A measurement did not deliver.
+    DeviceError       A device cannot be reached, or did not do what it was asked.
   OutputError         A file or folder cannot be written.
   DamagedFileError    A file that was kept for later is not what was written.
   ReportError         A report cannot be read, or two cannot be compared.
@@ -68,6 +69,18 @@ class ParityError(EdgepruneError):
 
 class MeasurementError(EdgepruneError):
     """A measurement did not deliver."""
+
+
+class DeviceError(MeasurementError):
+    """A device cannot be reached, or did not do what it was asked.
+
+    Attributes:
+        failure: which kind of it, in one word, such as "route" or "key".
+    """
+
+    def __init__(self, failure: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class OutputError(EdgepruneError):

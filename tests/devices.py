@@ -18,7 +18,7 @@ def fake_runner(transport=None):
 
 def use(monkeypatch, transport):
     """Let all that asks for the made-up device ask this one."""
-    monkeypatch.setitem(TRANSPORTS, "fake", lambda: transport)
+    monkeypatch.setitem(TRANSPORTS, "fake", lambda _: transport)
     return transport
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import truediv
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import MeasurementError, TargetError
+from edgeprune.errors import MeasurementError
 from edgeprune.measure.transports import (
     TRANSPORTS,
     Answer,
     Job,
-    LocalTransport,
     Mode,
     Transport,
 )
@@ -177,29 +176,9 @@ class Runner:
         return answer
 
 
-@dataclass(frozen=True)
-class HostRunner(Runner):
-    """Measures on this machine."""
-
-    transport: Transport = field(default_factory=LocalTransport)
-
-
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
-    """The runner that reaches a target's device.
-
-    Raises:
-        TargetError: nothing reaches it.
-    """
-    if target.runner == "host":
-        return HostRunner(target, seed=seed, batch=batch)
-    if target.runner in TRANSPORTS:
-        return Runner(target, TRANSPORTS[target.runner](), seed, batch)
-    message = (
-        f"Target {target.name!r} is not connected, so no latency can be measured on it "
-        "and none is invented: choose --target host, or a target file whose runner "
-        "reaches a device."
-    )
-    raise TargetError(message)
+    """The runner that reaches a target's device."""
+    return Runner(target, TRANSPORTS[target.transport](target), seed, batch)
 
 
 def _probe(result: Mapping[str, Any]) -> Probe:

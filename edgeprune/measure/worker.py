@@ -1,19 +1,27 @@
 """The part of a measurement that runs on the device: one file, one process.
 
 Reads a job as a line of JSON on standard input and answers with one line of JSON behind
-a sentinel. Where the caller keeps that input open, its end means that the caller is
-gone, and the worker ends, too. Needs Python, NumPy and ONNX Runtime only, so that the
-same file can be copied to a board. Never imports edgeprune.
+a sentinel. Files that the job names by their hash and this device lacks are asked for,
+and read behind the job. Where the caller keeps that input open, its end, or a long
+silence, means that the caller is gone, and the worker ends, too. Needs Python 3.9, NumPy
+and ONNX Runtime only, so that the same text can be sent to a board. Never imports
+edgeprune.
 """
 
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime: it cannot be undone
 
+import base64
 import ctypes
+import errno
+import hashlib
 import json
 import platform
+import select
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,53 +31,132 @@ from pathlib import Path
 from typing import Any
 
 SENTINEL = "@@EDGEPRUNE "
+WANTED = "@@EDGEPRUNE-WANTED "
+BEGUN = "@@EDGEPRUNE-BEGUN"
+INPUTS = 4  # fed in turn: a runtime may remember what it made of the last one
+SEND_S = 900  # until all files must be here: a caller may be gone without a word
+KEPT_BYTES = 256_000_000  # of files that earlier jobs have sent
 
 
 def main() -> None:
     """Run one job."""
-    job = json.loads(sys.stdin.readline())
-    if job.get("held"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the caller
-        threading.Thread(target=end_with_caller, daemon=True).start()
-    job["stage"] = "import"
+    job = json.loads(sys.stdin.buffer.readline())
+    job["stage"] = "store"
     try:
+        if "files" in job:
+            job["models"] = store(job["folder"], job["files"])
+        if job.get("held"):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the caller
+            watch = partial(end_with_caller, job.get("silence_s"))
+            threading.Thread(target=watch, daemon=True).start()
+        job["stage"] = "import"
         import numpy as np
         import onnxruntime as ort
 
-        pinned = pin(job["threads"])
+        pinned = pin(job["threads"], job.get("cores"))
         runs = {
             "describe": describe,
             "time": measure,
             "profile": profile,
             "probe": probe,
             "memory": memory,
+            "outputs": outputs,
+            "sustain": sustain,
         }
+        before = conditions()
         results = runs[job["mode"]](partial(load, ort, np, job), job)
         answer: dict[str, Any] = {
             "ok": True,
             "results": results,
             "runtime": f"onnxruntime {ort.__version__}",
             "pinned_cpus": pinned,
-            "machine": machine(),
+            "conditions": [before, conditions()],
+            "providers": ort.get_available_providers(),
         }
     except Exception as error:  # noqa: BLE001  reported to the caller, who raises
-        answer = {"ok": False, "stage": job["stage"], "error": str(error)}
-    sys.stdout.write("\n" + SENTINEL + json.dumps(answer) + "\n")
+        answer = {"ok": False, "stage": job["stage"], "error": told(error)}
+    sys.stdout.write("\n" + SENTINEL + json.dumps({**answer, "machine": machine()}))
+    sys.stdout.write("\n")
 
 
-def end_with_caller() -> None:
-    """End this process when nobody holds its input any more."""
-    while os.read(0, 1):  # not sys.stdin, whose lock would outlast the main thread
-        pass
+def told(error: BaseException) -> str:
+    """What an error says; a full disk in words that are the same everywhere."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on {error.filename or 'the disk'}"
+    return str(error) or type(error).__name__
+
+
+def store(folder: str, files: list[dict[str, Any]]) -> list[str]:
+    """Paths of files by their hashes; the caller sends those that are not here."""
+    place = Path(folder).expanduser()
+    place.mkdir(parents=True, exist_ok=True)
+    paths = [place / f"{item['sha256']}.onnx" for item in files]
+    wanted = [at for at, path in enumerate(paths) if not path.exists()]
+    make_room(place, sum(files[at]["bytes"] for at in wanted), keep=paths)
+    say(WANTED + json.dumps(wanted))
+    if hasattr(signal, "alarm"):
+        signal.alarm(SEND_S)
+    for at in wanted:
+        aside = paths[at].with_suffix(f".{os.getpid()}.part")
+        content = sys.stdin.buffer.read(files[at]["bytes"])
+        if hashlib.sha256(content).hexdigest() != files[at]["sha256"]:
+            raise RuntimeError("a file arrived damaged")
+        try:
+            aside.write_bytes(content)
+            aside.replace(paths[at])
+        finally:
+            aside.unlink(missing_ok=True)
+    if hasattr(signal, "alarm"):
+        signal.alarm(0)
+    for path in paths:
+        path.touch()
+    say(BEGUN)
+    return [str(path) for path in paths]
+
+
+def make_room(place: Path, coming: int, keep: list[Path]) -> None:
+    """Remove what was used longest ago, and what a killed worker left half written."""
+    for path in place.glob("*.part"):
+        if time.time() - path.stat().st_mtime > 3600:
+            path.unlink(missing_ok=True)
+    held = [path for path in place.glob("*.onnx") if path not in keep]
+    held.sort(key=lambda path: path.stat().st_mtime)
+    size = coming + sum(path.stat().st_size for path in held)
+    for path in held:
+        if size <= KEPT_BYTES:
+            break
+        size -= path.stat().st_size
+        path.unlink(missing_ok=True)
+
+
+def say(line: str) -> None:
+    """Tell the caller something before the answer."""
+    sys.stdout.write("\n" + line + "\n")
+    sys.stdout.flush()
+
+
+def end_with_caller(silence_s: "float | None") -> None:
+    """End this process when nobody holds its input any more, or says anything.
+
+    Args:
+        silence_s: a caller who is there writes more often than that; None where its
+            end is always seen.
+    """
+    while silence_s is None or select.select([0], [], [], silence_s)[0]:
+        # Not sys.stdin, whose lock would outlast the main thread.
+        if not os.read(0, 1):
+            break
     os._exit(1)
 
 
-def pin(threads: int) -> list[int]:
-    """Keep this process on as many CPUs as it has threads."""
+def pin(threads: int, cores: "list[int] | None" = None) -> list[int]:
+    """Keep this process on as many CPUs as it has threads, or on those asked for."""
     if not hasattr(os, "sched_setaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))
-    chosen = allowed[-threads:]
+    if cores and not set(cores) <= set(allowed):
+        raise RuntimeError(f"asked for the cores {cores}, allowed are {allowed}")
+    chosen = list(cores) if cores else allowed[-threads:]
     os.sched_setaffinity(0, chosen)
     return chosen
 
@@ -98,11 +185,18 @@ def load(
         message = f"asked for {job['provider']}, the runtime fell back to {got}"
         raise RuntimeError(message)
     rng = np.random.default_rng(job["seed"])
-    feeds = {
-        item.name: feed(np, rng, item, job["batch"]) for item in session.get_inputs()
-    }
+    feeds = [
+        {item.name: feed(np, rng, item, job["batch"]) for item in session.get_inputs()}
+        for _ in range(INPUTS)
+    ]
     job["stage"] = "run"
-    return {"session": session, "feeds": feeds, "load_ms": load_ms, "provider": got}
+    return {
+        "session": session,
+        "feeds": feeds,
+        "turn": 0,
+        "load_ms": load_ms,
+        "provider": got,
+    }
 
 
 def feed(np: Any, rng: Any, item: Any, batch: int) -> Any:
@@ -112,9 +206,11 @@ def feed(np: Any, rng: Any, item: Any, batch: int) -> Any:
 
 
 def once(loaded: dict[str, Any]) -> float:
-    """One inference, in ms."""
+    """One inference, in ms, with the next of the inputs."""
+    feeds = loaded["feeds"][loaded["turn"] % INPUTS]
+    loaded["turn"] += 1
     start = time.perf_counter_ns()
-    loaded["session"].run(None, loaded["feeds"])
+    loaded["session"].run(None, feeds)
     return (time.perf_counter_ns() - start) / 1e6
 
 
@@ -225,6 +321,59 @@ def memory(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     return [peaks]
 
 
+def outputs(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each model makes of inputs that the caller gives."""
+    import numpy as np
+
+    found = []
+    for model in job["models"]:
+        session = load(model)["session"]
+        names = [item.name for item in session.get_inputs()]
+        made = []
+        for sample in job["inputs"]:
+            feeds = {
+                name: array(np, item)
+                for name, item in zip(names, sample)  # noqa: B905  Python 3.9
+            }
+            made.append([told_array(np, item) for item in session.run(None, feeds)])
+        found.append({"outputs": made})
+    return found
+
+
+def array(np: Any, item: dict[str, Any]) -> Any:
+    """A float32 array from what was sent of it."""
+    values = np.frombuffer(base64.b64decode(item["data"]), dtype="<f4")
+    return values.reshape(item["shape"])
+
+
+def told_array(np: Any, values: Any) -> dict[str, Any]:
+    """A float32 array in what can be sent."""
+    held = np.ascontiguousarray(values, dtype="<f4")
+    return {
+        "shape": list(held.shape),
+        "data": base64.b64encode(held.tobytes()).decode(),
+    }
+
+
+def sustain(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run without a pause for long: what a device takes once it is warm."""
+    item = load(job["models"][0])
+    minutes: list[dict[str, Any]] = []
+    start = last = time.perf_counter()
+    samples: list[float] = []
+    while last - start < job["sustained_s"]:
+        samples.append(once(item))
+        now = time.perf_counter()
+        if now - start >= min(60 * (len(minutes) + 1), job["sustained_s"]):
+            middle = sorted(samples)[len(samples) // 2]
+            minutes.append(
+                {"median_ms": middle, "runs": len(samples), "after": conditions()}
+            )
+            samples = []
+        last = now
+    return minutes
+
+
 def trim() -> bool:
     """Hand free memory back to the system; whether that can be done."""
     try:
@@ -291,18 +440,53 @@ def resident(name: str) -> int:
 
 def machine() -> dict[str, Any]:
     """Describe this device; null where it does not tell."""
+    state = conditions()
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
         "memory_bytes": memory_bytes(),
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": scaled(
-            "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
-        ),
-        "temperature_c": scaled("/sys/class/thermal/thermal_zone0/temp"),
+        "governor": state["governor"],
+        "frequency_mhz": state["frequency_mhz"],
+        "temperature_c": state["temperature_c"],
     }
+
+
+def conditions() -> dict[str, Any]:
+    """What changes this device's speed, as it is now; null where it is not told."""
+    core = f"/sys/devices/system/cpu/cpu{last_core()}/cpufreq"
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    warm = [scaled(str(path)) for path in zones]
+    load = read("/proc/loadavg")
+    return {
+        "governor": read(f"{core}/scaling_governor"),
+        "frequency_mhz": scaled(f"{core}/scaling_cur_freq"),
+        "temperature_c": max((value for value in warm if value), default=None),
+        "load": float(load.split()[0]) if load else None,
+        "throttled": throttled(),
+    }
+
+
+def last_core() -> int:
+    """A core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(os.sched_getaffinity(0))
+    return 0
+
+
+def throttled() -> "bool | None":
+    """Whether a Raspberry Pi is slowed down by heat or a weak supply; else null."""
+    command = shutil.which("vcgencmd")
+    if command is None:
+        return None
+    try:
+        said = subprocess.run(
+            [command, "get_throttled"], capture_output=True, text=True, timeout=5
+        ).stdout
+        return bool(int(said.partition("=")[2], 16) & 0b1111)  # now, not once before
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 def cpu_name() -> "str | None":

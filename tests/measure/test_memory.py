@@ -5,7 +5,7 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 
@@ -68,7 +68,7 @@ def test_the_count_is_near_what_the_process_takes(width, tmp_path):
     """The arena grows by doubling, and kernels have scratch memory."""
     path, counted = peak(Skip(width), tmp_path)
     assert counted == FLOAT * 128 * 128 * 4 * width
-    measured = HostRunner(targets.load("tests/quick.toml")).peak_memory(path)
+    measured = runner_for(targets.load("tests/quick.toml")).peak_memory(path)
     if measured.run_peak_bytes is None:
         pytest.skip("this system does not let a process forget its peak")
     assert 0.9 * counted <= measured.run_peak_bytes <= 2.5 * counted + 4 * MIB

@@ -24,9 +24,9 @@ def files(tmp_path_factory):
     return paths
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=["host", "fake"])
 def transport(request):
-    return TRANSPORTS[request.param]()
+    return TRANSPORTS[request.param](targets.load(request.param))
 
 
 def ask(transport, mode, files):

@@ -5,7 +5,7 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import HostRunner
+from edgeprune.measure.runner import runner_for
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from tests.devices import QUICK, fake_runner
 from tests.nets import Bottom, CifarResNet
@@ -65,7 +65,7 @@ def test_another_network_or_runtime_is_measured(
 
 
 def test_every_layer_has_its_time_on_this_machine(benchmark):
-    runner = HostRunner(targets.load(QUICK))
+    runner = runner_for(targets.load(QUICK))
     here = Benchmark(runner, benchmark.inputs, benchmark.folder)
     found = table(CifarResNet(1).eval(), here)
     layers = {item.layer for item in found.operators}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from edgeprune.measure.transports.base import Answer, Job, Mode, Transport
 from edgeprune.measure.transports.fake import FakeTransport
 from edgeprune.measure.transports.local import LocalTransport
+from edgeprune.measure.transports.ssh import SshTransport
+from edgeprune.targets import Target
 
 __all__ = [
     "TRANSPORTS",
@@ -19,10 +21,12 @@ __all__ = [
     "Job",
     "LocalTransport",
     "Mode",
+    "SshTransport",
     "Transport",
 ]
 
-TRANSPORTS: Mapping[str, Callable[[], Transport]] = {
+TRANSPORTS: Mapping[str, Callable[[Target], Transport]] = {
     "host": LocalTransport,
-    "fake": FakeTransport,
+    "ssh": SshTransport,
+    "fake": lambda _: FakeTransport(),
 }

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 
 from edgeprune.measure.onnx_operators import onnx_operator
-from edgeprune.measure.transports.base import Answer, Job
+from edgeprune.measure.transports.base import Answer, Job, sent
 from edgeprune.measure.worker import turns
 
 BLOCK = 8  # channels that the device computes together
@@ -97,6 +99,8 @@ class FakeTransport:
             "profile": self._profile,
             "probe": self._probe,
             "memory": self._memory,
+            "outputs": self._outputs,
+            "sustain": self._sustain,
         }
         return {
             "ok": True,
@@ -104,7 +108,12 @@ class FakeTransport:
             "runtime": "made-up runtime 1",
             "pinned_cpus": [],
             "machine": MACHINE,
+            "conditions": [],
+            "providers": [job.runtime.provider],
         }
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def latency_ms(self, path: Path, batch: int = 1) -> float:
         """Return the time of a file on the idle machine."""
@@ -163,6 +172,27 @@ class FakeTransport:
     def _memory(self, job: Job, files: Sequence[Path]) -> list[Any]:  # noqa: ARG002
         size = files[0].stat().st_size
         return [{"process_peak_bytes": 2 * size, "run_peak_bytes": size}]
+
+    def _outputs(self, job: Job, files: Sequence[Path]) -> list[Any]:
+        """What the runtime here makes of them: a made-up device computes right."""
+        return [{"outputs": _run_here(path, job)} for path in files]
+
+    def _sustain(self, job: Job, files: Sequence[Path]) -> list[Any]:
+        minutes = max(1, round(job.sustained_s / 60))
+        ms = self.latency_ms(files[0], job.batch)
+        return [{"median_ms": ms, "runs": 1, "after": {}} for _ in range(minutes)]
+
+
+def _run_here(path: Path, job: Job) -> list[list[dict[str, Any]]]:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    return [
+        [
+            sent(np.asarray(made))
+            for made in session.run(None, dict(zip(names, sample, strict=True)))
+        ]
+        for sample in job.inputs
+    ]
 
 
 def operators_of(path: Path, batch: int = 1) -> list[Operator]:

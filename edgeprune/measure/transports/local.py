@@ -14,25 +14,35 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgeprune.errors import MeasurementError
+from edgeprune.errors import DeviceError
 from edgeprune.measure import worker
 from edgeprune.measure.transports.base import Answer, Job
+from edgeprune.targets import Target
 from edgeprune.temporary import temporary_folder
-
-TIMEOUT_S = 900
 
 
 class LocalTransport:
-    """Runs the worker here."""
+    """Runs the worker here.
+
+    Args:
+        target: with how long a job may take.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
 
     def run(self, job: Job, files: Sequence[Path]) -> Answer:
         """Start the worker, hand it the job and read its answer."""
         message = job.message([str(path.resolve()) for path in files])
-        output = _output_of_worker(json.dumps({**message, "held": True}))
+        limit_s = self._target.limits.job_s + job.sustained_s
+        output = _output_of_worker(json.dumps({**message, "held": True}), limit_s)
         return json.loads(output.rpartition(worker.SENTINEL)[2])
 
+    def close(self) -> None:
+        """Nothing is held between jobs."""
 
-def _output_of_worker(message: str) -> str:
+
+def _output_of_worker(message: str, limit_s: float) -> str:
     with temporary_folder() as folder:
         output, errors = folder / "output", folder / "errors"
         own = {"ORT_DISABLE_TELEMETRY": "1", "TMPDIR": str(folder)}
@@ -47,7 +57,7 @@ def _output_of_worker(message: str) -> str:
                 stderr=err,
                 env={**os.environ, **own},
             )
-        code = _ended(process, message)
+        code = _ended(process, message, limit_s)
         said, complaint = (
             path.read_text(encoding="utf-8", errors="replace")
             for path in (output, errors)
@@ -55,20 +65,20 @@ def _output_of_worker(message: str) -> str:
     if worker.SENTINEL not in said:
         tail = complaint.strip().splitlines()[-1:] or ["no output"]
         reason = f"The measuring process ended with code {code}: {tail[0]}"
-        raise MeasurementError(reason)
+        raise DeviceError("killed", reason)
     return said
 
 
-def _ended(process: subprocess.Popen[bytes], message: str) -> int:
+def _ended(process: subprocess.Popen[bytes], message: str, limit_s: float) -> int:
     """Hand over the job and wait; the open pipe tells the worker that we live."""
     assert process.stdin is not None  # piped by the caller
     with process:
         try:
             with suppress(BrokenPipeError):  # it ended early: its output says why
                 process.stdin.write(message.encode() + b"\n")
-            return process.wait(TIMEOUT_S)
+            return process.wait(limit_s)
         except subprocess.TimeoutExpired as error:
-            reason = f"The measurement did not end within {TIMEOUT_S} s."
-            raise MeasurementError(reason) from error
+            reason = f"The measurement did not end within {limit_s:g} s."
+            raise DeviceError("timeout", reason) from error
         finally:
             process.kill()
