@@ -3,8 +3,8 @@
 Reads a job as a line of JSON on standard input and answers with one line of JSON behind
 a sentinel. Files that the job names by their hash and this device lacks are asked for,
 and read behind the job. Where the caller keeps that input open, its end, or a long
-silence, means that the caller is gone, and the worker ends, too. Needs Python 3.9, NumPy
-and ONNX Runtime only, so that the same text can be sent to a board. Never imports
+silence, means that the caller is gone, and the worker ends, too. Needs Python 3.9,
+NumPy and ONNX Runtime only, so that the same text can be sent to a board. Never imports
 edgeprune.
 """
 

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import platformdirs
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from edgeprune.errors import TargetError
 from edgeprune.targets.schema import Target
 
+Table = Mapping[str, Any]
 DEEPEST = 4  # files that stand on each other
 
 
@@ -108,12 +109,14 @@ def _with_base(path: Path, content: dict[str, Any], deep: int) -> dict[str, Any]
     return _merged(held, content)
 
 
-def _merged(held: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(held: Table, own: Table) -> dict[str, Any]:
     found = dict(held)
     for key, value in own.items():
         before = found.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        found[key] = _merged(before, value) if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            found[key] = _merged(cast("Table", before), cast("Table", value))
+        else:
+            found[key] = value
     return found
 
 

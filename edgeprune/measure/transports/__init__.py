@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from edgeprune.measure.transports.base import Answer, Job, Mode, Transport
+from edgeprune.measure.transports.browser import BrowserTransport
 from edgeprune.measure.transports.fake import FakeTransport
 from edgeprune.measure.transports.local import LocalTransport
 from edgeprune.measure.transports.ssh import SshTransport
@@ -17,6 +18,7 @@ from edgeprune.targets import Target
 __all__ = [
     "TRANSPORTS",
     "Answer",
+    "BrowserTransport",
     "FakeTransport",
     "Job",
     "LocalTransport",
@@ -28,5 +30,6 @@ __all__ = [
 TRANSPORTS: Mapping[str, Callable[[Target], Transport]] = {
     "host": LocalTransport,
     "ssh": SshTransport,
+    "browser": BrowserTransport,
     "fake": lambda _: FakeTransport(),
 }

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune.targets import Runtime, TimingRecipe
 
-Mode = Literal[
-    "describe", "time", "profile", "probe", "memory", "outputs", "sustain"
-]
+Mode = Literal["describe", "time", "profile", "probe", "memory", "outputs", "sustain"]
 Answer = dict[str, Any]  # the worker's JSON: see `edgeprune.measure.worker`
 
 
