@@ -1,4 +1,4 @@
-"""Boards for tests: a real ssh server on loopback, whose home is a folder of its own."""
+"""Boards for tests: a real ssh server on loopback, with a home of its own."""
 
 import getpass
 import os

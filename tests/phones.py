@@ -1,4 +1,4 @@
-"""Phones for tests: a real browser without a screen, and the server that it talks to."""
+"""Phones for tests: a real browser without a screen, and the server that it uses."""
 
 import os
 import shutil

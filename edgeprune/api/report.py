@@ -50,6 +50,8 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         notes=tuple(log.notes),
         stage_seconds=log.stage_seconds,
         test_loss=outcome.test_loss,
+        on_device=outcome.on_device,
+        sustained=log.sustained,
     )
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from edgeprune.cli.app import app
-from edgeprune.cli.options import AsJson
 
 Named = Annotated[str, typer.Argument(help="A target, or the path of a .toml file.")]
 
@@ -41,7 +40,7 @@ def show(name: Named) -> None:
 
 
 @targets_app.command()
-def serve(  # noqa: PLR0913  one for each option
+def serve(
     name: Named = "android-browser",
     *,
     lan: Annotated[

@@ -25,6 +25,7 @@ class Int8:
     verdict: Quantisation
     figures: ModelFigures | None = None
     parity: Parity | None = None
+    path: Path | None = None
 
 
 def validation_accuracy(path: Path, splits: Splits) -> float:
@@ -75,4 +76,4 @@ def kept_int8(
     """An int8 file that is delivered: read the test split, compare its outputs."""
     tested = replace(figures, test_accuracy=tests.accuracy(small.path))
     parity = compare_with_file(small.model, small.path, splits.validation)
-    return Int8(verdict, tested, parity)
+    return Int8(verdict, tested, parity, small.path)

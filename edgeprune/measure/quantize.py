@@ -35,7 +35,6 @@ SAMPLES = 128  # that ranges of activations are taken from
 GLITCH = 8.0  # times the largest value of the median sample: of another scale
 GLITCHES = 0.05  # of all samples; more are no glitches
 FEW = 8  # where only the file's speed matters
-X86 = frozenset(["x86_64", "amd64", "i686"])
 
 
 class _Reader(CalibrationDataReader):
@@ -68,20 +67,17 @@ def quantize(
     batches: Iterable[tuple[Tensor, Tensor]],
     samples: int = SAMPLES,
     *,
-    architecture: str = "x86_64",
+    signed: bool = False,
 ) -> None:
     """Write an int8 version of an ONNX file: weights per channel, static activations.
 
-    On x86 activations are unsigned: signed ones have no fast kernel there.
-
     Args:
         samples: of the batches, that the ranges of activations are taken from.
-        architecture: of the device's processor, as the device calls it.
+        signed: whether activations are.
 
     Raises:
         ExportError: ONNX Runtime refuses.
     """
-    x86 = architecture.lower() in X86
     with temporary_folder() as folder, quiet():
         prepared, written = folder / "prepared.onnx", folder / "int8.onnx"
         try:
@@ -95,7 +91,7 @@ def quantize(
                 _Reader(prepared, batches, samples),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                activation_type=QuantType.QUInt8 if x86 else QuantType.QInt8,
+                activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
                 nodes_to_exclude=masked_nodes(proto.graph),

@@ -7,6 +7,7 @@ devices. All that it says of one, the device itself has answered.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,11 @@ from operator import truediv
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import MeasurementError
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.errors import DeviceError
+from edgeprune.measure.refusals import refusal
 from edgeprune.measure.transports import (
     TRANSPORTS,
     Answer,
@@ -22,9 +27,16 @@ from edgeprune.measure.transports import (
     Mode,
     Transport,
 )
-from edgeprune.records import Device, Machine, Timing
+from edgeprune.measure.transports.base import received
+from edgeprune.progress import LOGGER
+from edgeprune.records import Conditions, Device, Machine, Sustained, Timing
 from edgeprune.records.measurement import quick_ms
 from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
+
+Array = NDArray[np.float32]
+PASSING = frozenset(["lost", "server_lost"])  # failures that may be over soon
+X86 = frozenset(["x86_64", "amd64", "i686"])
+AGAIN_S = (2.0, 10.0, 30.0)  # until a job is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,7 @@ class Runner:
                 pinned_cpus=tuple(answer["pinned_cpus"]),
                 machine=Machine(**answer["machine"]),
                 seed=self.seed,
+                conditions=tuple(Conditions(**item) for item in answer["conditions"]),
             )
             for result in answer["results"]
         ]
@@ -122,11 +135,51 @@ class Runner:
         """Load and run just this model, and see what the system says of the process."""
         return PeakMemory(**self._ask("memory", [model])["results"][0])
 
+    def outputs(
+        self, models: Sequence[Path], inputs: Sequence[Sequence[Array]]
+    ) -> list[list[list[Array]]]:
+        """What the device makes of inputs: for each model and sample, each output.
+
+        Args:
+            inputs: for each sample an array for each of the models' inputs.
+        """
+        given = tuple(tuple(sample) for sample in inputs)
+        job = replace(self._job("outputs"), inputs=given)
+        return [
+            [[received(item) for item in sample] for sample in result["outputs"]]
+            for result in self._answer(job, models)["results"]
+        ]
+
+    def sustained(self, model: Path, seconds: float) -> Sustained:
+        """Run a model without a pause, and say what it took in each minute."""
+        job = replace(self._job("sustain"), sustained_s=seconds)
+        minutes = self._answer(job, [model])["results"]
+        return Sustained(
+            seconds,
+            tuple(item["median_ms"] for item in minutes),
+            tuple(Conditions(**item["after"]) for item in minutes),
+        )
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self.transport.close()
+
     @cached_property
     def device(self) -> Device:
         """The device, as it describes itself."""
         answer = self._ask("describe", [])
         return Device(Machine(**answer["machine"]), answer["runtime"])
+
+    @property
+    def signed_activations(self) -> bool:
+        """How int8 files for it store activations: unsigned on x86, if not said.
+
+        Signed ones have no fast kernel there.
+        """
+        said = self.target.runtime.int8_activations
+        if said is None:
+            return self.device.machine.architecture.lower() not in X86
+        return said == "signed"
 
     @property
     def probing(self) -> ProbingRecipe:
@@ -158,22 +211,33 @@ class Runner:
     def _ask(
         self, mode: Mode, files: Sequence[Path], recipe: TimingRecipe | None = None
     ) -> Answer:
-        job = Job(
+        return self._answer(self._job(mode, recipe), files)
+
+    def _job(self, mode: Mode, recipe: TimingRecipe | None = None) -> Job:
+        return Job(
             mode,
             self.target.runtime,
             recipe or self.target.timing,
             self.seed,
             self.batch,
         )
-        answer = self.transport.run(job, files)
-        if not answer["ok"]:
-            names = ", ".join(path.name for path in files) or "the device"
-            message = (
-                f"Measuring {names} failed while trying to {answer['stage']}: "
-                f"{answer['error'].splitlines()[0]}"
-            )
-            raise MeasurementError(message)
-        return answer
+
+    def _answer(self, job: Job, files: Sequence[Path]) -> Answer:
+        """Have a job done; again where the way to the device broke in the middle."""
+        waits = iter(AGAIN_S)
+        while True:
+            try:
+                answer = self.transport.run(job, files)
+            except DeviceError as error:
+                wait_s = next(waits, None)
+                if error.failure not in PASSING or wait_s is None:
+                    raise
+                LOGGER.info("%s It is tried again in %g s.", error, wait_s)
+                time.sleep(wait_s)
+                continue
+            if not answer["ok"]:
+                raise refusal(self.target, answer, files)
+            return answer
 
 
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:

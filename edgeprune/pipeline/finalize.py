@@ -10,10 +10,12 @@ from edgeprune.export import deliver
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.int8 import keep_int8, try_int8
 from edgeprune.pipeline.job import ModelSnapshot, Outcome, RunLog
+from edgeprune.pipeline.on_device import answers_on_device, note_sustained
 from edgeprune.records import (
     AccuracyLoss,
     ModelFigures,
     PairedTiming,
+    Parity,
     Surgery,
     pressure_of,
 )
@@ -30,9 +32,7 @@ def finalize(
     Raises:
         EdgepruneError: a file is not the function that it was made from.
     """
-    settings, progress, data = context.settings, context.progress, context.data
-    precisions = context.job.runner.target.runtime.precisions
-    deployed_in_int8 = settings.precision == "int8"
+    progress, data = context.progress, context.data
     tests = deliver.TestSplit(data)
     progress.start("export", 3)
     with context.log.stage("export"):
@@ -40,12 +40,10 @@ def finalize(
         progress.advance("parity")
         baseline = _tested(tests, _beside(context, result))
         unpruned = result.exported.in_fp32.path == context.baseline.exported.path
-        plain, int8 = result, deliver.Int8(deliver.NOT_ASKED)
-        if deployed_in_int8:
-            plain, int8 = keep_int8(context, result, tests)
-        elif "int8" in precisions:
-            int8 = try_int8(context, result, tests)
+        plain, int8 = _with_int8(context, result, tests)
         progress.advance("int8")
+        on_device = answers_on_device(context, result.exported.in_fp32, int8.path)
+        note_sustained(context, result.exported.path)
         final = baseline if unpruned else _tested(tests, plain)
         progress.advance("test split")
     progress.finish(
@@ -53,6 +51,7 @@ def finalize(
     )
     loss = tests.loss(baseline.exported.path, result.exported.path)
     decision = held_on_test(context, decision, baseline.figures, loss)
+    decision = held_on_device(decision, on_device)
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
     _note_surgery(context.log, result.surgery)
@@ -71,7 +70,34 @@ def finalize(
         test_loss=loss,
         known=context.known,
         log=context.log,
+        on_device=on_device,
     )
+
+
+def _with_int8(
+    context: RunContext, result: ModelSnapshot, tests: deliver.TestSplit
+) -> tuple[ModelSnapshot, deliver.Int8]:
+    """The fp32 file, and what came of int8."""
+    if context.settings.precision == "int8":
+        return keep_int8(context, result, tests)
+    if "int8" in context.job.runner.target.runtime.precisions:
+        return result, try_int8(context, result, tests)
+    return result, deliver.Int8(deliver.NOT_ASKED)
+
+
+def held_on_device(
+    decision: stop.Decision, on_device: tuple[Parity, ...]
+) -> stop.Decision:
+    """Nothing is met by a file that answers otherwise on the device than here."""
+    for parity in on_device:
+        if decision.verdict == "met" and not parity.passed:
+            reason = (
+                f"on the device {parity.file} answers otherwise than here: by "
+                f"{parity.largest_relative:.1e} of the largest output, top-1 "
+                f"agreement {parity.top1_agreement:.0%} of {parity.samples} samples"
+            )
+            return replace(decision, verdict="exhausted", reason=reason)
+    return decision
 
 
 def _note_surgery(log: RunLog, surgery: Surgery) -> None:

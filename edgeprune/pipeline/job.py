@@ -39,6 +39,7 @@ from edgeprune.records import (
     Spectra,
     Step,
     Surgery,
+    Sustained,
     Training,
 )
 from edgeprune.score.two_step import parse_criteria
@@ -114,6 +115,7 @@ class RunLog:
     sensitivity: Sensitivity | None = None
     spectra: Spectra | None = None
     latency_model: LatencySummary | None = None
+    sustained: Sustained | None = None
     notes: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -151,6 +153,7 @@ class Outcome:
         result: in fp32.
         judged: the costs of the deployed file, by which `met` was decided.
         known: the original may have been trained on the validation samples.
+        on_device: the device's answers beside those here; none where it is this one.
     """
 
     met: bool
@@ -166,6 +169,7 @@ class Outcome:
     test_loss: AccuracyLoss
     known: bool
     log: RunLog
+    on_device: tuple[Parity, ...] = ()
 
 
 def check_job(workload: Workload, settings: CompressSettings) -> None:

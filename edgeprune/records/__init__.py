@@ -6,6 +6,7 @@ from edgeprune.records.budget import (
     pressure_of,
     time_pressure,
 )
+from edgeprune.records.device import Conditions, Device, Machine, Sustained
 from edgeprune.records.groups import (
     DataFacts,
     GroupsReport,
@@ -18,9 +19,7 @@ from edgeprune.records.json import (
 )
 from edgeprune.records.latency import LatencySummary, LatencyTable, OperatorTime
 from edgeprune.records.measurement import (
-    Device,
     LayerCost,
-    Machine,
     Memory,
     ModelFigures,
     PairedTiming,
@@ -76,6 +75,7 @@ __all__ = [
     "Attempt",
     "BlockScore",
     "Budget",
+    "Conditions",
     "Costs",
     "DataFacts",
     "Device",
@@ -119,6 +119,7 @@ __all__ = [
     "Status",
     "Step",
     "Surgery",
+    "Sustained",
     "Timing",
     "TimingSummary",
     "Training",

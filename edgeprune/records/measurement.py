@@ -6,41 +6,18 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
+
+from edgeprune.records.device import Conditions, Machine
 
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
 P99_SAMPLES = 300  # fewer samples say nothing about the slowest hundredth
+CLOCK_WARN = 0.8  # of its highest; a processor that is slower than that is another
 QUICK = 2  # percent of the samples
 SIGMAS = 1.4826  # in one median distance from the median of normal samples
 MEDIAN_ERROR = 1.2533  # of their median, in those of the mean
 CLEAR = 2  # times its doubt a figure is off a limit that it is surely beyond
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where something was measured; None is what could not be read."""
-
-    system: str
-    architecture: str
-    cpu: str | None
-    cores: int
-    memory_bytes: int | None
-    governor: str | None = None
-    frequency_mhz: float | None = None
-    temperature_c: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device as it describes itself.
-
-    Attributes:
-        runtime: its name and version.
-    """
-
-    machine: Machine
-    runtime: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +29,8 @@ class Timing:
             round all models that are compared take a turn, forwards, then backwards.
         warmup_ms: the runs before the first round, which count for nothing.
         provider: the execution provider that ran, not the one asked for.
+        processes: that the rounds were taken in, one after another.
+        conditions: before and after each of them, in turn.
     """
 
     rounds_ms: tuple[tuple[float, ...], ...]
@@ -63,6 +42,8 @@ class Timing:
     pinned_cpus: tuple[int, ...]
     machine: Machine
     seed: int
+    processes: int = 1
+    conditions: tuple[Conditions, ...] = ()
 
     @property
     def samples_ms(self) -> list[float]:
@@ -104,7 +85,23 @@ class Timing:
             self,
             rounds_ms=(*self.rounds_ms, *later.rounds_ms),
             warmup_ms=(*self.warmup_ms, *later.warmup_ms),
+            processes=self.processes + later.processes,
+            conditions=(*self.conditions, *later.conditions),
         )
+
+    @property
+    def processes_ms(self) -> list[float]:
+        """The median of each process."""
+        each = max(1, len(self.rounds_ms) // self.processes)
+        return [
+            statistics.median(chain(*self.rounds_ms[at : at + each]))
+            for at in range(0, each * self.processes, each)
+        ]
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the device was slowed down, so that its times are not its own."""
+        return any(state.throttled for state in self.conditions)
 
     @property
     def doubt(self) -> float:
@@ -129,6 +126,15 @@ class Timing:
         last = statistics.median(self.samples_ms[-third:])
         if abs(last / first - 1) > DRIFT_WARN:
             found.append(f"drifted by {last / first - 1:+.0%} from first to last third")
+        apart = self.processes_ms
+        if (wide := max(apart) / min(apart) - 1) > IQR_WARN:
+            found.append(f"its {self.processes} processes differ by up to {wide:.0%}")
+        if self.is_throttled:
+            found.append("the device was throttled, by heat or a weak supply")
+        clocks = [item.frequency_mhz for item in self.conditions if item.frequency_mhz]
+        if clocks and min(clocks) < CLOCK_WARN * max(clocks):
+            span = f"{max(clocks):.0f} to {min(clocks):.0f} MHz"
+            found.append(f"the processor's clock went from {span}")
         return tuple(found)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeprune.records.budget import Budget
+from edgeprune.records.device import Machine, Sustained
 from edgeprune.records.groups import DataFacts, RefusedGroup
 from edgeprune.records.latency import LatencySummary
-from edgeprune.records.measurement import Machine, ModelFigures
+from edgeprune.records.measurement import ModelFigures
 from edgeprune.records.spectrum import Spectra
 from edgeprune.records.training import Training
 
@@ -296,6 +297,8 @@ class RunReport:
     spectra: Spectra | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     test_loss: AccuracyLoss | None = None
+    on_device: tuple[Parity, ...] = ()
+    sustained: Sustained | None = None
 
     @property
     def counted(self) -> ModelFigures:

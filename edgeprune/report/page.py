@@ -9,6 +9,7 @@ from edgeprune.report.html import AFTER, BEFORE, LAYOUT, LIMIT, plot, rendered
 from edgeprune.report.summary import (
     compared,
     models_of,
+    on_device,
     rows_of,
     timing_warnings,
 )
@@ -23,6 +24,7 @@ def render_page(report: RunReport) -> str:
         models=list(models),
         compared=compared(models),
         rows=rows_of(list(models.values())),
+        on_device=on_device(report),
         warnings=[*timing_warnings(report), *report.notes],
         trainings=[(item, manner(item)) for item in report.training if item.epochs],
         accuracy_plot=plot(accuracy_figure(report)),

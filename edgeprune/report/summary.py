@@ -85,6 +85,19 @@ def compared(models: Mapping[str, ModelFigures]) -> str:
     return " / ".join([*models][:2])
 
 
+def on_device(report: RunReport) -> list[str]:
+    """What the device itself said: its answers, and its times once it is warm."""
+    found = [
+        f"{item.file} on the device: the same top-1 answer as here for "
+        f"{item.top1_agreement:.0%} of {item.samples} samples, largest difference "
+        f"{item.largest_relative:.1e} of the largest output"
+        for item in report.on_device
+    ]
+    if report.sustained is not None:
+        found.append(f"sustained: {report.sustained.text}")
+    return found
+
+
 def timing_warnings(report: RunReport) -> list[str]:
     """Timings that say of themselves that they are useless for comparisons."""
     return [

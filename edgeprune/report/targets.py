@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -69,9 +71,13 @@ def show_address(address: str) -> None:
     """An address, and the same as a code for a phone's camera."""
     import segno
 
-    console = Console()
-    print_ = console.file.write
-    segno.make(address, error="l").terminal(out=console.file, border=2, compact=True)
-    print_(f"Open on the device: {address}\n")
-    print_("Ctrl-C ends it. Runs with this target find it by themselves.\n")
-    console.file.flush()
+    out = sys.stdout
+    segno.make(address, error="l").terminal(out=out, border=2, compact=True)
+    out.write(f"Open on the device: {address}\n")
+    if urlsplit(address).hostname == "127.0.0.1":
+        out.write(
+            "It is for this machine alone: --lan lets phones in this network open it, "
+            "--adb a phone on a cable.\n"
+        )
+    out.write("Ctrl-C ends it. Runs with this target find it by themselves.\n")
+    out.flush()

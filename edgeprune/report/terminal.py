@@ -16,7 +16,13 @@ from edgeprune.records import (
     RunReport,
 )
 from edgeprune.report.compare import Comparison
-from edgeprune.report.summary import compared, models_of, rows_of, timing_warnings
+from edgeprune.report.summary import (
+    compared,
+    models_of,
+    on_device,
+    rows_of,
+    timing_warnings,
+)
 from edgeprune.units import megabytes, millions, milliseconds
 
 REFUSED_SHOWN = 8
@@ -37,6 +43,8 @@ def show_report(console: Console, report: RunReport) -> None:
     console.print(table)
     for note in (*timing_warnings(report), *report.notes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    for line in on_device(report):
+        console.print(line, highlight=False, soft_wrap=True)
     if not report.quantisation.kept:
         reason = report.quantisation.reason
         console.print(f"int8: not kept, {reason}", highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from edgeprune.settings.parts import (
     WorkloadSettings,
 )
 from edgeprune.settings.training import StepSettings, TeacherSettings
-from edgeprune.settings.values import Effort, Method, NamedPath, Positive
+from edgeprune.settings.values import Duration, Effort, Method, NamedPath, Positive
 
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
@@ -102,6 +102,16 @@ class CompressSettings(
         ),
     ] = True
     train: Annotated[bool, Option("Fine-tune in each round.", Panel.TRAINING)] = True
+    sustained: Annotated[
+        Duration | None,
+        Option(
+            "Run the result for so long on the target, such as 10m, and report each "
+            "minute's median: phones slow down as they get warm.",
+            Panel.HOW,
+            default="it is not run for long",
+            expected="a time from a second to a day is expected, such as 10m or 90s",
+        ),
+    ] = None
 
     @property
     def until_floor(self) -> bool:

@@ -17,6 +17,7 @@ Precision = Literal["fp32", "int8"]
 Effort = Literal["quick", "normal", "best"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 
+LENGTHS = {"": 1, "s": 1, "m": 60, "h": 3600}
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -59,6 +60,14 @@ def parse_path(value: object) -> object:
     return value
 
 
+def parse_duration(value: object) -> object:
+    """Read `10m`, `90s` or `1h` as seconds; numbers pass."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value.lower())
+    return float(found[1]) * LENGTHS[found[2]] if found else value
+
+
 def parse_share(text: str) -> float:
     """Read `5%` or `0.05` as 0.05.
 
@@ -85,4 +94,7 @@ NamedPath = Annotated[Path, BeforeValidator(parse_path)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), Field(ge=1, le=86_400, allow_inf_nan=False)
+]
 Percent = Annotated[str, Field(pattern=r"^0*[1-9]\d*(\.\d+)?%$|^0*\.\d*[1-9]\d*%$")]

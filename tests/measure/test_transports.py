@@ -26,7 +26,9 @@ def files(tmp_path_factory):
 
 @pytest.fixture(params=["host", "fake"])
 def transport(request):
-    return TRANSPORTS[request.param](targets.load(request.param))
+    held = TRANSPORTS[request.param](targets.load("host"))
+    yield held
+    held.close()
 
 
 def ask(transport, mode, files):

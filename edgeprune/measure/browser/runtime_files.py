@@ -1,6 +1,6 @@
 """The files of ONNX Runtime Web: from a folder of yours, the cache, or npm.
 
-They are checked by their hashes, so that a page runs what was published and nothing else.
+Their hashes are checked, so that a page runs what was published and nothing else.
 """
 
 from __future__ import annotations

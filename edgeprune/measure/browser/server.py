@@ -1,9 +1,9 @@
 """Speaks HTTP between the page, the broker and the runs on this machine.
 
 Two doors: one for the page, on loopback or the local network, behind a random token in
-the path, with a list of what may be asked for; and one for runs, on loopback only, whose
-address stands in a file that only this user can read. Bodies, headers and times are
-limited. Nothing that a page sends is written to a file.
+the path, with a list of what may be asked for; and one for runs, on loopback only,
+whose address stands in a file that only this user can read. Bodies, headers and times
+are limited. Nothing that a page sends is written to a file.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from edgeprune.measure.browser.server import Door, PageServer
 from edgeprune.targets import Target
 
 LOOPBACK = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"  # noqa: S104  only where --lan asks for it
+EVERYWHERE = "0.0.0.0"
 ELSEWHERE = ("192.0.2.1", 9)  # an address for documents: nothing is sent there
 CERTIFICATE_DAYS = "365"
 COMMAND_S = 20

@@ -17,8 +17,8 @@ from edgeprune.targets import Target
 
 MARGIN_S = 30.0  # for what the server itself does
 FAILURES = {
-    "no_page": "no page is open: open the address that `edgeprune targets serve {name}` "
-    "shows on the device, and tap Start",
+    "no_page": "no page is open: open the address that `edgeprune targets serve "
+    "{name}` shows on the device, and tap Start",
     "page_lost": "the page was lost in the middle of a measurement, and did not come "
     "back within {wait_s:g} s: open it again",
     "hidden": "the page is in the background, where its times mean nothing: bring it "
