@@ -77,15 +77,21 @@ class Board:
 
     def workers(self):
         """Processes of measurements that run on it."""
-        return _processes(f"edgeprune-board-{self.port}")
+        return _processes("environ", f"edgeprune-board-{self.port}")
+
+    def connections(self):
+        """Processes of the server that hold a connection."""
+        server = int((self.folder / "sshd.pid").read_text())
+        children = Path(f"/proc/{server}/task/{server}/children").read_text()
+        return [int(pid) for pid in children.split()]
 
 
-def _processes(mark):
+def _processes(what, mark):
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                if mark.encode() in (entry / "environ").read_bytes():
+                if mark.encode() in (entry / what).read_bytes():
                     found.append(int(entry.name))
     return found
 

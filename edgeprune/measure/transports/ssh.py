@@ -117,8 +117,7 @@ class SshTransport:
                 "ControlPersist": PERSIST_S,
             }
         given = [word for key, value in options.items() for word in _o(key, value)]
-        if ssh.port is not None:
-            given += ["-p", str(ssh.port)]
+        given += self._port()
         if ssh.identity is not None:
             given += ["-i", str(Path(ssh.identity).expanduser())]
         return ["ssh", *self._options, *given, "-T", "--", self._host, text]
@@ -152,12 +151,18 @@ class SshTransport:
             self._socket = folder / "%C"
         return self._socket
 
+    def _port(self) -> list[str]:
+        port = self._target.ssh.port
+        return [] if port is None else ["-p", str(port)]
+
     def _is_alive(self) -> bool:
         """Whether the connection outlived the command that ran on it."""
         return self._control("check") == 0
 
     def _control(self, what: str) -> int:
-        command = [*_o("ControlPath", self._socket), "-O", what, self._host]
+        # The name of the socket follows from host, port and user.
+        at = [*_o("ControlPath", self._socket), *self._port()]
+        command = [*at, "-O", what, self._host]
         with suppress(OSError, subprocess.TimeoutExpired):
             return subprocess.run(
                 ["ssh", *self._options, *command],
