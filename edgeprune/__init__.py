@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edgeprune.api import Finished, Sparsified, compress, sparsify
+    from edgeprune.api.devices import check_target, measure
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
     from edgeprune.graph.operators import register_operator
@@ -45,8 +46,10 @@ _HOMES = {
     "Sparsified": "edgeprune.api",
     "SparsityReport": "edgeprune.records",
     "apply": "edgeprune.graph.surgery",
+    "check_target": "edgeprune.api.devices",
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
+    "measure": "edgeprune.api.devices",
     "read_report": "edgeprune.report.files",
     "register_criterion": "edgeprune.score.criteria",
     "register_operator": "edgeprune.graph.operators",
@@ -67,8 +70,10 @@ __all__ = [
     "SparsityReport",
     "__version__",
     "apply",
+    "check_target",
     "compress",
     "load",
+    "measure",
     "read_report",
     "register_criterion",
     "register_operator",

@@ -1,4 +1,4 @@
-"""Commands about targets: list, show, check, setup, serve."""
+"""Commands about targets: list, show, check, setup, calibrate, serve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli.app import app
+from edgeprune.cli.app import app, showing
+from edgeprune.cli.options import AsJson, Quiet
 
 Named = Annotated[str, typer.Argument(help="A target, or the path of a .toml file.")]
 
@@ -37,6 +38,53 @@ def show(name: Named) -> None:
     from edgeprune.report.targets import show_target
 
     show_target(Console(), targets.load(name))
+
+
+@targets_app.command()
+def check(name: Named, *, as_json: AsJson = False) -> None:
+    """Say whether a device can be measured, and what is wrong; exit 1 if it cannot."""
+    from rich.console import Console
+
+    from edgeprune import targets
+    from edgeprune.measure.check import check_device
+    from edgeprune.measure.runner import runner_for
+    from edgeprune.records import to_json
+    from edgeprune.report.targets import show_check
+
+    found = check_device(runner_for(targets.load(name)))
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        show_check(Console(), found)
+    if not found.usable:
+        raise typer.Exit(1)
+
+
+@targets_app.command()
+def setup(
+    name: Named,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Install there what is missing.")
+    ] = False,
+) -> None:
+    """Print what a device lacks to be measured; exit 1 if it lacks something."""
+    from edgeprune import targets
+    from edgeprune.measure.setup import set_up
+
+    if not set_up(targets.load(name), typer.echo, yes=yes):
+        raise typer.Exit(1)
+
+
+@targets_app.command()
+def calibrate(name: Named, *, quiet: Quiet = False) -> None:
+    """Measure usual operators on a device once, so that later runs need less."""
+    with showing(quiet=quiet) as (_, progress):
+        from edgeprune.api.calibrate import calibrate as calibrate_target
+
+        lines = calibrate_target(name, progress)
+    for line in lines:
+        typer.echo(line)
 
 
 @targets_app.command()

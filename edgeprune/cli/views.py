@@ -1,4 +1,4 @@
-"""Commands that look at networks and runs: profile, groups, score, compare."""
+"""Commands that look at networks and runs: profile, groups, score, measure, compare."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edgeprune.settings import (
     GroupsSettings,
     ProfileSettings,
     ScoreSettings,
+    duration,
     load_settings,
     parse_share,
 )
@@ -95,6 +96,46 @@ def score(
         else:
             show_scores(Console(), found)
             typer.echo(folder / "score.html")
+
+
+@app.command()
+def measure(
+    files: Annotated[list[Path], typer.Argument(help="ONNX files.")],
+    *,
+    target: Annotated[
+        str, typer.Option(help="A target, or the path of a .toml file.")
+    ] = "host",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="How many, one after another.", min=1, show_default="the target's"
+        ),
+    ] = None,
+    sustained: Annotated[
+        str | None,
+        typer.Option(help="Run the last file for so long as well, such as 10m."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A JSON file for every sample.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time any ONNX files on a target, their rounds in turn."""
+    from rich.console import Console
+
+    from edgeprune.api.devices import measure as measure_files
+    from edgeprune.files import write_whole
+    from edgeprune.records import to_json
+    from edgeprune.report.targets import show_measurements
+
+    seconds = None if sustained is None else duration(sustained)
+    found = measure_files(files, target=target, processes=processes, sustained=seconds)
+    if out is not None:
+        write_whole(out, to_json(found))
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        show_measurements(Console(), found)
 
 
 @app.command()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import truediv
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,14 @@ from edgeprune.measure.transports import (
 )
 from edgeprune.measure.transports.base import received
 from edgeprune.progress import LOGGER
-from edgeprune.records import Conditions, Device, Machine, Sustained, Timing
+from edgeprune.records import Device, Sustained, Timing, from_values
 from edgeprune.records.measurement import quick_ms
 from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 
+Found = TypeVar("Found")
 Array = NDArray[np.float32]
 PASSING = frozenset(["lost", "server_lost"])  # failures that may be over soon
+OF_A_TIMING = ("runtime", "pinned_cpus", "machine", "conditions")
 X86 = frozenset(["x86_64", "amd64", "i686"])
 AGAIN_S = (2.0, 10.0, 30.0)  # until a job is tried again
 
@@ -105,35 +107,39 @@ class Runner:
         Args:
             recipe: how long and how often; the target's own by default.
         """
-        answer = self._ask("time", models, recipe)
-        return [
-            Timing(
-                rounds_ms=tuple(tuple(samples) for samples in result["rounds_ms"]),
-                warmup_ms=tuple(result["warmup_ms"]),
-                load_ms=result["load_ms"],
-                threads=self.threads,
-                provider=result["provider"],
-                runtime=answer["runtime"],
-                pinned_cpus=tuple(answer["pinned_cpus"]),
-                machine=Machine(**answer["machine"]),
-                seed=self.seed,
-                conditions=tuple(Conditions(**item) for item in answer["conditions"]),
-            )
-            for result in answer["results"]
-        ]
+        own = {"threads": self.threads, "seed": self.seed}
+
+        def read(answer: Answer) -> list[Timing]:
+            same = {**own, **{name: answer[name] for name in OF_A_TIMING}}
+            rows = [{**result, **same} for result in answer["results"]]
+            return from_values(list[Timing], rows)
+
+        return self._ask(self._job("time", recipe), models, read)
 
     def profile(self, model: Path) -> list[NodeTime]:
         """Time every operator by the runtime's own profiler, in the order they ran."""
-        return _nodes(self._ask("profile", [model])["results"][0]["nodes"])
+
+        def read(answer: Answer) -> list[NodeTime]:
+            return _nodes(answer["results"][0]["nodes"])
+
+        return self._ask(self._job("profile"), [model], read)
 
     def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
         """Time many models briefly, each whole and by operator, beside a reference."""
-        results = self._ask("probe", [reference, *models], self.probing)["results"]
-        return [_probe(result) for result in results]
+        job = self._job("probe", self.probing)
+
+        def read(answer: Answer) -> list[Probe]:
+            return [_probe(result) for result in answer["results"]]
+
+        return self._ask(job, [reference, *models], read)
 
     def peak_memory(self, model: Path) -> PeakMemory:
         """Load and run just this model, and see what the system says of the process."""
-        return PeakMemory(**self._ask("memory", [model])["results"][0])
+
+        def read(answer: Answer) -> PeakMemory:
+            return from_values(PeakMemory, answer["results"][0])
+
+        return self._ask(self._job("memory"), [model], read)
 
     def outputs(
         self, models: Sequence[Path], inputs: Sequence[Sequence[Array]]
@@ -144,21 +150,29 @@ class Runner:
             inputs: for each sample an array for each of the models' inputs.
         """
         given = tuple(tuple(sample) for sample in inputs)
-        job = replace(self._job("outputs"), inputs=given)
-        return [
-            [[received(item) for item in sample] for sample in result["outputs"]]
-            for result in self._answer(job, models)["results"]
-        ]
+
+        def read(answer: Answer) -> list[list[list[Array]]]:
+            return [
+                [[received(item) for item in sample] for sample in result["outputs"]]
+                for result in answer["results"]
+            ]
+
+        return self._ask(replace(self._job("outputs"), inputs=given), models, read)
 
     def sustained(self, model: Path, seconds: float) -> Sustained:
         """Run a model without a pause, and say what it took in each minute."""
         job = replace(self._job("sustain"), sustained_s=seconds)
-        minutes = self._answer(job, [model])["results"]
-        return Sustained(
-            seconds,
-            tuple(item["median_ms"] for item in minutes),
-            tuple(Conditions(**item["after"]) for item in minutes),
-        )
+
+        def read(answer: Answer) -> Sustained:
+            minutes = answer["results"]
+            found = {
+                "seconds": seconds,
+                "minutes_ms": [item["median_ms"] for item in minutes],
+                "conditions": [item["after"] for item in minutes],
+            }
+            return from_values(Sustained, found)
+
+        return self._ask(job, [model], read)
 
     def close(self) -> None:
         """Let go of the device."""
@@ -167,8 +181,13 @@ class Runner:
     @cached_property
     def device(self) -> Device:
         """The device, as it describes itself."""
-        answer = self._ask("describe", [])
-        return Device(Machine(**answer["machine"]), answer["runtime"])
+
+        def read(answer: Answer) -> Device:
+            states = answer["conditions"] or [{}]
+            found = {name: answer[name] for name in ("machine", "runtime", "providers")}
+            return from_values(Device, {**found, "conditions": states[-1]})
+
+        return self._ask(self._job("describe"), [], read)
 
     @property
     def signed_activations(self) -> bool:
@@ -208,11 +227,6 @@ class Runner:
             ]
         )
 
-    def _ask(
-        self, mode: Mode, files: Sequence[Path], recipe: TimingRecipe | None = None
-    ) -> Answer:
-        return self._answer(self._job(mode, recipe), files)
-
     def _job(self, mode: Mode, recipe: TimingRecipe | None = None) -> Job:
         return Job(
             mode,
@@ -222,22 +236,34 @@ class Runner:
             self.batch,
         )
 
+    def _ask(
+        self, job: Job, files: Sequence[Path], read: Callable[[Answer], Found]
+    ) -> Found:
+        """Have a job done, and read the answer."""
+        answer = self._answer(job, files)
+        if not answer["ok"]:
+            raise refusal(self.target, answer, files)
+        try:
+            return read(answer)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            message = (
+                f"Target {self.target.name!r}: the device's answer cannot be read "
+                f"({type(error).__name__}): is its program of another version?"
+            )
+            raise DeviceError("protocol", message) from error
+
     def _answer(self, job: Job, files: Sequence[Path]) -> Answer:
-        """Have a job done; again where the way to the device broke in the middle."""
+        """The device's answer; again where the way to it broke in the middle."""
         waits = iter(AGAIN_S)
         while True:
             try:
-                answer = self.transport.run(job, files)
+                return self.transport.run(job, files)
             except DeviceError as error:
                 wait_s = next(waits, None)
                 if error.failure not in PASSING or wait_s is None:
                     raise
                 LOGGER.info("%s It is tried again in %g s.", error, wait_s)
                 time.sleep(wait_s)
-                continue
-            if not answer["ok"]:
-                raise refusal(self.target, answer, files)
-            return answer
 
 
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:

@@ -35,6 +35,10 @@ WANTED = "@@EDGEPRUNE-WANTED "
 BEGUN = "@@EDGEPRUNE-BEGUN"
 INPUTS = 4  # fed in turn: a runtime may remember what it made of the last one
 SEND_S = 900  # until all files must be here: a caller may be gone without a word
+FEATURES = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8"),
+    *("asimd", "asimddp", "i8mm", "sve", "sme"),
+)
 KEPT_BYTES = 256_000_000  # of files that earlier jobs have sent
 
 
@@ -450,7 +454,17 @@ def machine() -> dict[str, Any]:
         "governor": state["governor"],
         "frequency_mhz": state["frequency_mhz"],
         "temperature_c": state["temperature_c"],
+        "features": features(),
     }
+
+
+def features() -> list[str]:
+    """The instructions of the processor that decide how fast a kernel is."""
+    text = read("/proc/cpuinfo") or ""
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            return [name for name in FEATURES if name in line.split(":")[1].split()]
+    return []
 
 
 def conditions() -> dict[str, Any]:

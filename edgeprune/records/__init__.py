@@ -6,6 +6,7 @@ from edgeprune.records.budget import (
     pressure_of,
     time_pressure,
 )
+from edgeprune.records.check import DeviceCheck
 from edgeprune.records.device import Conditions, Device, Machine, Sustained
 from edgeprune.records.groups import (
     DataFacts,
@@ -15,6 +16,7 @@ from edgeprune.records.groups import (
 )
 from edgeprune.records.json import (
     from_json,
+    from_values,
     to_json,
 )
 from edgeprune.records.latency import LatencySummary, LatencyTable, OperatorTime
@@ -26,6 +28,7 @@ from edgeprune.records.measurement import (
     Timing,
     TimingSummary,
 )
+from edgeprune.records.measurements import FileTiming, Measurements
 from edgeprune.records.memory import Activation, MemoryTable
 from edgeprune.records.profile import ProfileReport, Reach, ReachPoint
 from edgeprune.records.run import (
@@ -79,7 +82,9 @@ __all__ = [
     "Costs",
     "DataFacts",
     "Device",
+    "DeviceCheck",
     "Epoch",
+    "FileTiming",
     "GroupLoss",
     "GroupScores",
     "GroupsReport",
@@ -90,6 +95,7 @@ __all__ = [
     "LayerCost",
     "Machine",
     "MeasuredCosts",
+    "Measurements",
     "Memory",
     "MemoryTable",
     "ModelFigures",
@@ -124,6 +130,7 @@ __all__ = [
     "TimingSummary",
     "Training",
     "from_json",
+    "from_values",
     "pressure_of",
     "time_pressure",
     "to_json",

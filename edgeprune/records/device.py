@@ -9,7 +9,11 @@ from edgeprune.units import milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where something was measured; None is what could not be read."""
+    """Where something was measured; None is what could not be read.
+
+    Attributes:
+        features: instructions of the processor that decide how fast a kernel is.
+    """
 
     system: str
     architecture: str
@@ -19,6 +23,7 @@ class Machine:
     governor: str | None = None
     frequency_mhz: float | None = None
     temperature_c: float | None = None
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,14 @@ class Device:
 
     Attributes:
         runtime: its name and version.
+        providers: that the runtime has been built with.
+        conditions: as it is now.
     """
 
     machine: Machine
     runtime: str
+    providers: tuple[str, ...] = ()
+    conditions: Conditions = Conditions()
 
 
 @dataclass(frozen=True, slots=True)

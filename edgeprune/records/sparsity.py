@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeprune.records.groups import DataFacts
 from edgeprune.records.device import Machine
+from edgeprune.records.groups import DataFacts
 from edgeprune.records.measurement import Timing
 from edgeprune.records.run import Parity, Plan
 from edgeprune.records.training import Training

@@ -11,7 +11,9 @@ from rich.table import Table
 
 from edgeprune import targets
 from edgeprune.errors import TargetError
+from edgeprune.records import Device, DeviceCheck, Measurements
 from edgeprune.targets import Target
+from edgeprune.units import milliseconds
 
 
 def show_targets(console: Console) -> None:
@@ -81,3 +83,77 @@ def show_address(address: str) -> None:
         )
     out.write("Ctrl-C ends it. Runs with this target find it by themselves.\n")
     out.flush()
+
+
+def show_check(console: Console, check: DeviceCheck) -> None:
+    """What a device is and what is wrong with it, a line each."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{check.target} ({check.transport}), checked in {check.seconds:.1f} s")
+    if check.device is not None:
+        for line in _described(check.device):
+            say(f"  {line}")
+    if check.provider is not None:
+        say(f"  a small network runs, by {check.provider}")
+    for warning in check.warnings:
+        say(f"  note: {warning}")
+    say("It can be measured." if check.usable else check.problem)
+
+
+def _described(device: Device) -> list[str]:
+    machine, state = device.machine, device.conditions
+    memory = machine.memory_bytes
+    facts = [
+        f"{machine.cpu or 'an unknown processor'}, {machine.architecture}, "
+        f"{machine.cores} cores" + (f", {memory / 2**30:.1f} GiB" if memory else ""),
+        machine.system,
+        f"{device.runtime}; providers: {', '.join(device.providers)}",
+    ]
+    if machine.features:
+        facts.append(f"instructions: {', '.join(machine.features)}")
+    known = {
+        "temperature": state.temperature_c and f"{state.temperature_c:.0f} degrees",
+        "clock": state.frequency_mhz and f"{state.frequency_mhz:.0f} MHz",
+        "governor": state.governor,
+        "load": None if state.load is None else f"{state.load:.2f}",
+        "battery": state.battery_percent and f"{state.battery_percent:.0f} %",
+    }
+    told = [f"{name} {value}" for name, value in known.items() if value]
+    return [*facts, ", ".join(told)] if told else facts
+
+
+def show_measurements(console: Console, found: Measurements) -> None:
+    """A table of files, the first one as the measure of the others."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    for title in ("median", "p90", "spread", "share of the first"):
+        table.add_column(title, justify="right")
+    for item in found.files:
+        summary = item.summary
+        table.add_row(
+            item.file,
+            milliseconds(item.median_ms),
+            "-" if summary is None else milliseconds(summary.p90_ms),
+            "-" if summary is None else f"{summary.spread:.1%}",
+            "-" if item.ratio is None else f"{item.ratio:.1%}",
+        )
+    console.print(table)
+    for item in found.files:
+        for warning in item.summary.warnings if item.summary else ():
+            note = f"note: {item.file}: {warning}"
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+    if found.sustained is not None:
+        last = found.files[-1].file
+        console.print(f"{last} {found.sustained.text}", highlight=False, soft_wrap=True)
+    first = found.files[0].timing
+    if first is not None:
+        console.print(
+            f"{found.target}: {first.machine.cpu or 'unknown processor'}, "
+            f"{first.runtime}, {first.provider}, {first.threads} thread(s), "
+            f"{first.processes} process(es)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )

@@ -38,6 +38,7 @@ from edgeprune.settings.values import (
     Method,
     Optimizer,
     Precision,
+    duration,
     parse_share,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "SparsifySettings",
     "StrictModel",
     "WorkloadSettings",
+    "duration",
     "flag",
     "kinds_of",
     "load_settings",

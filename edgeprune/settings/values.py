@@ -17,6 +17,7 @@ Precision = Literal["fp32", "int8"]
 Effort = Literal["quick", "normal", "best"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 
+DAY_S = 86_400
 LENGTHS = {"": 1, "s": 1, "m": 60, "h": 3600}
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -68,6 +69,19 @@ def parse_duration(value: object) -> object:
     return float(found[1]) * LENGTHS[found[2]] if found else value
 
 
+def duration(text: str) -> float:
+    """Read `10m` as 600 seconds.
+
+    Raises:
+        ConfigError: it is no time from a second to a day.
+    """
+    found = parse_duration(text)
+    if not isinstance(found, float) or not 1 <= found <= DAY_S:
+        message = f"A time such as 10m or 90s is expected, found {text!r}."
+        raise ConfigError(message)
+    return found
+
+
 def parse_share(text: str) -> float:
     """Read `5%` or `0.05` as 0.05.
 
@@ -95,6 +109,6 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Duration = Annotated[
-    float, BeforeValidator(parse_duration), Field(ge=1, le=86_400, allow_inf_nan=False)
+    float, BeforeValidator(parse_duration), Field(ge=1, le=DAY_S, allow_inf_nan=False)
 ]
 Percent = Annotated[str, Field(pattern=r"^0*[1-9]\d*(\.\d+)?%$|^0*\.\d*[1-9]\d*%$")]

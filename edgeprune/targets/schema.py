@@ -129,14 +129,15 @@ class SshConnection(StrictModel):
         host: a Host of ~/.ssh/config, or user@address; by default the target's name.
         port: None leaves it to ~/.ssh/config.
         identity: file of the private key; None leaves it to ~/.ssh/config.
-        python: the command of an interpreter with NumPy and ONNX Runtime.
+        python: the command of an interpreter with NumPy and ONNX Runtime; None is that
+            of `edgeprune targets setup`, and where that was not done, python3.
         folder: on the board, for files that are sent there.
     """
 
     host: Word | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     identity: Annotated[str, Field(min_length=1)] | None = None
-    python: Word = "python3"
+    python: Word | None = None
     folder: Word = ".edgeprune"
     connect_s: Annotated[int, Field(ge=1, le=600)] = 5
 

@@ -23,7 +23,7 @@ from edgeprune.files import sha256
 from edgeprune.measure import worker
 from edgeprune.measure.transports.base import Answer, Job
 from edgeprune.measure.transports.ssh_failures import Ended, failure_of
-from edgeprune.targets import Target
+from edgeprune.targets import SshConnection, Target
 from edgeprune.temporary import temporary_folder
 
 SHELL = "@@EDGEPRUNE-SHELL"  # the board's shell has begun
@@ -123,8 +123,10 @@ class SshTransport:
         return ["ssh", *self._options, *given, "-T", "--", self._host, text]
 
     def _started(self, errors: IO[bytes], size: int) -> subprocess.Popen[bytes]:
-        python = _at_home(self._target.ssh.python)
-        inner = f"echo {SHELL}; exec {python} -c {shlex.quote(BOOT)} {size}"
+        inner = (
+            f"echo {SHELL}; {python_of(self._target.ssh)}; "
+            f'exec "$python" -c {shlex.quote(BOOT)} {size}'
+        )
         # Any login shell knows exec and quotes; the rest is for sh.
         line = f"exec env ORT_DISABLE_TELEMETRY=1 sh -c {shlex.quote(inner)}"
         try:
@@ -246,7 +248,15 @@ def _o(key: str, value: object) -> list[str]:
     return ["-o", f"{key}={value}"]
 
 
-def _at_home(path: str) -> str:
+def python_of(ssh: SshConnection) -> str:
+    """Shell code that says which interpreter is meant."""
+    if ssh.python is not None:
+        return f"python={at_home(ssh.python)}"
+    own = f"{at_home(ssh.folder)}/venv/bin/python"
+    return f'python={own}; [ -x "$python" ] || python=python3'
+
+
+def at_home(path: str) -> str:
     """Quote a path for a shell, and let ~ stand for the board's home."""
     if path.startswith("~/"):
         return f'"$HOME"/{shlex.quote(path[2:])}'

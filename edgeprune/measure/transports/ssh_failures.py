@@ -132,7 +132,7 @@ def _while_connecting(ended: Ended) -> tuple[str, str]:
 
 
 def _before_the_worker(ended: Ended) -> tuple[str, str]:
-    python = ended.target.ssh.python
+    python = ended.target.ssh.python or "python3"
     if old := re.search(r"python is (\d+\.\d+)", ended.complaint):
         return "old_python", (
             f"{python} on {ended.host} is version {old[1]}, 3.9 or newer is needed: "

@@ -1,0 +1,53 @@
+"""Gets to know a device: what the operators of usual networks take there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import torch
+import torchvision
+
+from edgeprune import targets
+from edgeprune.graph.survey import survey
+from edgeprune.measure.benchmark import Benchmark
+from edgeprune.measure.runner import Runner, runner_for
+from edgeprune.profile.latency_table import measure_latency_table
+from edgeprune.profile.network import profile_network
+from edgeprune.progress import SILENT, Progress
+from edgeprune.temporary import temporary_folder
+from edgeprune.units import milliseconds
+
+USUAL = ("resnet18", "mobilenet_v2")  # networks whose operators most others have
+SIDE = 224
+
+
+def calibrate(target: str, progress: Progress = SILENT) -> Sequence[str]:
+    """Measure the operators of usual networks on a device, for all later networks.
+
+    What operators take is kept: a network whose operators are known needs fewer
+    measurements of its own.
+
+    Returns:
+        A line for each network.
+
+    Raises:
+        TargetError: there is no such target.
+        MeasurementError: its device cannot be measured.
+    """
+    with closing(runner_for(targets.load(target))) as runner:
+        return [_calibrated(runner, name, progress) for name in USUAL]
+
+
+def _calibrated(runner: Runner, name: str, progress: Progress) -> str:
+    model = torchvision.models.get_model(name, weights=None).eval()
+    inputs = (torch.randn(1, 3, SIDE, SIDE),)
+    with temporary_folder() as folder:
+        profile = profile_network(model, Benchmark(runner, inputs, folder), progress)
+        graph = survey(model, inputs)
+        table = measure_latency_table(model, graph, profile.benchmark, progress)
+    summary = profile.figures.summary
+    return (
+        f"{name} at {SIDE}x{SIDE}: {milliseconds(summary.median_ms)}, "
+        f"{len(table.operators)} operators"
+    )

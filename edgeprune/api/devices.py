@@ -1,0 +1,101 @@
+"""Devices from Python: check one, measure ONNX files there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgeprune import targets
+from edgeprune.api.run_folder import versions
+from edgeprune.errors import MeasurementError
+from edgeprune.files import sha256
+from edgeprune.measure.check import check_device
+from edgeprune.measure.runner import runner_for
+from edgeprune.records import (
+    DeviceCheck,
+    FileTiming,
+    Measurements,
+    PairedTiming,
+    Timing,
+    TimingSummary,
+)
+from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
+
+
+def check_target(target: str = "host") -> DeviceCheck:
+    """Whether a target's device can be measured, and what stands in the way.
+
+    Raises:
+        TargetError: there is no such target.
+
+    Example:
+        >>> import edgeprune
+        >>> edgeprune.check_target("host").usable
+        True
+    """
+    return check_device(runner_for(targets.load(target)))
+
+
+def measure(
+    files: Sequence[str | Path],
+    *,
+    target: str = "host",
+    processes: int | None = None,
+    sustained: float | None = None,
+) -> Measurements:
+    """Time ONNX files on a target, their rounds in turn, in several processes.
+
+    Args:
+        processes: one after another; the target's own number by default.
+        sustained: seconds that the last file is run without a pause.
+
+    Raises:
+        TargetError: there is no such target.
+        MeasurementError: a file is not there, or cannot be measured.
+
+    Example:
+        >>> import edgeprune
+        >>> found = edgeprune.measure(["runs/first/model.onnx"], processes=1)
+        >>> found.files[0].median_ms > 0
+        True
+    """
+    paths = [Path(file) for file in files]
+    for path in paths:
+        if not path.is_file():
+            raise MeasurementError(f"There is no file {path}.")
+    held = targets.load(target)
+    count = processes or held.verdict.processes
+    with closing(runner_for(held)) as runner:
+        timings = runner.time(paths)
+        for _ in range(count - 1):
+            again = runner.time(paths)
+            timings = [
+                timing.followed_by(later)
+                for timing, later in zip(timings, again, strict=True)
+            ]
+        long = None if sustained is None else runner.sustained(paths[-1], sustained)
+    return Measurements(
+        schema_version=MEASUREMENTS_SCHEMA,
+        target=held.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        files=tuple(
+            _measured(path, timing, timings[0])
+            for path, timing in zip(paths, timings, strict=True)
+        ),
+        sustained=long,
+    )
+
+
+def _measured(path: Path, timing: Timing, first: Timing) -> FileTiming:
+    return FileTiming(
+        file=path.name,
+        sha256=sha256(path),
+        size_bytes=path.stat().st_size,
+        median_ms=timing.median_ms,
+        ratio=PairedTiming(timing, first).ratio,
+        summary=TimingSummary.of(timing),
+        timing=timing,
+    )
