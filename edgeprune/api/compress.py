@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from edgeprune.launch import is_worker, launched
 from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, check_folder, publish
 from edgeprune.pipeline import Job, check_job, run
-from edgeprune.progress import SILENT, Logged, Progress
+from edgeprune.progress import LOGGER, SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload
@@ -119,6 +120,17 @@ def _target(settings: CompressSettings) -> targets.Target:
     return target
 
 
+def _reach(target: targets.Target) -> None:
+    """Ask a device what it is, before anything is loaded for it.
+
+    Raises:
+        DeviceError: it cannot be reached, or lacks something.
+    """
+    if target.transport != "host":
+        with closing(runner_for(target)) as runner:
+            LOGGER.info("%s: %s", target.name, runner.device.runtime)
+
+
 def _together(
     load: Callable[[], Workload], settings: CompressSettings, progress: Progress
 ) -> Finished:
@@ -128,6 +140,7 @@ def _together(
         done = work_for_main(load().data)
         assert isinstance(done, Finished)  # from `run_as_main`, below
         return done
+    _reach(_target(settings))
     if launched():
         return run_as_main(lambda: _run(load(), settings, progress))
     return _run(load(), settings, progress)
@@ -142,7 +155,10 @@ def _run(
     batch = len(workload.inputs[0])
     runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
     check_job(workload, settings)
-    with reserved(folder, workload, settings) as (held, state):
+    with (
+        closing(runner),
+        reserved(folder, workload, settings) as (held, state),
+    ):
         job = Job(workload, runner, settings, state, progress)
         outcome = run(job, held)
         report = report_of(outcome, job, time.perf_counter() - began)
