@@ -45,6 +45,7 @@ async function begin() {
   }
   $("setup").hidden = true;
   $("run").hidden = false;
+  $("state").focus(); // what had it is gone
   stopped = false;
   await keepAwake();
   if (!window.isSecureContext) {
