@@ -283,7 +283,7 @@ def test_ten_thousand_requests_read_and_write_nothing(tmp_path, monkeypatch):
 
     async def one(port, gate):
         async with gate:
-            reply = await raw(port, hostile(rng), end=rng.random() < 0.5)
+            reply = await raw(port, hostile(rng), end=rng.random() < 0.1)
         assert CANARY not in reply
         assert b"root:" not in reply
         assert b"Traceback" not in reply
@@ -300,4 +300,4 @@ def test_ten_thousand_requests_read_and_write_nothing(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "canary"]
     assert b"500" not in statuses, statuses
     assert statuses.total() == 10_000
-    assert min(statuses[status] for status in (b"200", b"400", b"404")) > 100
+    assert min(statuses[status] for status in (b"200", b"400", b"404")) > 50, statuses

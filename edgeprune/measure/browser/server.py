@@ -49,6 +49,9 @@ HEADERS = {
         "form-action 'none'; frame-ancestors 'none'"
     ),
 }
+MALFORMED = (  # what reading something that is not as it should be raises
+    *(ValueError, TypeError, KeyError, AttributeError, RecursionError, TimeoutError),
+)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -156,7 +159,7 @@ class PageServer:
                 response = await handler(request)
             except web.HTTPException as refused:
                 response = web.Response(status=refused.status)
-            except (ValueError, TypeError, KeyError, AttributeError, TimeoutError):
+            except MALFORMED:
                 response = web.Response(status=400)
             if not response.prepared:
                 for name, value in HEADERS.items():
