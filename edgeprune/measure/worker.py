@@ -397,15 +397,20 @@ def forget_peak() -> bool:
 
 
 def operators(session: Any, warmup: int) -> list[dict[str, Any]]:
-    """Read a session's profile: its operators in the order of the first run.
-
-    The mean of the quicker half: the profiler counts whole microseconds, so a single
-    sample would be off by half of one.
-    """
+    """Read a session's profile."""
     path = Path(session.end_profiling())
     events = json.loads(path.read_text())
     path.unlink()
     path.parent.rmdir()
+    return operators_of(events, warmup)
+
+
+def operators_of(events: list[dict[str, Any]], warmup: int) -> list[dict[str, Any]]:
+    """The operators of a profile in the order of the first run.
+
+    The mean of the quicker half: the profiler counts whole microseconds, so a single
+    sample would be off by half of one.
+    """
     found: dict[str, dict[str, Any]] = {}
     for event in events:
         if event["cat"] != "Node" or not event["name"].endswith("_kernel_time"):

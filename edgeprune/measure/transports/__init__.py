@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from edgeprune.measure.transports.adb import AdbTransport
 from edgeprune.measure.transports.base import Answer, Job, Mode, Transport
 from edgeprune.measure.transports.browser import BrowserTransport
 from edgeprune.measure.transports.fake import FakeTransport
@@ -17,6 +18,7 @@ from edgeprune.targets import Target
 
 __all__ = [
     "TRANSPORTS",
+    "AdbTransport",
     "Answer",
     "BrowserTransport",
     "FakeTransport",
@@ -31,5 +33,6 @@ TRANSPORTS: Mapping[str, Callable[[Target], Transport]] = {
     "host": LocalTransport,
     "ssh": SshTransport,
     "browser": BrowserTransport,
+    "adb": AdbTransport,
     "fake": lambda _: FakeTransport(),
 }
