@@ -67,13 +67,14 @@ def main() -> None:
             "outputs": outputs,
             "sustain": sustain,
         }
-        before = conditions()
+        before, began = conditions(), time.monotonic()
         results = runs[job["mode"]](partial(load, ort, np, job), job)
         answer: dict[str, Any] = {
             "ok": True,
             "results": results,
             "runtime": f"onnxruntime {ort.__version__}",
             "pinned_cpus": pinned,
+            "seconds": time.monotonic() - began,
             "conditions": [before, conditions()],
             "providers": ort.get_available_providers(),
         }

@@ -28,6 +28,7 @@ self.onmessage = async ({ data }) => {
     const run = { describe, time, profile, probe, memory, outputs, sustain }[job.mode];
     [done, total] = [0, work()];
     const before = await conditions();
+    const began = performance.now();
     const results = await run();
     self.postMessage({
       answer: {
@@ -35,6 +36,7 @@ self.onmessage = async ({ data }) => {
         results,
         runtime: `onnxruntime-web ${ort.env.versions.web} ${job.provider}`,
         pinned_cpus: [],
+        seconds: (performance.now() - began) / 1e3,
         conditions: [before, await conditions()],
         providers: [job.provider],
         clock_ms: resolution,
