@@ -9,6 +9,8 @@ import torch
 import torchvision
 
 from edgeprune import targets
+from edgeprune.estimate.known import OwnTime, keep_own_times
+from edgeprune.estimate.work import work_of
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.measure.runner import Runner, runner_for
@@ -36,18 +38,20 @@ def calibrate(target: str, progress: Progress = SILENT) -> Sequence[str]:
         MeasurementError: its device cannot be measured.
     """
     with closing(runner_for(targets.load(target))) as runner:
-        return [_calibrated(runner, name, progress) for name in USUAL]
+        found = [_calibrated(runner, name, progress) for name in USUAL]
+        keep_own_times(runner.target, tuple(time for time, _ in found))
+    return [line for _, line in found]
 
 
-def _calibrated(runner: Runner, name: str, progress: Progress) -> str:
+def _calibrated(runner: Runner, name: str, progress: Progress) -> tuple[OwnTime, str]:
     model = torchvision.models.get_model(name, weights=None).eval()
     inputs = (torch.randn(1, 3, SIDE, SIDE),)
     with temporary_folder() as folder:
         profile = profile_network(model, Benchmark(runner, inputs, folder), progress)
         graph = survey(model, inputs)
         table = measure_latency_table(model, graph, profile.benchmark, progress)
-    summary = profile.figures.summary
-    return (
-        f"{name} at {SIDE}x{SIDE}: {milliseconds(summary.median_ms)}, "
-        f"{len(table.operators)} operators"
-    )
+        amounts = work_of(profile.exported.path)
+    ms = profile.figures.summary.median_ms
+    own = OwnTime(name, ms, runner.device.runtime, tuple(amounts.tolist()))
+    count = len(table.operators)
+    return own, f"{name} at {SIDE}x{SIDE}: {milliseconds(ms)}, {count} operators"

@@ -15,16 +15,16 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings
+from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import reserved, run_folder, write_run
 from edgeprune.errors import TargetError
 from edgeprune.finetune.process_group import run_as_main, work_for_main
 from edgeprune.graph.device import device_named
 from edgeprune.launch import is_worker, launched
-from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, check_folder, publish
 from edgeprune.pipeline import Job, check_job, run
-from edgeprune.progress import LOGGER, SILENT, Logged, Progress
+from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload
@@ -106,29 +106,17 @@ def compress_settings(settings: CompressSettings, progress: Progress) -> Finishe
     settings.check()
     if settings.out is not None:
         check_folder(settings.out)
-    _target(settings)
+    _check_target(settings)
     load = partial(load_workload, settings, SILENT if is_worker() else progress)
     return _together(load, settings, progress)
 
 
-def _target(settings: CompressSettings) -> targets.Target:
-    """The target, which must run the deployed file."""
+def _check_target(settings: CompressSettings) -> None:
+    """Refuse a target that does not run the deployed file."""
     target = targets.load(settings.target)
     if settings.precision == "int8" and "int8" not in target.runtime.precisions:
         message = f"--precision int8: the target {settings.target} does not list int8."
         raise TargetError(message)
-    return target
-
-
-def _reach(target: targets.Target) -> None:
-    """Ask a device what it is, before anything is loaded for it.
-
-    Raises:
-        DeviceError: it cannot be reached, or lacks something.
-    """
-    if target.transport != "host":
-        with closing(runner_for(target)) as runner:
-            LOGGER.info("%s: %s", target.name, runner.device.runtime)
 
 
 def _together(
@@ -140,7 +128,7 @@ def _together(
         done = work_for_main(load().data)
         assert isinstance(done, Finished)  # from `run_as_main`, below
         return done
-    _reach(_target(settings))
+    check_reach(settings)
     if launched():
         return run_as_main(lambda: _run(load(), settings, progress))
     return _run(load(), settings, progress)
@@ -153,7 +141,7 @@ def _run(
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
     batch = len(workload.inputs[0])
-    runner = runner_for(_target(settings), seed=settings.seed, batch=batch)
+    runner = reached(settings, batch=batch)
     check_job(workload, settings)
     with (
         closing(runner),

@@ -12,6 +12,7 @@ from edgeprune.api.run_folder import versions
 from edgeprune.errors import MeasurementError
 from edgeprune.files import sha256
 from edgeprune.measure.check import check_device
+from edgeprune.measure.foreign import read_foreign
 from edgeprune.measure.runner import runner_for
 from edgeprune.records import (
     DeviceCheck,
@@ -99,3 +100,19 @@ def _measured(path: Path, timing: Timing, first: Timing) -> FileTiming:
         summary=TimingSummary.of(timing),
         timing=timing,
     )
+
+
+def import_times(
+    files: Sequence[str | Path], source: str | Path, *, target: str = "host"
+) -> Measurements:
+    """The time of an ONNX file by what another program wrote of it.
+
+    Raises:
+        TargetError: there is no such target.
+        MeasurementError: not one file is given, or it is not there.
+        ReportError: no time can be read.
+    """
+    if len(files) != 1 or not Path(files[0]).is_file():
+        message = "--from: give the one ONNX file whose time that is."
+        raise MeasurementError(message)
+    return read_foreign(Path(source), Path(files[0]), targets.load(target).name)

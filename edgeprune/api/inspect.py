@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from edgeprune import targets
 from edgeprune.api.loading import load_workload, model_and_inputs
+from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.run_folder import run_folder, versions
 from edgeprune.graph.device import device_named
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, claimed, publish
 from edgeprune.pipeline import check_answers, reach_of
 from edgeprune.profile.network import Profile, profile_network
@@ -89,10 +89,12 @@ def profile_settings(
         EdgepruneError: the model or the target is refused.
     """
     settings.check()
-    target = targets.load(settings.target)
+    check_reach(settings)
     model, inputs = model_and_inputs(settings)
-    runner = runner_for(target, seed=settings.seed, batch=len(inputs[0]))
-    with temporary_folder() as held:
+    with (
+        closing(reached(settings, batch=len(inputs[0]))) as runner,
+        temporary_folder() as held,
+    ):
         benchmark = Benchmark(runner, inputs, held, settings.dynamic_batch)
         profile = profile_network(model, benchmark, progress)
         return profile, reach_of(profile, progress) if reach else None

@@ -105,6 +105,8 @@ def _sentence(outcome: Outcome, job: Job) -> str:
     in_int8 = outcome.int8.figures if settings.precision == "int8" else None
     before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
     where = " in int8" if in_int8 else ""
+    if after.is_estimate:
+        where += ", estimated"
     reached = (
         f"{milliseconds(after.latency_ms)}{where} "
         f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
@@ -123,6 +125,7 @@ def _sentence(outcome: Outcome, job: Job) -> str:
     if outcome.met:
         whose = "the original's int8 file" if where else _whose(outcome)
         how = f" by {whose}, nothing was pruned" if untouched else ""
-        return f"Met{how}: {asked}; {reached}."
+        by = "Met by an estimate" if after.is_estimate else "Met"
+        return f"{by}{how}: {asked}; {reached}."
     best = "The original, unpruned" if untouched else "The best valid model"
     return f"Not met: {asked}: {outcome.reason}. {best}: {reached}."

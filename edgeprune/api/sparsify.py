@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from edgeprune import targets
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings, facts_of, origin_of
+from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.run_folder import reserved, run_folder, write_sparse_run
-from edgeprune.measure.runner import runner_for
 from edgeprune.output import aside, check_folder, publish
 from edgeprune.progress import Logged, Progress
 from edgeprune.records import REMOVED, SPARSITY_SCHEMA, SparsityReport
@@ -92,7 +92,7 @@ def sparsify_settings(settings: SparsifySettings, progress: Progress) -> Sparsif
     settings.check()
     if settings.out is not None:
         check_folder(settings.out)
-    targets.load(settings.target)
+    check_reach(settings)
     return _sparsify(load_workload(settings, progress), settings, progress)
 
 
@@ -102,9 +102,10 @@ def _sparsify(
     """The run, its files put aside first; trainings are kept until it is finished."""
     began = time.perf_counter()
     folder = run_folder(settings.out, f"sparsify {workload.name}")
-    target, batch = targets.load(settings.target), len(workload.inputs[0])
-    runner = runner_for(target, seed=settings.seed, batch=batch)
-    with reserved(folder, workload, settings) as (held, state):
+    with (
+        closing(reached(settings, batch=len(workload.inputs[0]))) as runner,
+        reserved(folder, workload, settings) as (held, state),
+    ):
         job = SparseJob(workload, runner, settings, state, progress)
         outcome = make_sparse(job, held)
         report = _sparsity_report(outcome, job, time.perf_counter() - began)

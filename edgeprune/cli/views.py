@@ -115,23 +115,39 @@ def measure(
         str | None,
         typer.Option(help="Run the last file for so long as well, such as 10m."),
     ] = None,
+    foreign: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Measure nothing: read the file's time from what another program "
+            "wrote (Qualcomm AI Hub's profile as JSON, onnxruntime_perf_test).",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A JSON file for every sample.")
+        Path | None,
+        typer.Option(help="A JSON file for every sample; what is there is kept."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Time any ONNX files on a target, their rounds in turn."""
     from rich.console import Console
 
+    from edgeprune.api.devices import import_times
     from edgeprune.api.devices import measure as measure_files
     from edgeprune.files import write_whole
+    from edgeprune.measure.foreign import with_earlier
     from edgeprune.records import to_json
     from edgeprune.report.targets import show_measurements
 
-    seconds = None if sustained is None else duration(sustained)
-    found = measure_files(files, target=target, processes=processes, sustained=seconds)
+    if foreign is not None:
+        found = import_times(files, foreign, target=target)
+    else:
+        seconds = None if sustained is None else duration(sustained)
+        found = measure_files(
+            files, target=target, processes=processes, sustained=seconds
+        )
     if out is not None:
-        write_whole(out, to_json(found))
+        write_whole(out, to_json(with_earlier(found, out)))
     if as_json:
         typer.echo(to_json(found))
     else:

@@ -16,6 +16,9 @@ from edgeprune.records import AccuracyLoss, ModelFigures, Parity, Quantisation
 from edgeprune.workload import accuracy, right_answers, share
 
 NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
+NOT_KNOWN = Quantisation(
+    kept=False, reason="how fast it is there only the device can say"
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgeprune import stop
 from edgeprune.export import deliver
 from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.estimated import held_on_estimate
 from edgeprune.pipeline.int8 import keep_int8, try_int8
 from edgeprune.pipeline.job import ModelSnapshot, Outcome, RunLog
 from edgeprune.pipeline.on_device import answers_on_device, note_sustained
@@ -52,6 +53,7 @@ def finalize(
     loss = tests.loss(baseline.exported.path, result.exported.path)
     decision = held_on_test(context, decision, baseline.figures, loss)
     decision = held_on_device(decision, on_device)
+    decision = held_on_estimate(context, decision, result)
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
     _note_surgery(context.log, result.surgery)
@@ -78,6 +80,8 @@ def _with_int8(
     context: RunContext, result: ModelSnapshot, tests: deliver.TestSplit
 ) -> tuple[ModelSnapshot, deliver.Int8]:
     """The fp32 file, and what came of int8."""
+    if result.figures.is_estimate:
+        return result, deliver.Int8(deliver.NOT_KNOWN)
     if context.settings.precision == "int8":
         return keep_int8(context, result, tests)
     if "int8" in context.job.runner.target.runtime.precisions:

@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 
 from edgeprune.records.device import Conditions, Machine
 
+ESTIMATED = "estimated"  # how the runtime's name begins where nothing ran
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state
 P99_SAMPLES = 300  # fewer samples say nothing about the slowest hundredth
@@ -44,6 +45,11 @@ class Timing:
     seed: int
     processes: int = 1
     conditions: tuple[Conditions, ...] = ()
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether nothing was timed: the device is not connected."""
+        return self.runtime.startswith(ESTIMATED)
 
     @property
     def samples_ms(self) -> list[float]:
@@ -286,6 +292,11 @@ class ModelFigures:
     test_accuracy: float | None = None
     latency_ratio: float | None = None
     reference_ms: float | None = None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its time is estimated, not measured."""
+        return self.timing.is_estimate
 
     @property
     def latency_ms(self) -> float:

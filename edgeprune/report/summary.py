@@ -45,9 +45,11 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
     def take(pick: Callable[[ModelFigures], Value]) -> tuple[Value, ...]:
         return tuple(pick(model) for model in models)
 
+    known = not any(model.is_estimate for model in models)
+    latency = "latency" if known else "latency, estimated"
     return [
-        Row("latency, median", take(lambda m: m.latency_ms), milliseconds),
-        Row("latency, p90", take(lambda m: m.p90_ms), milliseconds),
+        Row(f"{latency}, median", take(lambda m: m.latency_ms), milliseconds),
+        Row(f"{latency}, p90", take(lambda m: m.p90_ms), milliseconds),
         Row("MACs", take(lambda m: m.macs), millions),
         Row("parameters", take(lambda m: m.params), millions),
         Row("file", take(lambda m: m.size_bytes), megabytes),

@@ -84,7 +84,8 @@ def show_profile(console: Console, view: ProfileView) -> None:
     console.print(table)
     summary = figures.summary
     console.print(
-        f"\n{view.name} on {view.target}: median {milliseconds(summary.median_ms)} "
+        f"\n{view.name} on {view.target}: {_known(figures)} "
+        f"{milliseconds(summary.median_ms)} "
         f"(p90 {milliseconds(summary.p90_ms)}, spread {summary.spread:.1%}, "
         f"{summary.samples} samples, {figures.timing.runtime}, "
         f"{figures.timing.threads} thread(s)), {millions(figures.macs)} MACs, "
@@ -97,6 +98,10 @@ def show_profile(console: Console, view: ProfileView) -> None:
     show_groups(console, view.graph)
     if view.reach is not None:
         show_reach(console, view.reach)
+
+
+def _known(figures: ModelFigures) -> str:
+    return "estimated" if figures.is_estimate else "median"
 
 
 def show_reach(console: Console, reach: Reach) -> None:

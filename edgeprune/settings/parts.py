@@ -184,6 +184,23 @@ class TargetSettings(SeedSettings):
     target: Annotated[str, Option("A shipped target or a .toml file.", Panel.HOW)] = (
         "host"
     )
+    allow_estimate: Annotated[
+        bool,
+        Option(
+            "Where the target cannot be reached, go by times that were published or "
+            "measured there before; all figures then say that they are estimated.",
+            Panel.HOW,
+        ),
+    ] = False
+    measurements: Annotated[
+        NamedPath | None,
+        Option(
+            "Times of files that you took on the target yourself, from `edgeprune "
+            "measure`: what is not among them is estimated.",
+            Panel.HOW,
+            default="the target itself is asked",
+        ),
+    ] = None
 
 
 class FileSettings(TargetSettings):

@@ -43,6 +43,9 @@ class Operator:
         read: shape of its first input.
         made: shape of its first output.
         quantized: whether it reads int8 values.
+        weights: how many it has.
+        kernel: at how many positions a convolution reads.
+        groups: of a convolution.
     """
 
     name: str
@@ -51,6 +54,9 @@ class Operator:
     made: tuple[int, ...]
     macs: int
     quantized: bool
+    weights: int = 0
+    kernel: int = 1
+    groups: int = 1
 
 
 def blocked_ms(item: Operator) -> float:
@@ -215,9 +221,21 @@ def operators_of(path: Path, batch: int = 1) -> list[Operator]:
             shapes.get(node.output[0], ()),
             _macs(node, shapes),
             bool(node.input) and made_by.get(node.input[0]) == "DequantizeLinear",
+            *_kernel(node, shapes),
         )
         for node in graph.node
     ]
+
+
+def _kernel(
+    node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]
+) -> tuple[int, int, int]:
+    """How many weights a layer has, how large its kernel is, in how many groups."""
+    if not onnx_operator(node.op_type).layer:
+        return 0, 1, 1
+    weight = shapes.get(node.input[1], ())
+    groups = next((item.i for item in node.attribute if item.name == "group"), 1)
+    return math.prod(weight), math.prod(weight[2:]), groups
 
 
 def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:

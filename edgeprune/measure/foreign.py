@@ -1,0 +1,121 @@
+"""Times that another program has taken of a file, as our own record.
+
+Known are the profile job of Qualcomm AI Hub (`download_profile()` as JSON, in
+microseconds), the result file of `onnxruntime_perf_test` (a line for each run, in
+seconds), and our own JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgeprune.errors import ReportError, first_line
+from edgeprune.files import sha256
+from edgeprune.records import FileTiming, Measurements, from_json
+from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
+
+# In ms; the estimate that such a profile states, too, is its shortest time.
+Reader = Callable[[str], list[float]]
+
+
+def _ai_hub(text: str) -> list[float]:
+    found = json.loads(text)["execution_summary"]["all_inference_times"]
+    return [float(time) / 1e3 for time in found]
+
+
+def _perf_test(text: str) -> list[float]:
+    rows = [line.split(",") for line in text.splitlines() if line.count(",") >= 4]
+    return [float(row[-4]) * 1e3 for row in rows]
+
+
+READERS: dict[str, Reader] = {
+    "Qualcomm AI Hub": _ai_hub,
+    "onnxruntime_perf_test": _perf_test,
+}
+
+
+def read_foreign(path: Path, model: Path, target: str) -> Measurements:
+    """The time of a model by a file that another program wrote.
+
+    Raises:
+        ReportError: it cannot be read, or no time stands in it.
+    """
+    text = _text(path)
+    for source, read in READERS.items():
+        with suppress(ValueError, KeyError, TypeError):
+            samples = read(text)
+            if samples and all(0 < sample < float("inf") for sample in samples):
+                median = statistics.median(samples)
+                size = model.stat().st_size
+                item = FileTiming(model.name, median, sha256(model), size)
+                return Measurements(
+                    schema_version=MEASUREMENTS_SCHEMA,
+                    target=target,
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                    files=(item,),
+                    source=source,
+                )
+    message = (
+        f"{path}: there are no times in it that can be read; known are "
+        f"{' and '.join(READERS)}."
+    )
+    raise ReportError(message)
+
+
+def read_measurements(path: Path) -> Measurements:
+    """What `edgeprune measure --out` has written.
+
+    Raises:
+        ReportError: it cannot be read, or is of another version.
+    """
+    try:
+        found = from_json(Measurements, _text(path))
+    except ValidationError as error:
+        message = (
+            f"{path} is not what `edgeprune measure --out` writes: {first_line(error)}."
+        )
+        raise ReportError(message) from error
+    if found.schema_version != MEASUREMENTS_SCHEMA:
+        message = (
+            f"{path} has the schema {found.schema_version}, this version reads "
+            f"{MEASUREMENTS_SCHEMA}."
+        )
+        raise ReportError(message)
+    if not all(0 < item.median_ms < float("inf") for item in found.files):
+        raise ReportError(f"{path}: a time in it is no positive number.")
+    return found
+
+
+def with_earlier(found: Measurements, path: Path) -> Measurements:
+    """The same with what a file held before; the newer time of a model counts.
+
+    Raises:
+        ReportError: the file is something else, or of another target.
+    """
+    if not path.exists():
+        return found
+    before = read_measurements(path)
+    if before.target != found.target:
+        message = (
+            f"{path} has times of {before.target}: those of {found.target} need a file "
+            "of their own."
+        )
+        raise ReportError(message)
+    newer = {item.sha256 for item in found.files}
+    kept = tuple(item for item in before.files if item.sha256 not in newer)
+    return replace(found, files=(*kept, *found.files))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,46 @@
+"""What a run says, and what counts, where its device is not connected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeprune import stop
+from edgeprune.estimate.transport import EstimatedTransport
+from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.units import milliseconds
+
+
+def held_on_estimate(
+    context: RunContext, decision: stop.Decision, result: ModelSnapshot
+) -> stop.Decision:
+    """Say how sure an estimate is; it meets no budget that was not to go by one.
+
+    With times that somebody took by hand, only a file that is among them counts.
+    """
+    transport = context.job.runner.transport
+    if not isinstance(transport, EstimatedTransport):
+        return decision
+    path = result.exported.path
+    if transport.is_told(path):
+        return decision
+    _note(context, transport, path)
+    allowed = context.settings.allow_estimate or not context.limits.limits_time
+    if decision.verdict != "met" or allowed:
+        return decision
+    reason = (
+        f"the result was not timed on {context.settings.target} yet: time model.onnx "
+        "and baseline.onnx there, add them to the measurements, and run this again"
+    )
+    return replace(decision, verdict="exhausted", reason=reason)
+
+
+def _note(context: RunContext, transport: EstimatedTransport, path: Path) -> None:
+    batch = context.job.runner.batch
+    found = transport.interval(path, batch)
+    context.log.note(
+        f"{context.settings.target} was not connected: all times are estimated; that "
+        f"of the result lies between {milliseconds(found.low_ms)} and "
+        f"{milliseconds(found.high_ms)} four times of five"
+    )
