@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edgeprune.api import Finished, Sparsified, compress, sparsify
-    from edgeprune.api.devices import check_target, measure
+    from edgeprune.api.devices import check_target, measure_files
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
     from edgeprune.graph.operators import register_operator
@@ -49,7 +49,7 @@ _HOMES = {
     "check_target": "edgeprune.api.devices",
     "compress": "edgeprune.api",
     "load": "edgeprune.export.checkpoint",
-    "measure": "edgeprune.api.devices",
+    "measure_files": "edgeprune.api.devices",
     "read_report": "edgeprune.report.files",
     "register_criterion": "edgeprune.score.criteria",
     "register_operator": "edgeprune.graph.operators",
@@ -73,7 +73,7 @@ __all__ = [
     "check_target",
     "compress",
     "load",
-    "measure",
+    "measure_files",
     "read_report",
     "register_criterion",
     "register_operator",

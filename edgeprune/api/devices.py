@@ -39,7 +39,7 @@ def check_target(target: str = "host") -> DeviceCheck:
     return check_device(runner_for(targets.load(target)))
 
 
-def measure(
+def measure_files(
     files: Sequence[str | Path],
     *,
     target: str = "host",
@@ -58,7 +58,7 @@ def measure(
 
     Example:
         >>> import edgeprune
-        >>> found = edgeprune.measure(["runs/first/model.onnx"], processes=1)
+        >>> found = edgeprune.measure_files(["runs/first/model.onnx"], processes=1)
         >>> found.files[0].median_ms > 0
         True
     """

@@ -132,8 +132,7 @@ def measure(
     """Time any ONNX files on a target, their rounds in turn."""
     from rich.console import Console
 
-    from edgeprune.api.devices import import_times
-    from edgeprune.api.devices import measure as measure_files
+    from edgeprune.api.devices import import_times, measure_files
     from edgeprune.files import write_whole
     from edgeprune.measure.foreign import with_earlier
     from edgeprune.records import to_json

@@ -191,14 +191,15 @@ class Evaluator:
         recipe = self.benchmark.runner.target.verdict
         exported = snapshot.exported
         paired = self.time(exported)
+        apart_s = 0.0 if paired.timing.is_estimate else recipe.apart_s
         while paired.timing.processes < recipe.processes:
-            time.sleep(recipe.apart_s)
+            time.sleep(apart_s)
             paired = paired.followed_by(self._time_again(exported))
         limit_ms = limits.most_ms(self.reference.ms)
         for _ in range(MORE_VERDICTS):
             if limit_ms is None or paired.is_clear(limit_ms / self.reference.ms):
                 break
-            time.sleep(recipe.apart_s)
+            time.sleep(apart_s)
             paired = paired.followed_by(self.time(exported))
         costs = self.costs(snapshot.exported, paired)
         figures = snapshot.figures.measured(paired, self.reference.ms)
