@@ -106,7 +106,6 @@ def compress_settings(settings: CompressSettings, progress: Progress) -> Finishe
     settings.check()
     if settings.out is not None:
         check_folder(settings.out)
-    _check_target(settings)
     load = partial(load_workload, settings, SILENT if is_worker() else progress)
     return _together(load, settings, progress)
 
@@ -128,6 +127,7 @@ def _together(
         done = work_for_main(load().data)
         assert isinstance(done, Finished)  # from `run_as_main`, below
         return done
+    _check_target(settings)
     check_reach(settings)
     if launched():
         return run_as_main(lambda: _run(load(), settings, progress))

@@ -79,6 +79,8 @@ def with_options(settings: type[SettingsModel]) -> Callable[[Command], Command]:
 def _parameter(settings: type[SettingsModel], name: str) -> inspect.Parameter:
     option, kind = settings.options()[name], _kind(settings, name)
     named = "PATH" if kind is Path else None
+    if option.many:
+        kind = list[str]
     kind = str if named else kind  # a Path would take an empty name for the folder here
     info = typer.Option(
         _flags(settings, name, option),
@@ -116,8 +118,10 @@ def _kind(settings: type[SettingsModel], name: str) -> type:
 
 
 def _switched(settings: type[SettingsModel], given: dict[str, Any]) -> dict[str, Any]:
-    """Flags that stand for one of several values, as that value."""
+    """Flags that stand for one of several values as that value, lists as a text."""
     for name, option in settings.options().items():
         if option.switch:
             given[name] = option.switch[1] if given[name] else None
+        elif option.many and given[name] is not None:
+            given[name] = ",".join(given[name]) or None
     return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgeprune.api import Finished, Sparsified
+    from edgeprune.api.several import OnTargets
     from edgeprune.cli.app import Display
 
 # What runs may differ in that take about as long.
@@ -66,7 +67,10 @@ class _Output:
             clock.end()
 
     def tell(
-        self, done: Finished | Sparsified, page: str, show: Callable[..., None]
+        self,
+        done: Finished | OnTargets | Sparsified,
+        page: str,
+        show: Callable[..., None],
     ) -> None:
         """Print what came of the run, as it was asked for."""
         from rich.console import Console
@@ -112,6 +116,15 @@ def fit(
     _compress(settings, _Output(as_json, as_lines, quiet))
 
 
+def _each_target(
+    settings: CompressSettings | SparsifySettings,
+) -> Sequence[CompressSettings | SparsifySettings]:
+    several: Sequence[CompressSettings] = ()
+    if isinstance(settings, CompressSettings):
+        several = list(settings.for_each_target().values())
+    return several or [settings]
+
+
 def _check(settings: CompressSettings | SparsifySettings) -> None:
     """Refuse before torch is imported, which takes seconds, what needs no torch."""
     from edgeprune import targets
@@ -119,7 +132,8 @@ def _check(settings: CompressSettings | SparsifySettings) -> None:
 
     settings.check()
     settings.check_sources()
-    targets.load(settings.target)
+    for own in _each_target(settings):
+        targets.load(own.target)
     if settings.out is not None:
         check_folder(settings.out)
 
@@ -129,6 +143,9 @@ def _compress(settings: CompressSettings, output: _Output) -> None:
     if missing := settings.missing_budget():
         raise typer.BadParameter(missing)
     _check(settings)
+    if settings.for_each_target():
+        _compress_for_targets(settings, output)
+        return
     with output.running(settings) as (console, progress):
         from edgeprune.api import compress_settings
         from edgeprune.report.terminal import show_report
@@ -146,6 +163,18 @@ def _compress(settings: CompressSettings, output: _Output) -> None:
         output.tell(done, "report.html", show_report)
         if held.asked:  # which says nothing of how long such a run takes
             raise typer.Exit(NOT_MET)
+    raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
+
+
+def _compress_for_targets(settings: CompressSettings, output: _Output) -> None:
+    """The same for several targets."""
+    with output.running(settings) as (_, progress):
+        from edgeprune.api.several import PAGE, compress_for_targets
+        from edgeprune.report.several import show_targets_report
+
+        done = compress_for_targets(settings, progress)
+        progress.stop()
+        output.tell(done, PAGE, show_targets_report)
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
 
 

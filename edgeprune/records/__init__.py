@@ -51,6 +51,7 @@ from edgeprune.records.run import (
     Step,
 )
 from edgeprune.records.score import SCORE_SCHEMA, BlockScore, ScoreReport
+from edgeprune.records.several import ModelOnTargets, TargetsReport
 from edgeprune.records.sparsity import (
     REMOVED,
     SPARSITY_SCHEMA,
@@ -99,6 +100,7 @@ __all__ = [
     "Memory",
     "MemoryTable",
     "ModelFigures",
+    "ModelOnTargets",
     "OperatorTime",
     "PairedTiming",
     "Parity",
@@ -126,6 +128,7 @@ __all__ = [
     "Step",
     "Surgery",
     "Sustained",
+    "TargetsReport",
     "Timing",
     "TimingSummary",
     "Training",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -113,6 +114,32 @@ class CompressSettings(
         ),
     ] = None
 
+    def for_each_target(self) -> dict[str, CompressSettings]:
+        """The settings of a run for each of several targets; empty for a single one.
+
+        Raises:
+            ConfigError: a target has no budget or two, or is there twice.
+        """
+        parts = self.target.split(",")
+        if parts == [self.target] and "=" not in self.target:
+            return {}
+        found: dict[str, CompressSettings] = {}
+        for part in parts:
+            name, given, budget = part.rpartition("=")
+            key = Path(name if given else part).stem
+            if not given or self.budget_ms is not None:
+                message = (
+                    f"--target {part}: of several targets each has a budget of its "
+                    "own, as --target pi=40 --target phone=50%, and there is no "
+                    "--budget-ms."
+                )
+                raise ConfigError(message)
+            if key in found:
+                raise ConfigError(f"--target {key} is given twice.")
+            own = {"target": name, "budget_ms": budget}
+            found[key] = self.changed(own, f"--target {part}")
+        return found
+
     @property
     def until_floor(self) -> bool:
         """Whether a floor alone says how far to prune."""
@@ -124,6 +151,8 @@ class CompressSettings(
         if self.growth != "no" and self.budget_ms is None:
             return "Growth needs milliseconds to grow into: give --budget-ms."
         if self.limited or self.structure != "solver" or self.until_floor:
+            return ""
+        if "=" in self.target:
             return ""
         options = ", ".join(map(flag, BUDGET_NAMES))
         return (

@@ -10,9 +10,24 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+)
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from edgeprune.errors import ConfigError
@@ -44,6 +59,7 @@ class Option:
         needs: another setting and the value that it must have.
         because: why, for the sentence that says so.
         trains: it asks for training, so that it does not go with --no-train.
+        many: it may be given several times; settings hold them with commas between.
         switch: the flag of the command line and the value that it stands for, where
             one of several values is all that can be asked for there.
     """
@@ -55,6 +71,7 @@ class Option:
     needs: tuple[str, str] | None = None
     because: str = ""
     trains: bool = False
+    many: bool = False
     switch: tuple[str, str] | None = None
 
 
@@ -113,6 +130,22 @@ class SettingsModel(StrictModel):
         if isinstance(default, bool):
             return "yes" if default else "no"
         return str(default)
+
+    def changed(self, values: Mapping[str, object], what: str) -> Self:
+        """The same with other values, which are checked.
+
+        Args:
+            what: was given, for the message.
+
+        Raises:
+            ConfigError: a value is not of its kind.
+        """
+        try:
+            return type(self).model_validate({**self.model_dump(), **values})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            found = f"found {fault['input']!r}"
+            raise ConfigError(f"{what}: {fault['msg']}, {found}.") from error
 
     def asked_for(self, name: str) -> bool:
         """Whether a setting asks for more than happens without it."""

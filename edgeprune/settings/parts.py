@@ -181,9 +181,15 @@ class DeviceSettings(SettingsModel):
 class TargetSettings(SeedSettings):
     """Where times are measured."""
 
-    target: Annotated[str, Option("A shipped target or a .toml file.", Panel.HOW)] = (
-        "host"
-    )
+    target: Annotated[
+        str,
+        Option(
+            "A target by its name, or a .toml file; for compress several, each with a "
+            "budget: --target pi=40 --target phone=12, in ms or as 50%.",
+            Panel.HOW,
+            many=True,
+        ),
+    ] = "host"
     allow_estimate: Annotated[
         bool,
         Option(

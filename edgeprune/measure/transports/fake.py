@@ -28,7 +28,6 @@ INT8_GAIN = 2.0
 MACHINE = {
     "system": "made up",
     "architecture": "x86_64",
-    "cpu": "made-up device",
     "cores": 4,
     "memory_bytes": 2**30,
 }
@@ -85,14 +84,17 @@ class FakeTransport:
         operator_ms: the time of one operator on an idle machine.
         load: by how much the machine is slower than that; it is asked at every turn
             of a model in a measurement, with the number of turns before it.
+        cpu: what it calls itself; two that differ need two names.
     """
 
     def __init__(
         self,
         operator_ms: Callable[[Operator], float] = blocked_ms,
         load: Callable[[int], float] = steady,
+        cpu: str = "made-up device",
     ) -> None:
         self._operator_ms, self._load = operator_ms, load
+        self._machine = {**MACHINE, "cpu": cpu}
         self.turns = 0
         self.jobs: list[tuple[Job, tuple[Path, ...]]] = []
 
@@ -113,7 +115,7 @@ class FakeTransport:
             "results": answers[job.mode](job, files),
             "runtime": "made-up runtime 1",
             "pinned_cpus": [],
-            "machine": MACHINE,
+            "machine": self._machine,
             "conditions": [],
             "providers": [job.runtime.provider],
         }

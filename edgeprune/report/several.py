@@ -1,0 +1,53 @@
+"""One network on several targets: a table in the terminal, and a page."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeprune.records import TargetsReport
+from edgeprune.report.html import rendered
+from edgeprune.units import megabytes, millions, milliseconds, percent
+
+
+def rows_of_targets(report: TargetsReport) -> tuple[list[str], list[list[str]]]:
+    """Titles, and a row of cells for the original and for each model."""
+    names = list(report.budgets_ms)
+    titles = ["model", *names, "test accuracy", "MACs", "file", "within"]
+    budget = [milliseconds(report.budgets_ms[name]) for name in names]
+    original = [milliseconds(report.baseline_ms[name]) for name in names]
+    rows = [
+        ["budget", *budget, "", "", "", ""],
+        ["original", *original, percent(report.baseline_test_accuracy), "", "", ""],
+    ]
+    for item in report.models:
+        chosen = " (for all)" if item.run == report.for_all else ""
+        rows.append(
+            [
+                f"{item.run}{chosen}",
+                *(milliseconds(item.latency_ms[name]) for name in names),
+                percent(item.test_accuracy),
+                millions(item.macs),
+                megabytes(item.size_bytes),
+                ", ".join(item.within) or "none",
+            ]
+        )
+    return titles, rows
+
+
+def show_targets_report(console: Console, report: TargetsReport) -> None:
+    """The table and the sentence."""
+    titles, rows = rows_of_targets(report)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"\n{report.sentence}", highlight=False, soft_wrap=True)
+
+
+def targets_page(report: TargetsReport) -> str:
+    """The page's HTML."""
+    titles, rows = rows_of_targets(report)
+    return rendered("several.html.jinja", report=report, titles=titles, rows=rows)
