@@ -80,31 +80,14 @@ def device(name: str, folder: Path) -> Iterator[str]:
         yield "host"
     elif name == "ssh":
         with board(folder) as held:
-            options = ["-F", "none", "-o", f"UserKnownHostsFile={held.known_hosts}"]
-
-            def reached(item: targets.Target) -> Transport:
-                return transports.SshTransport(item, options)
-
-            KNOWN["ssh"] = reached
-            like_host = {"timing": {}, "probing": {}, "verdict": {}}
-            yield as_file(held.target(**like_host), folder)
+            KNOWN["ssh"] = held.reach
+            yield str(held.file(timing={}, probing={}, verdict={}))
     else:
         path = web_target(folder, wait_s=60)
         text = path.read_text()
         path.write_text(text[: text.index("[timing]")] + "[limits]\njob_s = 900\n")
         with serving(path), browsing(page_address(path, "Chromium, no screen")):
             yield str(path)
-
-
-def as_file(target: targets.Target, folder: Path) -> str:
-    """A target as the file that it would be read from."""
-    from edgeprune.report.targets import as_toml
-
-    path = folder / f"{target.name}.toml"
-    path.write_text(
-        as_toml(target.model_dump(exclude_none=True, exclude_defaults=True))
-    )
-    return str(path)
 
 
 def clock(folder: Path) -> Row:

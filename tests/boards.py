@@ -15,6 +15,7 @@ import pytest
 
 from edgeprune import targets
 from edgeprune.measure.transports import SshTransport
+from edgeprune.report.targets import as_toml
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 CONFIG = """
@@ -65,8 +66,21 @@ class Board:
         return targets.Target.model_validate({**described, **changed})
 
     def transport(self, **changed):
+        return self.reach(self.target(**changed))
+
+    def reach(self, target):
+        """What reaches it by its own settings, not the user's."""
         options = ["-F", "none", "-o", f"UserKnownHostsFile={self.known_hosts}"]
-        return SshTransport(self.target(**changed), options)
+        return SshTransport(target, options)
+
+    def file(self, **changed):
+        """The same target as the file that it would be read from."""
+        path = self.folder / "board.toml"
+        held = self.target(**changed)
+        path.write_text(
+            as_toml(held.model_dump(exclude_none=True, exclude_defaults=True))
+        )
+        return path
 
     def command(self, name, text):
         """Put a command of one's own before the board's others."""
