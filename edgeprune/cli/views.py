@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from edgeprune.settings import (
     load_settings,
     parse_share,
 )
+
+if TYPE_CHECKING:
+    from edgeprune.records import Measurements
 
 
 @app.command()
@@ -130,21 +133,27 @@ def measure(
     as_json: AsJson = False,
 ) -> None:
     """Time any ONNX files on a target, their rounds in turn."""
+    from edgeprune.api.devices import import_times, measure_files
+
+    seconds = None if sustained is None else duration(sustained)
+    if foreign is not None:
+        found = import_times(files, foreign, target=target)
+    else:
+        found = measure_files(
+            files, target=target, processes=processes, sustained=seconds
+        )
+    _tell(found, out, as_json=as_json)
+
+
+def _tell(found: Measurements, out: Path | None, *, as_json: bool) -> None:
+    """Keep measurements in a file if asked to, and print them."""
     from rich.console import Console
 
-    from edgeprune.api.devices import import_times, measure_files
     from edgeprune.files import write_whole
     from edgeprune.measure.foreign import with_earlier
     from edgeprune.records import to_json
     from edgeprune.report.targets import show_measurements
 
-    if foreign is not None:
-        found = import_times(files, foreign, target=target)
-    else:
-        seconds = None if sustained is None else duration(sustained)
-        found = measure_files(
-            files, target=target, processes=processes, sustained=seconds
-        )
     if out is not None:
         write_whole(out, to_json(with_earlier(found, out)))
     if as_json:
