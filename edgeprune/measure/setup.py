@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeprune.errors import DeviceError
 from edgeprune.measure.check import check_device
+from edgeprune.measure.command import CommandFailed, output_of
 from edgeprune.measure.runner import runner_for
 from edgeprune.measure.transports.ssh import SshTransport, at_home
 from edgeprune.records import DeviceCheck
@@ -98,22 +98,10 @@ def carry_out(
 
 def _run(target: Target, command: Sequence[str], step: Step) -> None:
     try:
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=STEP_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"Target {target.name!r}: {step.what} took more than {STEP_S} s."
-        raise DeviceError("timeout", message) from error
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        said = lines[-1] if lines else f"exit status {done.returncode}"
-        message = f"Target {target.name!r}: {step.what} failed: {said}."
-        raise DeviceError("setup", message)
+        output_of(command, STEP_S)
+    except CommandFailed as failed:
+        message = f"Target {target.name!r}: {step.what}: the command {failed}."
+        raise DeviceError("setup", message) from failed
 
 
 def set_up(target: Target, told: Callable[[str], None], *, yes: bool = False) -> bool:

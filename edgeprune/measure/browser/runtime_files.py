@@ -9,13 +9,13 @@ import base64
 import hashlib
 import io
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 from edgeprune.errors import TargetError
 from edgeprune.files import cache_folder, write_whole
+from edgeprune.measure.command import CommandFailed, output_of
 from edgeprune.temporary import temporary_folder
 
 VERSION = "1.30.0"
@@ -125,23 +125,11 @@ def _from_npm() -> dict[str, bytes]:
     with temporary_folder() as folder:
         command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
         try:
-            done = subprocess.run(
-                command,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=NPM_S,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired as error:
-            message = f"`npm pack {PACKAGE}` did not end within {NPM_S} s."
-            raise TargetError(message) from error
-        packed = list(folder.glob("*.tgz"))
-        if done.returncode or not packed:
-            said = done.stderr.strip().splitlines()[-1:] or ["no reason was given"]
+            output_of(command, NPM_S)
+        except CommandFailed as failed:
             message = (
-                f"`npm pack {PACKAGE}` failed: {said[0]}; fetch it elsewhere, and give "
-                "the file with --ort-web."
+                f"`npm pack {PACKAGE}` {failed}; fetch it elsewhere, and give the file "
+                "with --ort-web."
             )
-            raise TargetError(message)
-        return _from_package(packed[0])
+            raise TargetError(message) from failed
+        return _from_package(next(folder.glob("*.tgz")))

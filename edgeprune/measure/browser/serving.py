@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from edgeprune.measure.browser.broker import Broker
 from edgeprune.measure.browser.runtime_files import runtime_files
 from edgeprune.measure.browser.seat import keep_seat, new_seat
 from edgeprune.measure.browser.server import Door, PageServer
+from edgeprune.measure.command import CommandFailed, output_of
 from edgeprune.targets import Target
 
 LOOPBACK = "127.0.0.1"
@@ -122,7 +122,7 @@ def _open_on_phone(target: Target, port: int, address: str) -> None:
     chosen = ["-s", target.adb.serial] if target.adb.serial else []
     view = ["am", "start", "-a", "android.intent.action.VIEW", "-d", address]
     for command in (["reverse", f"tcp:{port}", f"tcp:{port}"], ["shell", *view]):
-        _said_by([adb, *chosen, *command], "--adb")
+        _run([adb, *chosen, *command], "--adb")
 
 
 def _certificate() -> ssl.SSLContext:
@@ -146,28 +146,16 @@ def _certificate() -> ssl.SSLContext:
             "/CN=edgeprune",
         ]
         files = ["-keyout", str(key), "-out", str(certificate)]
-        _said_by([command, *made, "-days", CERTIFICATE_DAYS, *files], "--https")
+        _run([command, *made, "-days", CERTIFICATE_DAYS, *files], "--https")
         key.chmod(0o600)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
 
 
-def _said_by(command: Sequence[str], option: str) -> str:
+def _run(command: Sequence[str], option: str) -> None:
     try:
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"{option}: {Path(command[0]).name} did not answer in {COMMAND_S} s."
-        raise TargetError(message) from error
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        said = lines[-1] if lines else f"exit status {done.returncode}"
-        raise TargetError(f"{option}: {Path(command[0]).name}: {said}.")
-    return done.stdout
+        output_of(command, COMMAND_S)
+    except CommandFailed as failed:
+        message = f"{option}: {Path(command[0]).name} {failed}."
+        raise TargetError(message) from failed

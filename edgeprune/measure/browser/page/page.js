@@ -203,28 +203,21 @@ function warn(kind, text) {
   item.textContent = text;
 }
 
-async function get(path) {
-  try {
-    const reply = await fetch(base + path, { cache: "no-store" });
-    if (reply.status === 204) return "none";
-    if (reply.ok) {
-      forgive();
-      return await reply.json();
-    }
-  } catch {
-    // told below
-  }
-  warn("lost", "edgeprune does not answer: is it still running, in the same network?");
-  return null;
+// What is there to do; null where nobody answers, "none" where there is nothing.
+function get(path) {
+  return ask(path, { cache: "no-store" });
 }
 
-async function post(path, content) {
+function post(path, content) {
+  return ask(path, { method: "POST", body: JSON.stringify(content) });
+}
+
+async function ask(path, how) {
   try {
-    const reply = await fetch(base + path, { method: "POST", body: JSON.stringify(content) });
-    if (reply.ok) {
-      forgive();
-      return await reply.json();
-    }
+    const reply = await fetch(base + path, how);
+    if (reply.ok) forgive();
+    if (reply.status === 204) return "none";
+    if (reply.ok) return await reply.json();
   } catch {
     // told below
   }
