@@ -143,11 +143,11 @@ def page_address(path, label="A browser"):
 
 
 @contextmanager
-def browsing(address):
+def browsing(address, *flags):
     """A browser that opens an address; yields its process."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [chromium(), *FLAGS, f"--user-data-dir={profile}", address],
+            [chromium(), *_flags(flags), f"--user-data-dir={profile}", address],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -156,6 +156,12 @@ def browsing(address):
             yield process
         finally:
             close(process)
+
+
+def _flags(more):
+    """Those of a test replace what would stand in their way."""
+    held = [flag for flag in FLAGS if not (more and flag == "--disable-gpu")]
+    return [*held, *more]
 
 
 def close(process):

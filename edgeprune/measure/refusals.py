@@ -17,6 +17,8 @@ def refusal(target: Target, answer: Answer, files: Sequence[Path]) -> DeviceErro
     """The error of an answer that is not ok."""
     stage, error = answer["stage"], _sentence(answer["error"])
     at = f"Target {target.name!r}: "
+    if "threads need" in error or "WebGPU" in error:
+        return DeviceError("provider", f"{at}{error}.")
     if stage == "import":
         return _not_installed(target, answer, error)
     if "no space left" in error.lower():
@@ -26,7 +28,7 @@ def refusal(target: Target, answer: Answer, files: Sequence[Path]) -> DeviceErro
         return DeviceError(
             "folder", f"{at}files cannot be kept in {folder!r} there: {error}."
         )
-    if stage == "provider" or "fell back to" in error or "threads need" in error:
+    if "fell back to" in error:
         return DeviceError("provider", f"{at}{error}.")
     names = ", ".join(path.name for path in files) or "the device"
     return DeviceError(

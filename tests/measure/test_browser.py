@@ -253,3 +253,33 @@ def test_without_npm_it_is_said_how_to_get_the_runtime(tmp_path, monkeypatch):
 
 def test_the_runtime_is_read_from_a_folder():
     assert set(runtime_files(ort_web())) == set(FILES)
+
+
+SOFTWARE = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--use-angle=swiftshader",
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ((), "this browser offers no WebGPU adapter to this page"),
+        (SOFTWARE, "WebGPU is computed in software here: its times say nothing"),
+    ],
+)
+def test_webgpu_that_is_none_is_refused(files, tmp_path, flags, complaint):
+    path = web_target(tmp_path, "gpu", provider="webgpu")
+    with serving(path), browsing(page_address(path), *flags):
+        with pytest.raises(DeviceError, match=complaint) as caught:
+            runner_of(path).time(files[:1], BRIEF)
+        assert caught.value.failure == "provider"
+
+
+def test_threads_need_a_secure_page(files, tmp_path):
+    """On localhost they are given; what is not secure says so."""
+    path = web_target(tmp_path, "threads", threads=2)
+    with serving(path), browsing(page_address(path)):
+        assert runner_of(path).time(files[:1], BRIEF)[0].threads == 2
