@@ -8,7 +8,7 @@ from edgeprune.api.origin import facts_of, origin_of
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.pipeline.checks import FEW
-from edgeprune.records import REPORT_SCHEMA, RunReport
+from edgeprune.records import REPORT_SCHEMA, Parity, RunReport
 from edgeprune.settings import BUDGET_NAMES, CompressSettings, flag
 from edgeprune.units import milliseconds
 
@@ -31,12 +31,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         result=replace(result, file=MODEL_FILE),
         int8=None if int8 is None else replace(int8, file=INT8_FILE),
         quantisation=outcome.int8.verdict,
-        parity=tuple(
-            replace(parity, file=name)
-            for parity, name in zip(
-                outcome.parity, (MODEL_FILE, INT8_FILE), strict=False
-            )
-        ),
+        parity=_named(outcome.parity),
         latency_model=log.latency_model,
         scores=log.scores,
         sensitivity=log.sensitivity,
@@ -50,8 +45,16 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         notes=tuple(log.notes),
         stage_seconds=log.stage_seconds,
         test_loss=outcome.test_loss,
-        on_device=outcome.on_device,
+        on_device=_named(outcome.on_device),
         sustained=log.sustained,
+    )
+
+
+def _named(found: tuple[Parity, ...]) -> tuple[Parity, ...]:
+    """By the names that the files have in the run's folder."""
+    names = (MODEL_FILE, INT8_FILE)
+    return tuple(
+        replace(item, file=name) for item, name in zip(found, names, strict=False)
     )
 
 

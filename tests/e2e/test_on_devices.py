@@ -57,6 +57,7 @@ def assert_met_there(report, runtime):
     assert report.result.latency_ratio <= 0.6
     assert report.result.timing.runtime.startswith(runtime)
     assert report.on_device
+    assert report.on_device[0].file == "model.onnx"
     for parity in report.on_device:
         assert parity.passed
         assert parity.top1_agreement == 1.0
