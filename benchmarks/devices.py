@@ -37,10 +37,10 @@ import edgeprune
 from benchmarks.networks import cifar_resnet56
 from benchmarks.speed import images
 from edgeprune import targets
-from edgeprune.measure import transports
+from edgeprune.devices import transports
+from edgeprune.devices.runner import Runner, runner_for
+from edgeprune.devices.transports import Answer, Job, Transport
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.runner import Runner, runner_for
-from edgeprune.measure.transports import Answer, Job, Transport
 from tests.boards import board
 from tests.phones import browsing, page_address, serving, web_target
 

@@ -35,12 +35,12 @@ from torch import nn
 
 from benchmarks.networks import cifar_resnet56, cifar_vgg16, torchvision_network
 from edgeprune import targets
+from edgeprune.devices.runner import runner_for
 from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
-from edgeprune.measure.runner import runner_for
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
 from edgeprune.profile.library import OperatorLibrary, SeenOperator
 from edgeprune.prune.blocks import removable_blocks

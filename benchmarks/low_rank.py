@@ -39,6 +39,7 @@ from benchmarks.networks import cifar10, cifar_vgg16, torchvision_network
 from edgeprune import targets
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
+from edgeprune.devices.runner import runner_for
 from edgeprune.files import cache_folder
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.loop import train
@@ -47,7 +48,6 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import runner_for
 from edgeprune.prune.low_rank import bayesian_ranks, factored
 from edgeprune.records import Plan
 from edgeprune.report.display import PlainProgress

@@ -236,8 +236,8 @@ def _compressed(model: nn.Module, arrays: Arrays, ms: float, **settings: Any) ->
 def _ms(model: nn.Module, splits: Splits) -> float:
     """Of one sample."""
     from edgeprune import targets
+    from edgeprune.devices.runner import runner_for
     from edgeprune.measure.benchmark import Benchmark
-    from edgeprune.measure.runner import runner_for
 
     with tempfile.TemporaryDirectory() as folder:
         inputs = (torch.randn(1, *splits.sample_shape),)

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from edgeprune import targets
+from edgeprune.devices.runner import runner_for
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, Exported
-from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.search.smallest import costs_of

@@ -24,6 +24,7 @@ from torch import nn
 from benchmarks.criteria import NETWORKS
 from edgeprune import targets
 from edgeprune.data import Splits
+from edgeprune.devices.runner import runner_for
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.fresh import fresh
 from edgeprune.finetune.loop import evaluate, train
@@ -31,7 +32,6 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import runner_for
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator, ReferenceTime
 from edgeprune.prune.by_variance import Depth, depth_by_growth, plan_by_variance

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune import targets
-from edgeprune.measure.transports import SshTransport
+from edgeprune.devices.transports import SshTransport
 from edgeprune.report.targets import as_toml
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"

@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from edgeprune import cli
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 ROOT = Path(__file__).parents[1]
 MODEL = [

@@ -8,7 +8,7 @@ from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.prepare import prepare
 from edgeprune.settings import CompressSettings
 from tests.data_sets import coloured_parts
-from tests.devices import fake_runner
+from tests.made_up import fake_runner
 
 
 def small_net():

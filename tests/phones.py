@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 
 from edgeprune import targets
+from edgeprune.devices.browser.runtime_files import runtime_files
+from edgeprune.devices.browser.seat import seat_of
 from edgeprune.errors import TargetError
-from edgeprune.measure.browser.runtime_files import runtime_files
-from edgeprune.measure.browser.seat import seat_of
 
 ROOT = Path(__file__).parents[1]
 FLAGS = (

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 import edgeprune
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import CifarResNet
 
 NAME = "pretended"

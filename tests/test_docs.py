@@ -15,7 +15,7 @@ import pytest
 import edgeprune
 from edgeprune import cli, targets
 from edgeprune.settings.reference import reference_page
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

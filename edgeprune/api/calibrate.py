@@ -9,11 +9,11 @@ import torch
 import torchvision
 
 from edgeprune import targets
+from edgeprune.devices.runner import Runner, runner_for
 from edgeprune.estimate.known import OwnTime, keep_own_times
 from edgeprune.estimate.work import work_of
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import Runner, runner_for
 from edgeprune.profile.latency_table import measure_latency_table
 from edgeprune.profile.network import profile_network
 from edgeprune.progress import SILENT, Progress

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from edgeprune import targets
 from edgeprune.api.run_folder import versions
+from edgeprune.devices.check import check_device
+from edgeprune.devices.foreign import read_foreign
+from edgeprune.devices.runner import runner_for
 from edgeprune.errors import MeasurementError
 from edgeprune.files import sha256
-from edgeprune.measure.check import check_device
-from edgeprune.measure.foreign import read_foreign
-from edgeprune.measure.runner import runner_for
 from edgeprune.records import (
     DeviceCheck,
     FileTiming,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 
 from edgeprune import targets
+from edgeprune.devices.foreign import read_measurements
+from edgeprune.devices.runner import Runner, runner_for
 from edgeprune.errors import DeviceError, TargetError
 from edgeprune.estimate.known import known_device
 from edgeprune.estimate.transport import EstimatedTransport
-from edgeprune.measure.foreign import read_measurements
-from edgeprune.measure.runner import Runner, runner_for
 from edgeprune.progress import LOGGER
 from edgeprune.settings.parts import TargetSettings
 

@@ -46,8 +46,8 @@ def check(name: Named, *, as_json: AsJson = False) -> None:
     from rich.console import Console
 
     from edgeprune import targets
-    from edgeprune.measure.check import check_device
-    from edgeprune.measure.runner import runner_for
+    from edgeprune.devices.check import check_device
+    from edgeprune.devices.runner import runner_for
     from edgeprune.records import to_json
     from edgeprune.report.targets import show_check
 
@@ -70,7 +70,7 @@ def setup(
 ) -> None:
     """Print what a device lacks to be measured; exit 1 if it lacks something."""
     from edgeprune import targets
-    from edgeprune.measure.setup import set_up
+    from edgeprune.devices.setup import set_up
 
     if not set_up(targets.load(name), typer.echo, yes=yes):
         raise typer.Exit(1)
@@ -122,7 +122,7 @@ def serve(
 
     target = targets.load(name)
     try:
-        from edgeprune.measure.browser.serving import Serving, serve
+        from edgeprune.devices.browser.serving import Serving, serve
     except ModuleNotFoundError as error:
         message = (
             f"The page needs the package {error.name}: pip install 'edgeprune[phone]'."

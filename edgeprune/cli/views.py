@@ -149,8 +149,8 @@ def _tell(found: Measurements, out: Path | None, *, as_json: bool) -> None:
     """Keep measurements in a file if asked to, and print them."""
     from rich.console import Console
 
+    from edgeprune.devices.foreign import with_earlier
     from edgeprune.files import write_whole
-    from edgeprune.measure.foreign import with_earlier
     from edgeprune.records import to_json
     from edgeprune.report.targets import show_measurements
 

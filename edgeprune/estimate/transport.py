@@ -8,12 +8,12 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+from edgeprune.devices.transports import Answer, FakeTransport, Job
+from edgeprune.devices.transports.fake import Operator
 from edgeprune.estimate.known import KnownDevice, known_device
 from edgeprune.estimate.posterior import Interval
 from edgeprune.estimate.work import work_of, work_of_operator
 from edgeprune.files import cache_folder, sha256, write_cache
-from edgeprune.measure.transports import Answer, FakeTransport, Job
-from edgeprune.measure.transports.fake import Operator
 from edgeprune.records import Measurements
 from edgeprune.records.measurement import ESTIMATED
 from edgeprune.targets import Target

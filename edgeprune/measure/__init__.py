@@ -1,1 +1,1 @@
-"""Measure: what does this file take on the target? The worker runs there, we read."""
+"""Measure: what does this network take on the target? Its files, and their times."""

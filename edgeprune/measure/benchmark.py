@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from edgeprune.data import Batches
+from edgeprune.devices.runner import Runner
 from edgeprune.files import sha256
 from edgeprune.graph.cost import Cost, count, with_latency
 from edgeprune.graph.groups import ChannelGraph
@@ -19,7 +20,6 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.quantize import FEW, SAMPLES, quantize
 from edgeprune.measure.resized_models import ResizedModels
-from edgeprune.measure.runner import Runner
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.records import (
     LayerCost,

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from edgeprune.data import Splits
+from edgeprune.devices.runner import Runner
 from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
 from edgeprune.graph.device import device_named
 from edgeprune.measure.benchmark import Exported
-from edgeprune.measure.runner import Runner
 from edgeprune.profile.network import Profile
 from edgeprune.progress import LOGGER, SILENT, Progress
 from edgeprune.records import (

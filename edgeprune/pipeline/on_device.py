@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeprune.devices.runner import Array, Runner
 from edgeprune.errors import DeviceError
 from edgeprune.export.parity import compare_outputs
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.benchmark import Exported
-from edgeprune.measure.runner import Array, Runner
 from edgeprune.pipeline.context import RunContext
 from edgeprune.records import Parity
 

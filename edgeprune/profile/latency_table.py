@@ -23,12 +23,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from edgeprune.devices.runner import Probe
 from edgeprune.files import cache_folder, write_cache
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.measure.benchmark import Benchmark, parameter_shapes
 from edgeprune.measure.onnx_file import NodeFacts, facts_of_layers, weights_of_nodes
 from edgeprune.measure.resized_models import ResizedModels
-from edgeprune.measure.runner import Probe
 from edgeprune.profile.fit import BLOCKS, LatencyFit, Library, Probed, fit, left_out
 from edgeprune.profile.library import OperatorLibrary
 from edgeprune.profile.memory_table import FEW, memory_of, widths_under

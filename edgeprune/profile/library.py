@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from edgeprune.devices.runner import Runner
 from edgeprune.files import cache_folder, write_cache
-from edgeprune.measure.runner import Runner
 from edgeprune.profile.fit import Known, Library
 from edgeprune.profile.operators import Operator, Sample, Signature, widths_at
 from edgeprune.records import from_json, to_json

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.devices.runner import Probe
 from edgeprune.measure.onnx_file import NodeFacts, layer_of_node
-from edgeprune.measure.runner import Probe
 from edgeprune.records.latency import Floats, WidthPlace
 
 Key = tuple[str, str, int]  # the layer, the kind of operator, the how manyth of it

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.data import Splits
+from edgeprune.devices.runner import Runner
 from edgeprune.measure.benchmark import Exported
-from edgeprune.measure.runner import Runner
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import (
     PairedTiming,

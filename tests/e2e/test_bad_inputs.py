@@ -16,7 +16,7 @@ from tests.bad_inputs import (
     made_weights,
 )
 from tests.commands import command
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 
 @pytest.fixture(scope="module")

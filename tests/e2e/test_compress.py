@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 import edgeprune
 from edgeprune.errors import EdgepruneError
 from tests.commands import MODEL, command, process
-from tests.devices import FAKE, QUICK
+from tests.made_up import FAKE, QUICK
 from tests.nets import Bottom, CifarResNet, Signal
 from tests.reference import parameter_count
 

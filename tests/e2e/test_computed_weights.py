@@ -9,7 +9,7 @@ import edgeprune
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

@@ -8,10 +8,10 @@ from torch.nn import functional
 
 import edgeprune
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
+from edgeprune.devices.transports import FakeTransport
 from edgeprune.export.session import OnnxModel
-from edgeprune.measure.transports import FakeTransport
 from tests.data_sets import coloured_parts as data
-from tests.devices import FAKE, by_macs, use
+from tests.made_up import FAKE, by_macs, use
 
 pytestmark = pytest.mark.slow
 

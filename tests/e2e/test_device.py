@@ -12,7 +12,7 @@ import edgeprune
 from edgeprune.errors import ConfigError
 from edgeprune.graph.device import device_named, on_device
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import small
 from tests.pretend import outcome
 

@@ -8,9 +8,9 @@ from torch import nn
 
 import edgeprune
 from edgeprune.api.run_folder import MODEL_FILE
-from edgeprune.measure.transports import FakeTransport
+from edgeprune.devices.transports import FakeTransport
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE, use
+from tests.made_up import FAKE, use
 
 ROUNDING = 1.001
 TURNS = 400  # of models, about, in the measurements of one run

@@ -11,7 +11,7 @@ from edgeprune.cli.app import ending_early
 from edgeprune.progress import SILENT, Interruptible, RunInterrupted
 from examples.data import make_data
 from examples.nets import make_net
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 
 class Asking:

@@ -13,7 +13,7 @@ from edgeprune.data.splits import Arrays
 from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
 from tests.data_sets import colours
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import small
 
 pytestmark = pytest.mark.slow

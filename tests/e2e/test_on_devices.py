@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeprune
-from edgeprune.measure.transports import TRANSPORTS
+from edgeprune.devices.transports import TRANSPORTS
 from examples import data, nets
 from tests.boards import board
 from tests.phones import browsing, close, page_address, serving, web_target
@@ -26,7 +26,7 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 import edgeprune
-from edgeprune.measure.transports import TRANSPORTS
+from edgeprune.devices.transports import TRANSPORTS
 from examples import data, nets
 from tests.boards import Board
 from tests.e2e.test_on_devices import HOW

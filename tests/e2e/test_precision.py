@@ -8,12 +8,12 @@ import torch
 
 import edgeprune
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE
+from edgeprune.devices.transports import FakeTransport
 from edgeprune.errors import EdgepruneError
 from edgeprune.export import deliver
-from edgeprune.measure.transports import FakeTransport
 from tests.contexts import small_net
 from tests.data_sets import coloured_parts as data
-from tests.devices import FAKE, by_macs, use
+from tests.made_up import FAKE, by_macs, use
 
 pytestmark = pytest.mark.slow
 

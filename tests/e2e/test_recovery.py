@@ -9,7 +9,7 @@ import edgeprune
 from edgeprune.errors import EdgepruneError
 from tests.commands import MODEL, command
 from tests.data_sets import coloured_parts as data
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import Bottom
 
 pytestmark = pytest.mark.slow

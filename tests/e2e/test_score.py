@@ -12,7 +12,7 @@ import edgeprune
 from edgeprune import cli
 from edgeprune.errors import EdgepruneError
 from tests.data_sets import colours
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import Bottom, Signal
 
 pytestmark = pytest.mark.slow

@@ -6,12 +6,12 @@ import shutil
 import pytest
 
 from edgeprune.api.several import compress_for_targets
+from edgeprune.devices.transports import TRANSPORTS, FakeTransport
 from edgeprune.errors import ConfigError, OutputError
-from edgeprune.measure.transports import TRANSPORTS, FakeTransport
 from edgeprune.progress import SILENT
 from edgeprune.records import TargetsReport, from_json
 from edgeprune.settings import CompressSettings
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 
 def by_macs(item):

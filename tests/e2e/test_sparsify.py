@@ -15,7 +15,7 @@ from edgeprune.finetune.trainer import Trainer
 from edgeprune.records import SparsityReport, from_json
 from tests.commands import MODEL, command
 from tests.data_sets import colours
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import Bottom
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.graph.factored import Factored
 from tests.commands import command
 from tests.data_sets import colours
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import Bottom
 
 pytestmark = pytest.mark.slow

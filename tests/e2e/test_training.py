@@ -14,7 +14,7 @@ from edgeprune.finetune.trainer import Trainer
 from edgeprune.progress import Silent
 from tests.commands import MODEL, command, launched
 from tests.data_sets import coloured_parts as data
-from tests.devices import FAKE
+from tests.made_up import FAKE
 from tests.nets import Bottom, Signal
 
 pytestmark = pytest.mark.slow

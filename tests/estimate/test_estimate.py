@@ -10,6 +10,9 @@ import torch
 
 import edgeprune
 from edgeprune import targets
+from edgeprune.devices.foreign import read_foreign, read_measurements, with_earlier
+from edgeprune.devices.runner import Runner
+from edgeprune.devices.transports import FakeTransport
 from edgeprune.errors import DeviceError, ReportError, TargetError
 from edgeprune.estimate.known import (
     OwnTime,
@@ -22,10 +25,7 @@ from edgeprune.estimate.posterior import Prior, costs_of
 from edgeprune.estimate.transport import EstimatedTransport
 from edgeprune.estimate.work import KINDS, work, work_of
 from edgeprune.files import sha256
-from edgeprune.measure.foreign import read_foreign, read_measurements, with_earlier
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.runner import Runner
-from edgeprune.measure.transports import FakeTransport
 from edgeprune.records import FileTiming, Measurements, to_json
 from edgeprune.targets import Target
 from examples import data, nets

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from edgeprune import targets
+from edgeprune.devices.runner import runner_for
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.runner import runner_for
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 

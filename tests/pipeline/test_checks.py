@@ -12,7 +12,7 @@ from edgeprune.pipeline.checks import knows_validation
 from edgeprune.pipeline.job import RunLog
 from tests.contexts import context_of
 from tests.data_sets import coloured_arrays, colours
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 
 class Known(nn.Module):

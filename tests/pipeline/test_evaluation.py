@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.devices.transports import FakeTransport
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
 from edgeprune.graph.trace import trace
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.transports import FakeTransport
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator, ReferenceTime
 from edgeprune.records import Budget, PairedTiming, Plan, pressure_of
-from tests.devices import fake_runner, scripted
 from tests.figures import timing_of
+from tests.made_up import fake_runner, scripted
 from tests.nets import CifarResNet
 
 X = (torch.randn(1, 3, 16, 16),)

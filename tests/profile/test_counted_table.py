@@ -4,15 +4,15 @@ import pytest
 import torch
 
 import edgeprune
+from edgeprune.devices.runner import Runner
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import Runner
 from edgeprune.profile.counted_table import counted_table
 from edgeprune.profile.memory_table import widths_under
 from edgeprune.profile.network import profile_network
 from edgeprune.records import Plan
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE, fake_runner
+from tests.made_up import FAKE, fake_runner
 from tests.nets import Bottom
 
 X = (torch.randn(1, 3, 16, 16),)

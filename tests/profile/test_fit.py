@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from edgeprune.devices.runner import NodeTime, Probe
 from edgeprune.measure.onnx_file import layer_of_node
-from edgeprune.measure.runner import NodeTime, Probe
 from edgeprune.profile.fit import Probed, fit, predict
 from edgeprune.profile.operators import Sample
 

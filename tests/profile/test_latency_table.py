@@ -3,11 +3,11 @@ import torch
 from torch import nn
 
 from edgeprune import targets
+from edgeprune.devices.runner import runner_for
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.runner import runner_for
 from edgeprune.profile.latency_table import draw_plans, measure_latency_table
-from tests.devices import QUICK, fake_runner
+from tests.made_up import QUICK, fake_runner
 from tests.nets import Bottom, CifarResNet
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine

@@ -12,7 +12,7 @@ from edgeprune.profile.memory_table import memory_table, widths_under
 from edgeprune.profile.probes import draw_plans
 from edgeprune.records import Plan
 from tests.data_sets import coloured_parts
-from tests.devices import FAKE
+from tests.made_up import FAKE
 
 
 def net():

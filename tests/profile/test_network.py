@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from edgeprune.devices.transports import FakeTransport
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.transports import FakeTransport
 from edgeprune.profile.network import profile_network
-from tests.devices import fake_runner, scripted
+from tests.made_up import fake_runner, scripted
 from tests.nets import CifarResNet
 
 X = (torch.randn(1, 3, 16, 16),)

@@ -7,7 +7,7 @@ from edgeprune.profile.fit import Probed, errors_of, fit, left_out
 from edgeprune.profile.library import OperatorLibrary
 from edgeprune.profile.operators import operators_of
 from edgeprune.profile.probes import least_sure
-from tests.devices import fake_runner
+from tests.made_up import fake_runner
 from tests.profile.test_fit import LAYERS, Device
 
 FACTS = {weight: NodeFacts("Conv") for weight in LAYERS.values()}
