@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -131,7 +132,6 @@ def serve(
     from edgeprune.report.targets import show_address
 
     how = Serving(lan=lan, https=https, adb=adb, port=port, ort_web=ort_web)
-    try:
+    with suppress(KeyboardInterrupt):
         serve(target, how, show_address, typer.echo)
-    except KeyboardInterrupt:
-        typer.echo("The page is served no longer.")
+    typer.echo("The page is served no longer.")

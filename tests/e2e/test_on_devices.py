@@ -118,8 +118,9 @@ def test_a_phone_from_beginning_to_end(tmp_path):
                 run.join(300)
         assert_met_there(done[0].report, "onnxruntime-web")
         assert done[0].report.machine.cpu == "My phone"
-        server.send_signal(signal.SIGINT)
-        server.wait(20)
+        server.terminate()
+        assert server.wait(20) == 0
+        assert "The page is served no longer" in server.stdout.read()
     held = json.loads((out / "report.json").read_text())
     assert held["result"]["timing"]["provider"] == "wasm"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -68,7 +69,8 @@ def serve(
         )
         raise TargetError(message)
     files = runtime_files(how.ort_web)
-    asyncio.run(_serve(target, how, PageServer(Broker(), files, told), opened))
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_serve(target, how, PageServer(Broker(), files, told), opened))
 
 
 async def _serve(
@@ -98,10 +100,20 @@ async def _serve(
     try:
         if how.adb:
             _open_on_phone(target, port, address)
+        _end_when_told()
         opened(address)
         await server.reap()
     finally:
         await server.close()
+
+
+def _end_when_told() -> None:
+    """Let a service manager's signal end us in good order, as Ctrl-C does."""
+    task = asyncio.current_task()
+    with suppress(NotImplementedError):  # of Windows
+        if task is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def own_address() -> str:
