@@ -4,13 +4,16 @@ import json
 import shutil
 
 import pytest
+from pydantic import ValidationError
 
+import edgeprune
 from edgeprune.api.several import compress_for_targets
 from edgeprune.devices.transports import TRANSPORTS, FakeTransport
 from edgeprune.errors import ConfigError, OutputError
 from edgeprune.progress import SILENT
 from edgeprune.records import TargetsReport, from_json
 from edgeprune.settings import CompressSettings
+from examples import data, nets
 from tests.made_up import FAKE
 
 
@@ -128,3 +131,26 @@ def test_targets_that_cannot_be_meant(target, more, complaint):
     asked = CompressSettings(target=target, **more)
     with pytest.raises(ConfigError, match=complaint):
         asked.for_each_target()
+
+
+def test_the_result_is_run_for_long_where_that_is_asked_for(tmp_path):
+    done = edgeprune.compress(
+        nets.make_net(),
+        data.make_data(),
+        target=FAKE,
+        budget="60%",
+        max_drop=100,
+        train=False,
+        sustained="3m",
+        out=tmp_path / "run",
+    )
+    held = done.report.sustained
+    assert len(held.minutes_ms) == 3
+    assert held.slowdown == 1.0
+    page = (done.folder / "report.html").read_text()
+    assert "for 3 min without a pause" in page
+
+
+def test_a_time_that_is_none_is_refused():
+    with pytest.raises(ValidationError, match="sustained"):
+        CompressSettings(sustained="soon")
