@@ -87,8 +87,10 @@ class Sustained:
     def text(self) -> str:
         """What it took at first, at worst and at last."""
         first, last = self.minutes_ms[0], self.minutes_ms[-1]
+        if len(self.minutes_ms) == 1:
+            return f"for {self.seconds:.0f} s without a pause: {milliseconds(first)}"
         return (
-            f"for {self.seconds / 60:g} min without a pause: {milliseconds(first)} in "
-            f"the first minute, {milliseconds(last)} in the last one, at most "
+            f"for {self.seconds / 60:.3g} min without a pause: {milliseconds(first)} "
+            f"in the first minute, {milliseconds(last)} in the last one, at most "
             f"{self.slowdown:.2f}x the first"
         )
