@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeprune import targets
 from edgeprune.api.run_folder import versions
 from edgeprune.devices.check import check_device
-from edgeprune.devices.foreign import read_foreign
+from edgeprune.devices.foreign import read_foreign, with_earlier
 from edgeprune.devices.runner import runner_for
 from edgeprune.errors import MeasurementError
 from edgeprune.files import sha256
@@ -116,3 +116,13 @@ def import_times(
         message = "--from: give the one ONNX file whose time that is."
         raise MeasurementError(message)
     return read_foreign(Path(source), Path(files[0]), targets.load(target).name)
+
+
+def check_kept(out: Path, target: str) -> None:
+    """Refuse, before anything is measured, a file that times cannot be added to.
+
+    Raises:
+        ReportError: it is something else, or of another target.
+    """
+    name = targets.load(target).name
+    with_earlier(Measurements(MEASUREMENTS_SCHEMA, name, "", ()), out)

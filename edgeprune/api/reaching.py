@@ -7,7 +7,7 @@ from contextlib import closing
 from edgeprune import targets
 from edgeprune.devices.foreign import read_measurements
 from edgeprune.devices.runner import Runner, runner_for
-from edgeprune.errors import DeviceError, TargetError
+from edgeprune.errors import DeviceError, ReportError, TargetError
 from edgeprune.estimate.known import known_device
 from edgeprune.estimate.transport import EstimatedTransport
 from edgeprune.progress import LOGGER
@@ -34,6 +34,12 @@ def reached(settings: TargetSettings, *, batch: int = 1) -> Runner:
         raise TargetError(message)
     if settings.measurements is not None:
         told = read_measurements(settings.measurements)
+        if told.target != target.name:
+            message = (
+                f"--measurements {settings.measurements} has times of {told.target}, "
+                f"not of {target.name}."
+            )
+            raise ReportError(message)
         transport = EstimatedTransport(target, told)
         return Runner(target, transport, settings.seed, batch)
     if settings.allow_estimate and not _answers(target):

@@ -213,6 +213,15 @@ def test_a_server_that_is_killed_and_started_again(files, tmp_path, monkeypatch)
             assert runner.time(files, BRIEF)
 
 
+def test_a_second_server_is_refused(tmp_path):
+    path = web_target(tmp_path, "twice")
+    command = [sys.executable, "-m", "edgeprune", "targets", "serve", str(path)]
+    with serving(path):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "twice is served already" in done.stderr
+
+
 def test_a_target_without_a_page_is_not_served():
     command = [sys.executable, "-m", "edgeprune", "targets", "serve", "host"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -220,6 +220,13 @@ def test_a_loop_by_hand(tmp_path):
     assert done.report.result.latency_ms == pytest.approx(100 * after, rel=1e-3)
 
 
+def test_times_of_another_device_are_refused(tmp_path):
+    times = tmp_path / "times.json"
+    times.write_text(to_json(Measurements(1, "phone", "", ())))
+    with pytest.raises(ReportError, match="has times of phone, not of raspberry-pi-4"):
+        compress(tmp_path, "run", measurements=times)
+
+
 def test_int8_is_not_estimated(tmp_path):
     with pytest.raises(TargetError, match="how fast int8 is on a device only the dev"):
         compress(tmp_path, "run", allow_estimate=True, precision="int8")

@@ -17,7 +17,8 @@ from edgeprune.devices.browser.runtime_files import runtime_files
 from edgeprune.devices.browser.seat import keep_seat, new_seat
 from edgeprune.devices.browser.server import Door, PageServer
 from edgeprune.devices.command import CommandFailed, output_of
-from edgeprune.errors import TargetError
+from edgeprune.devices.transports.browser import BrowserTransport
+from edgeprune.errors import DeviceError, TargetError
 from edgeprune.files import cache_folder
 from edgeprune.targets import Target
 
@@ -68,6 +69,12 @@ def serve(
             f"{target.transport}): nothing is served."
         )
         raise TargetError(message)
+    if _is_served(target):
+        message = (
+            f"{target.name} is served already: end the other `edgeprune targets serve "
+            f"{target.name}` first."
+        )
+        raise TargetError(message)
     files = runtime_files(how.ort_web)
     with suppress(asyncio.CancelledError):
         asyncio.run(_serve(target, how, PageServer(Broker(), files, told), opened))
@@ -105,6 +112,14 @@ async def _serve(
         await server.reap()
     finally:
         await server.close()
+
+
+def _is_served(target: Target) -> bool:
+    """Whether another server has the target's seat."""
+    with suppress(DeviceError):
+        BrowserTransport(target).state()
+        return True
+    return False
 
 
 def _end_when_told() -> None:

@@ -16,6 +16,7 @@ from edgeprune.files import sha256
 from edgeprune.targets import Target
 
 MARGIN_S = 30.0  # for what the server itself does
+ANYBODY_S = 6.0  # until it is said that no page is open
 FAILURES = {
     "no_page": "no page is open: open the address that `edgeprune targets serve "
     "{name}` shows on the device, and tap Start",
@@ -46,6 +47,8 @@ class BrowserTransport:
         }
         limit_s = self._target.limits.job_s + job.sustained_s
         wait_s = self._target.browser.wait_s
+        if job.mode == "describe":  # the first question: is anybody there?
+            wait_s = min(wait_s, ANYBODY_S)
         asked = {
             "message": message,
             "files": {name: str(path) for name, path in known.items()},
