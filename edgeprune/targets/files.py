@@ -104,7 +104,11 @@ def _with_base(path: Path, content: dict[str, Any], deep: int) -> dict[str, Any]
     if base == path.stem:  # a file of the user's by the name of a shipped one
         below = _shipped() / f"{base}.toml"
     else:
-        below = path.parent / base if base.endswith(".toml") else _find(base)
+        named = available().get(base, Path(f"{base}.toml"))
+        below = path.parent / base if base.endswith(".toml") else named
+    if not below.is_file():
+        message = f"{path}:{_line(_text(path), ['base'])}: base: there is no {base!r}."
+        raise TargetError(message)
     held = _with_base(below, _toml(below, _text(below)), deep - 1)
     return _merged(held, content)
 
