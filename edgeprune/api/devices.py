@@ -22,6 +22,7 @@ from edgeprune.records import (
     Timing,
     TimingSummary,
 )
+from edgeprune.records.measurement import pooled
 from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
 
 
@@ -71,11 +72,7 @@ def measure_files(
     with closing(runner_for(held)) as runner:
         timings = runner.time(paths)
         for _ in range(count - 1):
-            again = runner.time(paths)
-            timings = [
-                timing.followed_by(later)
-                for timing, later in zip(timings, again, strict=True)
-            ]
+            timings = pooled(timings, runner.time(paths))
         long = None if sustained is None else runner.sustained(paths[-1], sustained)
     return Measurements(
         schema_version=MEASUREMENTS_SCHEMA,

@@ -29,6 +29,7 @@ from edgeprune.records import (
     Timing,
     TimingSummary,
 )
+from edgeprune.records.measurement import pooled
 from edgeprune.targets import TimingRecipe
 
 KNOWN = 0.01  # share by which a measured ratio may be off
@@ -171,10 +172,7 @@ class Benchmark:
             if slowed:  # those times are not the device's own
                 timings = again
                 continue
-            timings = [
-                timing.followed_by(later)
-                for timing, later in zip(timings, again, strict=True)
-            ]
+            timings = pooled(timings, again)
         return timings
 
     def figures(

@@ -6,7 +6,6 @@ there; and a phone that is fast for a second may be slow after some minutes.
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,12 @@ def note_sustained(context: RunContext, path: Path) -> None:
 def _first(context: RunContext) -> Tensor:
     """The first validation samples, as many whole batches as the file takes."""
     batch = len(context.job.workload.inputs[0])
-    held = torch.cat([x for x, _ in chain(context.data.validation)])[:SAMPLES]
+    parts: list[Tensor] = []
+    for x, _ in context.data.validation:
+        parts.append(x)
+        if sum(map(len, parts)) >= SAMPLES:
+            break
+    held = torch.cat(parts)[:SAMPLES]
     whole = max(1, len(held) // batch) * batch
     return held.repeat(-(-whole // len(held)), *[1] * (held.dim() - 1))[:whole]
 

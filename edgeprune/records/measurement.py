@@ -144,6 +144,11 @@ class Timing:
         return tuple(found)
 
 
+def pooled(timings: Sequence[Timing], later: Sequence[Timing]) -> list[Timing]:
+    """Two measurements of the same files as one."""
+    return [one.followed_by(two) for one, two in zip(timings, later, strict=True)]
+
+
 def quick_ms(samples: Sequence[float]) -> float:
     """The sample that one in fifty is quicker than.
 

@@ -9,6 +9,7 @@ from edgeprune.devices.transports.adb_script import MARK, Ran
 from edgeprune.errors import DeviceError
 from edgeprune.targets import Target
 
+SIGKILL = 137  # what a shell makes of it
 # What adb says before anything runs on the phone.
 BY_ADB: tuple[tuple[str, str, str], ...] = (
     (
@@ -139,9 +140,6 @@ def samples_of(target: Target, name: str, ran: Ran) -> list[float]:
             "ort_runner 0.7 is known to work"
         )
         raise failed(target, "protocol", text) from error
-
-
-SIGKILL = 137
 
 
 def runtime_of(target: Target, said: str) -> str:

@@ -37,21 +37,18 @@ class BrowserTransport:
 
     def run(self, job: Job, files: Sequence[Path]) -> Answer:
         """Have the page do a job, and describe the device by what the page says."""
-        known = {f"{sha256(path)[:32]}.onnx": path.resolve() for path in files}
-        by_path = {path: name for name, path in known.items()}
-        names = [by_path[path.resolve()] for path in files]
-        message = {
-            **job.message(names),
-            "names": [path.name for path in files],
-            "minutes": job.sustained_s / 60,
-        }
+        names = [f"{sha256(path)[:32]}.onnx" for path in files]
+        message = {**job.message(names), "names": [path.name for path in files]}
         limit_s = self._target.limits.job_s + job.sustained_s
         wait_s = self._target.browser.wait_s
         if job.mode == "describe":  # the first question: is anybody there?
             wait_s = min(wait_s, ANYBODY_S)
         asked = {
             "message": message,
-            "files": {name: str(path) for name, path in known.items()},
+            "files": {
+                name: str(path.resolve())
+                for name, path in zip(names, files, strict=True)
+            },
             "limit_s": limit_s,
             "wait_s": wait_s,
         }

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from edgeprune.devices import worker
+from edgeprune.devices.command import CommandFailed, output_of
 from edgeprune.devices.transports.base import Answer, Job
 from edgeprune.devices.transports.ssh_failures import Ended, failure_of
 from edgeprune.errors import DeviceError
@@ -36,6 +37,7 @@ exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), "worker", "exec"))
 BEAT_S = 5.0  # between signs of life
 SILENCE_S = 60.0  # after which the worker takes us for gone
 PERSIST_S = 60  # that an idle connection stays, if nobody closes it
+CONTROL_S = 5.0  # that the connection may take to answer
 SOCKET_LONGEST = 60  # of a folder's name; the system allows some 100 for the whole
 
 
@@ -56,15 +58,11 @@ class SshTransport:
 
     def run(self, job: Job, files: Sequence[Path]) -> Answer:
         """Start the worker there, hand it the job and the files, read its answer."""
-        known: dict[str, Path] = {}
-        listed: list[dict[str, object]] = []
-        for path in files:
-            digest = sha256(path)
-            known[digest] = path
-            listed.append({"sha256": digest, "bytes": path.stat().st_size})
         message = {
             **job.message([]),
-            "files": listed,
+            "files": [
+                {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files
+            ],
             "folder": self._target.ssh.folder,
             "held": True,
             "silence_s": SILENCE_S,
@@ -75,7 +73,7 @@ class SshTransport:
             limit_s = self._target.limits.job_s + job.sustained_s
             with _talking(process, limit_s) as talk:
                 talk.send(text + json.dumps(message).encode() + b"\n")
-                answer = talk.answer([known[str(item["sha256"])] for item in listed])
+                answer = talk.answer(files)
             errors.seek(0)
             complaint = errors.read().decode(errors="replace")
         if answer is not None:
@@ -159,22 +157,17 @@ class SshTransport:
 
     def _is_alive(self) -> bool:
         """Whether the connection outlived the command that ran on it."""
-        return self._control("check") == 0
+        return self._control("check")
 
-    def _control(self, what: str) -> int:
+    def _control(self, what: str) -> bool:
+        """Tell the connection something; whether it did it."""
         # The name of the socket follows from host, port and user.
         at = [*_o("ControlPath", self._socket), *self._port()]
         command = [*at, "-O", what, self._host]
-        with suppress(OSError, subprocess.TimeoutExpired):
-            return subprocess.run(
-                ["ssh", *self._options, *command],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=5,
-            ).returncode
-        return 1
+        with suppress(CommandFailed):
+            output_of(["ssh", *self._options, *command], CONTROL_S)
+            return True
+        return False
 
 
 class _Talk:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from edgeprune.errors import DeviceError
 from edgeprune.targets import Target
 
-SIGKILL = 137  # what a shell makes of it
-
 
 @dataclass(frozen=True)
 class Ended:
