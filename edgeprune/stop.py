@@ -17,7 +17,9 @@ GROWS = 2.0  # a round goes at most twice as far as the last, or half, in log ti
 SLACK = 1e-9  # of rounding
 MAX_FAILED = 3
 CLOSE = 1.05  # between a valid model and a failed one: not worth another round
-Verdict = Literal["go on", "met", "floor", "exhausted", "rounds", "interrupted"]
+Verdict = Literal[
+    "go on", "met", "floor", "exhausted", "rounds", "interrupted", "untimed"
+]
 
 
 @dataclass(frozen=True, slots=True)

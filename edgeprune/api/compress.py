@@ -145,10 +145,11 @@ def _run(
     check_job(workload, settings)
     with (
         closing(runner),
-        reserved(folder, workload, settings) as (held, state),
+        reserved(folder, workload, settings) as (held, kept),
     ):
-        job = Job(workload, runner, settings, state, progress)
+        job = Job(workload, runner, settings, kept.folder, progress)
         outcome = run(job, held)
+        kept.goes_on = outcome.untimed
         report = report_of(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:
             write_run(outcome, job, report, written)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain, count
@@ -38,7 +39,8 @@ from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
-WRITTEN_BY = {"out", "pt2"}  # settings that only say what is written where
+# Settings that change no round: what is written where, and times of what rounds made.
+BESIDE = {"out", "pt2", "measurements"}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -53,10 +55,22 @@ def run_folder(out: Path | None, name: str) -> Path:
     return next(path for path in chain([folder], others) if is_free(path))
 
 
+@dataclass
+class Unfinished:
+    """Where the rounds of a run are kept until it is finished.
+
+    Attributes:
+        goes_on: it ends without being finished: the same run takes them up later.
+    """
+
+    folder: Path
+    goes_on: bool = False
+
+
 @contextmanager
 def reserved(
     folder: Path, workload: Workload, settings: SettingsModel
-) -> Iterator[tuple[Path, Path]]:
+) -> Iterator[tuple[Path, Unfinished]]:
     """Claim a run's folder; yield where it works, and where it keeps what it resumes.
 
     Raises:
@@ -65,20 +79,20 @@ def reserved(
     with (
         claimed(folder),
         temporary_folder() as work,
-        unfinished_folder(workload, settings) as state,
+        unfinished(workload, settings) as kept,
     ):
-        yield work, state
+        yield work, kept
 
 
 @contextmanager
-def unfinished_folder(workload: Workload, settings: SettingsModel) -> Iterator[Path]:
+def unfinished(workload: Workload, settings: SettingsModel) -> Iterator[Unfinished]:
     """Where the rounds and trainings of a run are kept until it is finished.
 
     The same run, started again, finds them: it is told by its settings, the weights
     that it starts from, and its data. They are locked meanwhile: a second run of the
     same kind has a folder of its own.
     """
-    asked = settings.model_dump_json(exclude=WRITTEN_BY)
+    asked = settings.model_dump_json(exclude=BESIDE)
     x, y = next(iter(workload.data.calibration))
     data = {
         "data: x": x,
@@ -94,8 +108,10 @@ def unfinished_folder(workload: Workload, settings: SettingsModel) -> Iterator[P
         if lock is None:
             continue
         with lock:
-            yield folder
-            shutil.rmtree(folder, ignore_errors=True)
+            kept = Unfinished(folder)
+            yield kept
+            if not kept.goes_on:
+                shutil.rmtree(folder, ignore_errors=True)
         return
 
 

@@ -104,9 +104,9 @@ def _sparsify(
     folder = run_folder(settings.out, f"sparsify {workload.name}")
     with (
         closing(reached(settings, batch=len(workload.inputs[0]))) as runner,
-        reserved(folder, workload, settings) as (held, state),
+        reserved(folder, workload, settings) as (held, kept),
     ):
-        job = SparseJob(workload, runner, settings, state, progress)
+        job = SparseJob(workload, runner, settings, kept.folder, progress)
         outcome = make_sparse(job, held)
         report = _sparsity_report(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from edgeprune.estimate.work import Floats
 
 STEPS = 30  # of Gauss and Newton's method, at most
 SETTLED = 1e-6  # of the logarithms, in one step
+FORMS = 0.1  # deviation of a time among forms of one network; assumed, not fitted
 ANY_SCALE = 10.0  # deviation of the logarithm of a device's scale: as good as unknown
 WIDEST = 1.0  # of one step of a logarithm
 
@@ -87,6 +88,18 @@ class DeviceCosts:
         shares = work * np.exp(self.logs) / self.ms(work)
         return math.sqrt(float(shares @ self.covariance @ shares) + self.noise**2)
 
+    def corrected(
+        self, works: Sequence[Floats], times_ms: Sequence[float]
+    ) -> DeviceCosts:
+        """The same for the forms of one network, some of which were timed there.
+
+        What costs do not explain belongs to the network: all its forms share it, as if
+        each of its costs were off by the same factor.
+        """
+        spread = self.covariance + self.noise**2
+        found, covariance = _most_likely(self.logs, spread, FORMS, works, times_ms)
+        return replace(self, logs=found, covariance=covariance, noise=FORMS)
+
 
 def costs_of(
     prior: Prior, works: Sequence[Floats], times_ms: Sequence[float]
@@ -96,20 +109,36 @@ def costs_of(
     Args:
         works: of the networks, each of shape (kinds,).
     """
-    rows, logs = np.stack(works), np.log(np.array(times_ms))
     spread = prior.covariance + ANY_SCALE**2  # a scale is the same for all kinds
+    found, covariance = _most_likely(prior.mean, spread, prior.noise, works, times_ms)
+    return DeviceCosts(found, covariance, prior.noise, prior.deviations)
+
+
+def _most_likely(
+    mean: Floats,
+    spread: Floats,
+    noise: float,
+    works: Sequence[Floats],
+    times_ms: Sequence[float],
+) -> tuple[Floats, Floats]:
+    """The logarithms of costs by some times, and their covariance.
+
+    Args:
+        mean, spread: of the logarithms before, and their covariance.
+        noise: deviation of a time's logarithm.
+    """
+    rows, logs = np.stack(works), np.log(np.array(times_ms))
     tight = np.linalg.inv(spread)
-    start = prior.mean + np.median(logs - np.log(rows @ np.exp(prior.mean)))
+    start = mean + np.median(logs - np.log(rows @ np.exp(mean)))
     found, hessian = start, tight
     for _ in range(STEPS):
         parts = rows * np.exp(found)
         whole = parts.sum(1, keepdims=True)
         shares, off = parts / whole, logs - np.log(whole[:, 0])
-        hessian = shares.T @ shares / prior.noise**2 + tight
-        gradient = shares.T @ off / prior.noise**2 - tight @ (found - prior.mean)
+        hessian = shares.T @ shares / noise**2 + tight
+        gradient = shares.T @ off / noise**2 - tight @ (found - mean)
         step = np.clip(np.linalg.solve(hessian, gradient), -WIDEST, WIDEST)
         found = found + step
         if np.abs(step).max() < SETTLED:
             break
-    covariance = np.linalg.inv(hessian).astype(np.float64)
-    return DeviceCosts(found, covariance, prior.noise, prior.deviations)
+    return found, np.linalg.inv(hessian).astype(np.float64)

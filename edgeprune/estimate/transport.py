@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from pydantic import ValidationError
+
 from edgeprune.devices.transports import Answer, FakeTransport, Job
 from edgeprune.devices.transports.fake import Operator
 from edgeprune.estimate.known import KnownDevice, known_device
-from edgeprune.estimate.posterior import Interval
-from edgeprune.estimate.work import work_of, work_of_operator
+from edgeprune.estimate.posterior import DeviceCosts, Interval
+from edgeprune.estimate.work import Floats, work_of, work_of_operator
 from edgeprune.files import cache_folder, sha256, write_cache
-from edgeprune.records import Measurements
+from edgeprune.records import Measurements, from_json, to_json
 from edgeprune.records.measurement import ESTIMATED
 from edgeprune.targets import Target
 
@@ -61,10 +63,9 @@ class EstimatedTransport:
 
     def interval(self, path: Path, batch: int = 1) -> Interval:
         """A file's time, with the interval that holds it four times of five."""
-        found, factor = self._device.costs.interval(work_of(path, batch)), self._factor
-        return Interval(
-            found.ms * factor, found.low_ms * factor, found.high_ms * factor
-        )
+        if (ms := self._told.get(sha256(path))) is not None:
+            return Interval(ms, ms, ms)
+        return self._costs.interval(work_of(path, batch))
 
     def is_told(self, path: Path) -> bool:
         """Whether somebody timed that very file there."""
@@ -76,30 +77,39 @@ class EstimatedTransport:
 
     @property
     def _basis(self) -> str:
-        if not self._told:
+        if not self._known:
             return self._device.basis
-        return f"{self._device.basis}, corrected by {len(self._told)} files timed there"
+        return f"{self._device.basis}, corrected by {len(self._known)} files timed there"
 
     def _operator_ms(self, item: Operator) -> float:
-        return self._device.costs.ms(work_of_operator(item)) * self._factor
+        return self._costs.ms(work_of_operator(item))
 
     @cached_property
-    def _factor(self) -> float:
-        """By what files that were timed there took more than had been estimated."""
-        found: list[float] = []
+    def _costs(self) -> DeviceCosts:
+        """The costs there, as files that were timed have corrected them."""
+        if not self._known:
+            return self._device.costs
+        works, times = zip(*self._known, strict=True)
+        return self._device.costs.corrected(works, times)
+
+    @cached_property
+    def _known(self) -> list[tuple[Floats, float]]:
+        """Work and time of the files that somebody timed, where their work is known."""
+        found: list[tuple[Floats, float]] = []
         for digest, ms in self._told.items():
-            with suppress(OSError, ValueError):
-                found.append(ms / float(self._kept(digest).read_text()))
-        return statistics.median(found) if found else 1.0
+            with suppress(OSError, ValueError, ValidationError):
+                work = from_json(tuple[float, ...], self._kept(digest).read_bytes())
+                found.append((np.array(work), ms))
+        return found
 
     def _remember(self, path: Path, batch: int) -> None:
-        """Keep an estimate, so that a measurement of the file can correct it later."""
+        """Keep what a file consists of, so that its time can correct estimates later."""
         kept = self._kept(sha256(path))
         if not kept.exists():
-            write_cache(kept, str(self._device.costs.ms(work_of(path, batch))))
+            write_cache(kept, to_json(tuple(work_of(path, batch).tolist())))
 
     def _kept(self, digest: str) -> Path:
-        return cache_folder() / "estimated" / self._target.name / f"{digest[:32]}.txt"
+        return cache_folder() / "estimated" / self._target.name / f"{digest[:32]}.json"
 
 
 def told_by(measurements: Measurements) -> Mapping[str, float]:

@@ -29,11 +29,14 @@ def held_on_estimate(
     allowed = context.settings.allow_estimate or not context.limits.limits_time
     if decision.verdict != "met" or allowed:
         return decision
+    baseline = context.baseline.exported.path
+    first = "" if transport.is_told(baseline) else "baseline.onnx and "
     reason = (
-        f"the result was not timed on {context.settings.target} yet: time model.onnx "
-        "and baseline.onnx there, add them to the measurements, and run this again"
+        f"the result was not timed on {context.settings.target} yet: time {first}"
+        f"model.onnx there, add that to {context.settings.measurements}, and give the "
+        "same command with another --out, which goes on from here"
     )
-    return replace(decision, verdict="exhausted", reason=reason)
+    return replace(decision, verdict="untimed", reason=reason)
 
 
 def _note(context: RunContext, transport: EstimatedTransport, path: Path) -> None:

@@ -19,9 +19,11 @@ from edgeprune.records import (
     Parity,
     Surgery,
     pressure_of,
+    time_pressure,
 )
 from edgeprune.units import milliseconds
 
+ROOMY = 0.85  # of the time that is allowed: to use less is worth a word
 CHANCE_ERRORS = 1.645  # standard errors that one of twenty goes beyond
 
 
@@ -57,6 +59,8 @@ def finalize(
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
     _note_surgery(context.log, result.surgery)
+    if met:
+        _note_room(context, result)
     note_denormals(context, result)
     return Outcome(
         met=met,
@@ -72,6 +76,7 @@ def finalize(
         test_loss=loss,
         known=context.known,
         log=context.log,
+        untimed=decision.verdict == "untimed",
         on_device=on_device,
     )
 
@@ -102,6 +107,19 @@ def held_on_device(
             )
             return replace(decision, verdict="exhausted", reason=reason)
     return decision
+
+
+def _note_room(context: RunContext, result: ModelSnapshot) -> None:
+    """Say that a result is much faster than it has to be."""
+    limits, settings = context.limits, context.settings
+    used = time_pressure(result.costs, limits) if limits.limits_time else 1.0
+    if not result.plans or settings.structure != "solver" or used >= ROOMY:
+        return
+    by = "the same command" if result.figures.is_estimate else "--grow"
+    context.log.note(
+        f"the result takes {used:.0%} of the time that is allowed, for the times by "
+        f"which it was planned were too long: {by} uses the rest"
+    )
 
 
 def _note_surgery(log: RunLog, surgery: Surgery) -> None:

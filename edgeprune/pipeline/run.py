@@ -116,7 +116,7 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
         at, goal = decision.resume + 1, decision.goal
         start, result = taken[at]
         if goal is None:
-            start = context.evaluator.remeasured(start, limits)
+            start = _remeasured(context, start, limits)
             if until_floor:
                 return decision, start
             pressure = pressure_of(start.costs, limits)
@@ -152,7 +152,7 @@ def _by_components(context: RunContext, rounds: Rounds) -> Ended:
         return stop.Decision("exhausted", reason), start
     snapshot, result = rounds.shrink(start, pruned, limits, 1.0)
     if result.step.valid:
-        snapshot = context.evaluator.remeasured(snapshot, limits)
+        snapshot = _remeasured(context, snapshot, limits)
         if pressure_of(snapshot.costs, limits) <= 1:
             return stop.Decision("met", "the network fits", resume=0), snapshot
         reason = "after training it takes a little more than before"
@@ -166,6 +166,18 @@ def _by_components(context: RunContext, rounds: Rounds) -> Ended:
         "--max-drop would help"
     )
     return stop.Decision("floor", reason), start
+
+
+def _remeasured(
+    context: RunContext, snapshot: ModelSnapshot, limits: Budget
+) -> ModelSnapshot:
+    """A network by the measurement that gives the verdict, which takes a while."""
+    progress = context.progress
+    progress.start("verdict", 1)
+    found = context.evaluator.remeasured(snapshot, limits)
+    processes = found.paired.timing.processes
+    progress.finish(f"{milliseconds(found.costs.latency_ms)}, {processes} processes")
+    return found
 
 
 def _grown(context: RunContext, rounds: Rounds, ended: Ended) -> Ended:

@@ -13,6 +13,7 @@ from edgeprune import targets
 from edgeprune.devices.foreign import read_foreign, read_measurements, with_earlier
 from edgeprune.devices.runner import Runner
 from edgeprune.devices.transports import FakeTransport
+from edgeprune.devices.transports.fake import blocked_ms
 from edgeprune.errors import DeviceError, ReportError, TargetError
 from edgeprune.estimate.known import (
     OwnTime,
@@ -31,6 +32,7 @@ from edgeprune.targets import Target
 from examples import data, nets
 from tests.nets import Bottom
 
+NAMES = ("baseline.onnx", "model.onnx")
 PI = "raspberry-pi-4"
 
 
@@ -162,7 +164,7 @@ def test_a_file_that_somebody_timed_corrects_the_others(tmp_path):
     told = Measurements(1, PI, "", (FileTiming("a.onnx", 3 * one, digest),))
     first, second = (timing.median_ms for timing in runner(told).time(paths))
     assert first == pytest.approx(3 * one)
-    assert second == pytest.approx(3 * two)
+    assert second == pytest.approx(3 * two, rel=0.2)
 
 
 def compress(tmp_path, name, **how):
@@ -196,28 +198,58 @@ def test_an_estimate_meets_a_budget_only_where_it_may(tmp_path):
 
 
 def test_a_loop_by_hand(tmp_path):
-    """What comes out is timed by somebody, until what comes out was timed already."""
-    times, device = tmp_path / "times.json", FakeTransport()
-    told = Measurements(1, PI, "", ())
+    """What comes out is timed by somebody; within the budget, it is the result.
+
+    This device is slow in operators, which estimates do not expect: the first result
+    is above the budget, and the same command prunes it further.
+    """
+    times, device = tmp_path / "times.json", FakeTransport(mostly_operators)
+    told, made = Measurements(1, PI, "", ()), []
     for number in range(6):
         times.write_text(to_json(told))
         done = compress(tmp_path, f"run{number}", measurements=times)
+        model, baseline = (done.folder / name for name in reversed(NAMES))
+        taken = device.latency_ms(model) / device.latency_ms(baseline)
+        made.append(model.read_bytes())
         if done.report.status == "met":
             break
         assert "was not timed on raspberry-pi-4 yet" in done.report.sentence
-        for name in ("baseline.onnx", "model.onnx"):
-            path = done.folder / name
-            item = FileTiming(name, 100 * device.latency_ms(path), sha256(path))
-            files = {held.sha256: held for held in (*told.files, item)}
-            told = replace(told, files=tuple(files.values()))
-    assert number > 0
+        assert ("baseline.onnx and model" in done.report.sentence) == (number == 0)
+        items = [
+            FileTiming(path.name, 100 * device.latency_ms(path), sha256(path))
+            for path in (baseline, model)
+        ]
+        files = {item.sha256: item for item in (*told.files, *items)}
+        told = replace(told, files=tuple(files.values()))
+    assert number > 1
     assert done.report.status == "met", done.report.sentence
-    before, after = (
-        device.latency_ms(done.folder / name)
-        for name in ("baseline.onnx", "model.onnx")
-    )
-    assert after <= 0.9 * before
+    assert taken <= 0.9
+    assert made[-1] == made[-2]  # what was timed last is not thrown away
+    assert len(done.report.steps) == 1 + number
+    after = device.latency_ms(done.folder / "model.onnx")
     assert done.report.result.latency_ms == pytest.approx(100 * after, rel=1e-3)
+
+
+def mostly_operators(item):
+    return 0.02 + blocked_ms(item) / 8
+
+
+def test_the_interval_is_narrow_near_a_file_that_was_timed(tmp_path):
+    paths = [tmp_path / f"{width}.onnx" for width in (16, 32, 256)]
+    for path in paths:
+        write_onnx(Bottom(int(path.stem)), (torch.randn(1, 3, 8, 8),), path)
+    runner().time(paths)
+    told = Measurements(1, PI, "", (FileTiming("a", 1.0, sha256(paths[0])),))
+    transport = EstimatedTransport(targets.load(PI), told)
+
+    def width(of, path):
+        found = of.interval(path)
+        return found.high_ms / found.low_ms
+
+    timed, near, far = (width(transport, path) for path in paths)
+    before = width(EstimatedTransport(targets.load(PI)), paths[1])
+    assert timed == 1 < near < far
+    assert near < before
 
 
 def test_times_of_another_device_are_refused(tmp_path):
