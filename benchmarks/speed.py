@@ -63,7 +63,7 @@ def images() -> Parts:
 
 def example(**how: Any) -> edgeprune.Finished:
     """The embedded example, to four fifths of its time."""
-    from edgeprune.api import compress_settings
+    from edgeprune.api.compress import compress_settings
     from edgeprune.progress import SILENT
     from edgeprune.settings import CompressSettings
 

@@ -23,8 +23,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edgeprune.api import Finished, Sparsified, compress, sparsify
+    from edgeprune.api.compress import Finished, compress
     from edgeprune.api.devices import check_target, measure_files
+    from edgeprune.api.sparsify import Sparsified, sparsify
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
     from edgeprune.graph.operators import register_operator
@@ -40,20 +41,20 @@ _HOMES = {
     "Budget": "edgeprune.records",
     "Context": "edgeprune.score.context",
     "EdgepruneError": "edgeprune.errors",
-    "Finished": "edgeprune.api",
+    "Finished": "edgeprune.api.compress",
     "Plan": "edgeprune.records",
     "RunReport": "edgeprune.records",
-    "Sparsified": "edgeprune.api",
+    "Sparsified": "edgeprune.api.sparsify",
     "SparsityReport": "edgeprune.records",
     "apply": "edgeprune.graph.surgery",
     "check_target": "edgeprune.api.devices",
-    "compress": "edgeprune.api",
+    "compress": "edgeprune.api.compress",
     "load": "edgeprune.export.checkpoint",
     "measure_files": "edgeprune.api.devices",
     "read_report": "edgeprune.report.files",
     "register_criterion": "edgeprune.score.criteria",
     "register_operator": "edgeprune.graph.operators",
-    "sparsify": "edgeprune.api",
+    "sparsify": "edgeprune.api.sparsify",
     "score_channels": "edgeprune.score.criteria",
     "spectra": "edgeprune.score.pca",
     "survey": "edgeprune.graph.survey",

@@ -64,6 +64,25 @@ class Interruptible:
             raise RunInterrupted
 
 
+class Named:
+    """Shows what another shows, each step with a name before it."""
+
+    def __init__(self, shown: Progress, name: str) -> None:
+        self._shown, self._name = shown, name
+
+    def start(self, step: str, total: int) -> None:
+        """Show it by its name."""
+        self._shown.start(f"{self._name}: {step}", total)
+
+    def advance(self, detail: str = "") -> None:
+        """Show it."""
+        self._shown.advance(detail)
+
+    def finish(self, outcome: str = "") -> None:
+        """Show it."""
+        self._shown.finish(outcome)
+
+
 class Silent:
     """Shows nothing."""
 

@@ -34,7 +34,7 @@ def test_a_target_of_ones_own_is_a_file(tmp_path):
     [
         ("threads = 4", "threads = 0", r"board.toml:8: runtime.threads: .* found 0"),
         ("threads = 4", "threads = 'x'", r"board.toml:8: runtime.threads"),
-        ("threads = 4", "", r"board.toml:5: runtime.threads: field required"),
+        ("threads = 4", "", r"board.toml:5: runtime.threads: it is missing"),
         ('"ssh"', '"fax"', r"board.toml:3: transport: .*'fax'"),
         ("threads = 4", "threads = 4\ncolour = 1", r"board.toml:9: runtime.colour"),
         ("[runtime]", "[runtime", r"is not TOML: .*line 5"),

@@ -1,13 +1,4 @@
-"""From settings to a finished run folder: for the command line and for Python."""
+"""From settings to a finished run folder: for the command line and for Python.
 
-from edgeprune.api.compress import Finished, compress, compress_settings
-from edgeprune.api.sparsify import Sparsified, sparsify, sparsify_settings
-
-__all__ = [
-    "Finished",
-    "Sparsified",
-    "compress",
-    "compress_settings",
-    "sparsify",
-    "sparsify_settings",
-]
+Nothing is imported here: what only asks a device needs no torch, which takes seconds.
+"""

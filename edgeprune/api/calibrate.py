@@ -20,8 +20,15 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.temporary import temporary_folder
 from edgeprune.units import milliseconds
 
-USUAL = ("resnet18", "mobilenet_v2")  # networks whose operators most others have
-SIDE = 224
+# Networks whose operators most others have, and the sides of their inputs: small ones,
+# too, where the time is in how many operators there are and not in what they multiply.
+USUAL = (
+    ("resnet18", 224),
+    ("mobilenet_v2", 224),
+    ("mobilenet_v2", 64),
+    ("resnet18", 32),
+)
+OPERATORS_OF = 2  # of them, the first: the others have the same ones
 
 
 def calibrate(target: str, progress: Progress = SILENT) -> Sequence[str]:
@@ -38,20 +45,29 @@ def calibrate(target: str, progress: Progress = SILENT) -> Sequence[str]:
         MeasurementError: its device cannot be measured.
     """
     with closing(runner_for(targets.load(target))) as runner:
-        found = [_calibrated(runner, name, progress) for name in USUAL]
+        found = [
+            _calibrated(runner, *item, progress, table=number < OPERATORS_OF)
+            for number, item in enumerate(USUAL)
+        ]
         keep_own_times(runner.target, tuple(time for time, _ in found))
     return [line for _, line in found]
 
 
-def _calibrated(runner: Runner, name: str, progress: Progress) -> tuple[OwnTime, str]:
+def _calibrated(
+    runner: Runner, name: str, side: int, progress: Progress, *, table: bool
+) -> tuple[OwnTime, str]:
     model = torchvision.models.get_model(name, weights=None).eval()
-    inputs = (torch.randn(1, 3, SIDE, SIDE),)
+    inputs = (torch.randn(1, 3, side, side),)
     with temporary_folder() as folder:
         profile = profile_network(model, Benchmark(runner, inputs, folder), progress)
-        graph = survey(model, inputs)
-        table = measure_latency_table(model, graph, profile.benchmark, progress)
         amounts = work_of(profile.exported.path)
-    ms = profile.figures.summary.median_ms
-    own = OwnTime(name, ms, runner.device.runtime, tuple(amounts.tolist()))
-    count = len(table.operators)
-    return own, f"{name} at {SIDE}x{SIDE}: {milliseconds(ms)}, {count} operators"
+        ms = profile.figures.summary.median_ms
+        line = f"{name} at {side}x{side}: {milliseconds(ms)}"
+        if table:
+            graph = survey(model, inputs)
+            held = measure_latency_table(model, graph, profile.benchmark, progress)
+            line = f"{line}, {len(held.operators)} operators"
+    own = OwnTime(
+        f"{name} at {side}", ms, runner.device.runtime, tuple(amounts.tolist())
+    )
+    return own, line

@@ -13,17 +13,17 @@ from typing import Any
 from torch import nn
 
 from edgeprune import targets
+from edgeprune.api.access import Access, access_to
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings
-from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import reserved, run_folder, write_run
-from edgeprune.errors import TargetError
+from edgeprune.errors import DeviceError, TargetError
 from edgeprune.finetune.process_group import run_as_main, work_for_main
 from edgeprune.graph.device import device_named
 from edgeprune.launch import is_worker, launched
 from edgeprune.output import aside, check_folder, publish
-from edgeprune.pipeline import Job, check_job, run
+from edgeprune.pipeline import Job, Outcome, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
@@ -128,30 +128,38 @@ def _together(
         assert isinstance(done, Finished)  # from `run_as_main`, below
         return done
     _check_target(settings)
-    check_reach(settings)
+    access = access_to(settings)
     if launched():
-        return run_as_main(lambda: _run(load(), settings, progress))
-    return _run(load(), settings, progress)
+        return run_as_main(lambda: _run(load(), access, settings, progress))
+    return _run(load(), access, settings, progress)
 
 
 def _run(
-    workload: Workload, settings: CompressSettings, progress: Progress
+    workload: Workload, access: Access, settings: CompressSettings, progress: Progress
 ) -> Finished:
     """Run the pipeline; its files appear where they belong when all are there."""
     began = time.perf_counter()
     folder = run_folder(settings.out, workload.name)
-    batch = len(workload.inputs[0])
-    runner = reached(settings, batch=batch)
+    runner = access.runner(len(workload.inputs[0]))
     check_job(workload, settings)
     with (
         closing(runner),
         reserved(folder, workload, settings) as (held, kept),
     ):
         job = Job(workload, runner, settings, kept.folder, progress)
-        outcome = run(job, held)
+        outcome = _outcome(job, held)
         kept.goes_on = outcome.untimed
         report = report_of(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:
             write_run(outcome, job, report, written)
             folder = publish(written, folder)
     return Finished(report, outcome.result.model.eval(), folder)
+
+
+def _outcome(job: Job, folder: Path) -> Outcome:
+    """The run's outcome; where its device fails in the middle, what is kept is said."""
+    try:
+        return run(job, folder)
+    except DeviceError as error:
+        message = f"{error} The same command goes on where it was."
+        raise DeviceError(error.failure, message) from error

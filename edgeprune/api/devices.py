@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeprune import targets
-from edgeprune.api.run_folder import versions
+from edgeprune.api.access import IN_THE_WAY, instead_of
+from edgeprune.api.versions import versions
 from edgeprune.devices.check import check_device
 from edgeprune.devices.foreign import read_foreign, with_earlier
 from edgeprune.devices.runner import runner_for
@@ -37,7 +39,11 @@ def check_target(target: str = "host") -> DeviceCheck:
         >>> edgeprune.check_target("host").usable
         True
     """
-    return check_device(runner_for(targets.load(target)))
+    held = targets.load(target)
+    found = check_device(runner_for(held))
+    if found.usable or found.failure in IN_THE_WAY:
+        return found
+    return replace(found, problem=f"{found.problem}{instead_of(held)}")
 
 
 def measure_files(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from edgeprune.api.access import access_to
 from edgeprune.api.loading import load_workload, model_and_inputs
-from edgeprune.api.reaching import check_reach, reached
-from edgeprune.api.run_folder import run_folder, versions
+from edgeprune.api.run_folder import run_folder
+from edgeprune.api.versions import versions
 from edgeprune.graph.device import device_named
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
@@ -89,10 +90,10 @@ def profile_settings(
         EdgepruneError: the model or the target is refused.
     """
     settings.check()
-    check_reach(settings)
+    access = access_to(settings)
     model, inputs = model_and_inputs(settings)
     with (
-        closing(reached(settings, batch=len(inputs[0]))) as runner,
+        closing(access.runner(len(inputs[0]))) as runner,
         temporary_folder() as held,
     ):
         benchmark = Benchmark(runner, inputs, held, settings.dynamic_batch)

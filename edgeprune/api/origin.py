@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from edgeprune.api.run_folder import versions
+from edgeprune.api.versions import versions
 from edgeprune.data import Splits
 from edgeprune.records import DataFacts
 from edgeprune.settings import SettingsModel, settings_of_call

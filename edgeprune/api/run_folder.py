@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
 import tempfile
@@ -38,7 +37,6 @@ from edgeprune.tensor_file import fingerprint
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 # Settings that change no round: what is written where, and times of what rounds made.
 BESIDE = {"out", "pt2", "measurements"}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
@@ -175,12 +173,3 @@ def _write_test_split(splits: Splits, path: Path) -> None:
         np.savez_compressed(file, x=x, y=y)
         file.seek(0)
         write_whole(path, file.read())
-
-
-def versions() -> dict[str, str]:
-    """Name the versions that a result was made with."""
-    return {
-        "edgeprune": version("edgeprune"),
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-    }

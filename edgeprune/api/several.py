@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgeprune.api.access import access_to
 from edgeprune.api.compress import compress_settings
-from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE, run_folder
 from edgeprune.errors import OutputError
 from edgeprune.files import write_whole
-from edgeprune.progress import Progress
+from edgeprune.progress import Named, Progress
 from edgeprune.records import (
     ModelOnTargets,
     PairedTiming,
@@ -59,9 +59,12 @@ def compress_for_targets(settings: CompressSettings, progress: Progress) -> OnTa
     settings.check()
     each = settings.for_each_target()
     for own in each.values():
-        check_reach(own)
+        access_to(own)
     folder = run_folder(settings.out, settings.model or EXAMPLE)
-    runs = {name: _run(own, folder / name, progress) for name, own in each.items()}
+    runs = {
+        name: _run(own, folder / name, Named(progress, name))
+        for name, own in each.items()
+    }
     budgets = {name: _most_ms(report) for name, report in runs.items()}
     models = [
         _on_all(each, folder, name, report, budgets) for name, report in runs.items()
@@ -80,7 +83,7 @@ def compress_for_targets(settings: CompressSettings, progress: Progress) -> OnTa
             "max_drop": None,
         }
         own = each[target].model_copy(update=further)
-        report = _run(own, folder / name, progress)
+        report = _run(own, folder / name, Named(progress, name))
         models.append(_on_all(each, folder, name, report, budgets))
     report = _report(runs, budgets, models)
     write_whole(folder / PAGE, targets_page(report))
@@ -131,12 +134,13 @@ def _on_all(
             found[target] = report.counted.latency_ms
             continue
         original = read_report(folder / target).baseline
-        with closing(reached(settings)) as runner:
+        with closing(access_to(settings).runner()) as runner:
             files = [folder / target / BASELINE_FILE, model]
             before, after = runner.time(files)
         found[target] = PairedTiming(after, before).ratio * original.latency_ms
     return ModelOnTargets(
         run=name,
+        file=model.name,
         latency_ms=found,
         within=tuple(target for target, ms in found.items() if ms <= budgets[target]),
         validation_accuracy=report.counted.validation_accuracy or 0.0,
@@ -177,8 +181,8 @@ def _report(
     else:
         times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in best.latency_ms.items())
         sentence = (
-            f"Met on all of them ({limits}) by {best.run}: {times}; test accuracy "
-            f"{best.test_accuracy:.2%}."
+            f"Met on all of them ({limits}) by {best.run}/{best.file}: {times}; test "
+            f"accuracy {best.test_accuracy:.2%}."
         )
     first = next(iter(runs.values()))
     return TargetsReport(

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from edgeprune.api.access import Access, access_to
 from edgeprune.api.loading import load_workload, workload_of_objects
 from edgeprune.api.origin import call_settings, facts_of, origin_of
-from edgeprune.api.reaching import check_reach, reached
 from edgeprune.api.run_folder import reserved, run_folder, write_sparse_run
 from edgeprune.output import aside, check_folder, publish
 from edgeprune.progress import Logged, Progress
@@ -80,7 +80,9 @@ def sparsify(
     if isinstance(model, str) and isinstance(data, str):
         return sparsify_settings(asked, shown)
     asked.check()
-    return _sparsify(workload_of_objects(model, data, asked), asked, shown)
+    access = access_to(asked)
+    workload = workload_of_objects(model, data, asked)
+    return _sparsify(workload, access, asked, shown)
 
 
 def sparsify_settings(settings: SparsifySettings, progress: Progress) -> Sparsified:
@@ -92,18 +94,22 @@ def sparsify_settings(settings: SparsifySettings, progress: Progress) -> Sparsif
     settings.check()
     if settings.out is not None:
         check_folder(settings.out)
-    check_reach(settings)
-    return _sparsify(load_workload(settings, progress), settings, progress)
+    access = access_to(settings)
+    workload = load_workload(settings, progress)
+    return _sparsify(workload, access, settings, progress)
 
 
 def _sparsify(
-    workload: Workload, settings: SparsifySettings, progress: Progress
+    workload: Workload,
+    access: Access,
+    settings: SparsifySettings,
+    progress: Progress,
 ) -> Sparsified:
     """The run, its files put aside first; trainings are kept until it is finished."""
     began = time.perf_counter()
     folder = run_folder(settings.out, f"sparsify {workload.name}")
     with (
-        closing(reached(settings, batch=len(workload.inputs[0]))) as runner,
+        closing(access.runner(len(workload.inputs[0]))) as runner,
         reserved(folder, workload, settings) as (held, kept),
     ):
         job = SparseJob(workload, runner, settings, kept.folder, progress)

@@ -24,8 +24,9 @@ from edgeprune.settings.parts import BUDGET_NAMES
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgeprune.api import Finished, Sparsified
+    from edgeprune.api.compress import Finished
     from edgeprune.api.several import OnTargets
+    from edgeprune.api.sparsify import Sparsified
     from edgeprune.cli.app import Display
 
 # What runs may differ in that take about as long.
@@ -147,7 +148,7 @@ def _compress(settings: CompressSettings, output: _Output) -> None:
         _compress_for_targets(settings, output)
         return
     with output.running(settings) as (console, progress):
-        from edgeprune.api import compress_settings
+        from edgeprune.api.compress import compress_settings
         from edgeprune.report.terminal import show_report
 
         if settings.example:
@@ -192,7 +193,7 @@ def sparsify(
     output = _Output(as_json, as_lines, quiet)
     _check(settings)
     with output.running(settings) as (_, progress):
-        from edgeprune.api import sparsify_settings
+        from edgeprune.api.sparsify import sparsify_settings
         from edgeprune.report.sparsity import show_sparsity
 
         done = sparsify_settings(settings, progress)

@@ -46,13 +46,11 @@ def check(name: Named, *, as_json: AsJson = False) -> None:
     """Say whether a device can be measured, and what is wrong; exit 1 if it cannot."""
     from rich.console import Console
 
-    from edgeprune import targets
-    from edgeprune.devices.check import check_device
-    from edgeprune.devices.runner import runner_for
+    from edgeprune.api.devices import check_target
     from edgeprune.records import to_json
     from edgeprune.report.targets import show_check
 
-    found = check_device(runner_for(targets.load(name)))
+    found = check_target(name)
     if as_json:
         typer.echo(to_json(found))
     else:

@@ -133,9 +133,9 @@ def measure(
     as_json: AsJson = False,
 ) -> None:
     """Time any ONNX files on a target, their rounds in turn."""
+    seconds = None if sustained is None else duration(sustained)
     from edgeprune.api.devices import check_kept, import_times, measure_files
 
-    seconds = None if sustained is None else duration(sustained)
     if out is not None:
         check_kept(out, target)
     if foreign is not None:

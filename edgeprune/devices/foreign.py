@@ -17,9 +17,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgeprune.errors import ReportError, first_line
+from edgeprune.errors import ReportError
 from edgeprune.files import sha256
 from edgeprune.records import FileTiming, Measurements, from_json
+from edgeprune.records.json import fault_text
 from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
 
 # In ms; the estimate that such a profile states, too, is its shortest time.
@@ -32,8 +33,17 @@ def _ai_hub(text: str) -> list[float]:
 
 
 def _perf_test(text: str) -> list[float]:
-    rows = [line.split(",") for line in text.splitlines() if line.count(",") >= 4]
-    return [float(row[-4]) * 1e3 for row in rows]
+    """Rows of model, seconds, memory, processor and run; a summary may follow them."""
+    rows = [line.rsplit(",", 4) for line in text.splitlines() if line.count(",") >= 4]
+    models = sorted({row[0] for row in rows})
+    if len(models) > 1:
+        message = f"it has runs of several models, {' and '.join(models)}"
+        raise _MixedError(message)
+    return [float(row[1]) * 1e3 for row in rows]
+
+
+class _MixedError(Exception):
+    """Times that are not all of one model."""
 
 
 READERS: dict[str, Reader] = {
@@ -51,17 +61,21 @@ def read_foreign(path: Path, model: Path, target: str) -> Measurements:
     text = _text(path)
     for source, read in READERS.items():
         with suppress(ValueError, KeyError, TypeError):
-            samples = read(text)
+            try:
+                samples = read(text)
+            except _MixedError as error:
+                raise ReportError(f"{path}: {error}: give that of one.") from error
             if samples and all(0 < sample < float("inf") for sample in samples):
                 median = statistics.median(samples)
                 size = model.stat().st_size
-                item = FileTiming(model.name, median, sha256(model), size)
+                item = FileTiming(
+                    model.name, median, sha256(model), size, source=source
+                )
                 return Measurements(
                     schema_version=MEASUREMENTS_SCHEMA,
                     target=target,
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
                     files=(item,),
-                    source=source,
                 )
     message = (
         f"{path}: there are no times in it that can be read; known are "
@@ -80,7 +94,7 @@ def read_measurements(path: Path) -> Measurements:
         found = from_json(Measurements, _text(path))
     except ValidationError as error:
         message = (
-            f"{path} is not what `edgeprune measure --out` writes: {first_line(error)}."
+            f"{path} is not what `edgeprune measure --out` writes: {fault_text(error)}."
         )
         raise ReportError(message) from error
     if found.schema_version != MEASUREMENTS_SCHEMA:

@@ -36,8 +36,10 @@ from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 Found = TypeVar("Found")
 Array = NDArray[np.float32]
 PASSING = frozenset(["lost", "server_lost"])  # failures that may be over soon
+STARTED_ANEW = "no_server"  # may be over soon where a run is in the middle
 OF_A_TIMING = ("runtime", "pinned_cpus", "machine", "conditions")
 X86 = frozenset(["x86_64", "amd64", "i686"])
+MOST_SAMPLES = 500  # of a round that are kept
 AGAIN_S = (2.0, 10.0, 30.0)  # until a job is tried again
 
 
@@ -111,7 +113,7 @@ class Runner:
 
         def read(answer: Answer) -> list[Timing]:
             same = {**own, **{name: answer[name] for name in OF_A_TIMING}}
-            rows = [{**result, **same} for result in answer["results"]]
+            rows = [{**_thinned(result), **same} for result in answer["results"]]
             return from_values(list[Timing], rows)
 
         return self._ask(self._job("time", recipe), models, read)
@@ -260,7 +262,10 @@ class Runner:
                 return self.transport.run(job, files)
             except DeviceError as error:
                 wait_s = next(waits, None)
-                if error.failure not in PASSING or wait_s is None:
+                passing = error.failure in PASSING or (
+                    error.failure == STARTED_ANEW and job.mode != "describe"
+                )
+                if not passing or wait_s is None:
                     raise
                 LOGGER.info("%s It is tried again in %g s.", error, wait_s)
                 time.sleep(wait_s)
@@ -269,6 +274,19 @@ class Runner:
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:
     """The runner that reaches a target's device."""
     return Runner(target, TRANSPORTS[target.transport](target), seed, batch)
+
+
+def _thinned(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A timing with at most so many samples of each round, evenly spaced in it.
+
+    A network of some microseconds runs ten thousand times in a round.
+    """
+
+    def some(samples: Sequence[float]) -> Sequence[float]:
+        return samples[:: -(-len(samples) // MOST_SAMPLES) or 1]
+
+    rounds = [some(samples) for samples in result["rounds_ms"]]
+    return {**result, "rounds_ms": rounds, "warmup_ms": some(result["warmup_ms"])}
 
 
 def _probe(result: Mapping[str, Any]) -> Probe:

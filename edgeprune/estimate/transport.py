@@ -79,7 +79,9 @@ class EstimatedTransport:
     def _basis(self) -> str:
         if not self._known:
             return self._device.basis
-        return f"{self._device.basis}, corrected by {len(self._known)} files timed there"
+        return (
+            f"{self._device.basis}, corrected by {len(self._known)} files timed there"
+        )
 
     def _operator_ms(self, item: Operator) -> float:
         return self._costs.ms(work_of_operator(item))
@@ -103,7 +105,7 @@ class EstimatedTransport:
         return found
 
     def _remember(self, path: Path, batch: int) -> None:
-        """Keep what a file consists of, so that its time can correct estimates later."""
+        """Keep what a file consists of, so that its time can correct others later."""
         kept = self._kept(sha256(path))
         if not kept.exists():
             write_cache(kept, to_json(tuple(work_of(path, batch).tolist())))

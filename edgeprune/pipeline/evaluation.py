@@ -51,10 +51,15 @@ class ReferenceTime:
 
     The median over all measurements of a run: a measurement in which the machine was
     busy does not move it.
+
+    Attributes:
+        is_estimate: nobody has measured it.
     """
 
     def __init__(self, timings: Iterable[Timing]) -> None:
-        self._seen_ms = [timing.median_ms for timing in timings]
+        seen = list(timings)
+        self._seen_ms = [timing.median_ms for timing in seen]
+        self.is_estimate = any(timing.is_estimate for timing in seen)
 
     @property
     def ms(self) -> float:

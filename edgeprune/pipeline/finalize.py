@@ -49,9 +49,8 @@ def finalize(
         note_sustained(context, result.exported.path)
         final = baseline if unpruned else _tested(tests, plain)
         progress.advance("test split")
-    progress.finish(
-        f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
-    )
+    said = f"parity {parity.largest_relative:.1e}; int8: {int8.verdict.reason}"
+    progress.finish(said)
     loss = tests.loss(baseline.exported.path, result.exported.path)
     decision = held_on_test(context, decision, baseline.figures, loss)
     decision = held_on_device(decision, on_device)
@@ -59,8 +58,7 @@ def finalize(
     met = decision.verdict == "met"
     _note_int8(context, int8, met=met, pruned=bool(result.plans))
     _note_surgery(context.log, result.surgery)
-    if met:
-        _note_room(context, result)
+    _note_room(context, result, met=met)
     note_denormals(context, result)
     return Outcome(
         met=met,
@@ -109,11 +107,12 @@ def held_on_device(
     return decision
 
 
-def _note_room(context: RunContext, result: ModelSnapshot) -> None:
+def _note_room(context: RunContext, result: ModelSnapshot, *, met: bool) -> None:
     """Say that a result is much faster than it has to be."""
     limits, settings = context.limits, context.settings
     used = time_pressure(result.costs, limits) if limits.limits_time else 1.0
-    if not result.plans or settings.structure != "solver" or used >= ROOMY:
+    planned = met and result.plans
+    if not planned or settings.structure != "solver" or used >= ROOMY:
         return
     by = "the same command" if result.figures.is_estimate else "--grow"
     context.log.note(

@@ -14,7 +14,7 @@ from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import LayerCost, ModelFigures, PairedTiming, RefusedGroup
-from edgeprune.units import milliseconds
+from edgeprune.units import millions, milliseconds
 
 PAYS = 0.99  # of the time is less
 
@@ -76,7 +76,7 @@ def profile_network(
     profile = _in_fastest_form(profile)
     progress.advance("form of the file")
     progress.finish(
-        f"{milliseconds(figures.summary.median_ms)}, {figures.macs / 1e6:.1f} M MACs, "
+        f"{milliseconds(figures.summary.median_ms)}, {millions(figures.macs)} MACs, "
         f"{len(graph.groups)} channel groups"
     )
     return profile

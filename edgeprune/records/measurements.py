@@ -19,6 +19,7 @@ class FileTiming:
         sha256: of its content; None where only its name is known.
         ratio: its time as a share of the first file's, in the same measurement.
         timing: every sample; None where they were not told.
+        source: what took the time.
     """
 
     file: str
@@ -28,6 +29,7 @@ class FileTiming:
     ratio: float | None = None
     summary: TimingSummary | None = None
     timing: Timing | None = None
+    source: str = "edgeprune"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,6 @@ class Measurements:
     """Files that were timed on one device.
 
     Attributes:
-        source: where the times come from, if they were not measured by edgeprune.
         sustained: the last file without a pause.
     """
 
@@ -44,5 +45,4 @@ class Measurements:
     created: str
     files: tuple[FileTiming, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
-    source: str = "edgeprune"
     sustained: Sustained | None = None

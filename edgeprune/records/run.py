@@ -237,7 +237,8 @@ class AccuracyLoss:
     @property
     def text(self) -> str:
         """The change in points, with the interval that holds it 19 times of 20."""
-        return f"{-100 * self.points:+.2f} ± {196 * self.error:.2f} points"
+        gained = round(-100 * self.points, 2) + 0.0  # which makes -0.0 to 0.0
+        return f"{gained:+.2f} ± {196 * self.error:.2f} points"
 
 
 @dataclass(frozen=True, slots=True)

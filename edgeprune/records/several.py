@@ -14,12 +14,14 @@ class ModelOnTargets:
 
     Attributes:
         run: its folder, inside that of all.
+        file: the one in that folder which counts.
         latency_ms: by target.
         within: the targets whose budgets it meets.
         status: of the run, on its own target.
     """
 
     run: str
+    file: str
     latency_ms: Mapping[str, float]
     within: tuple[str, ...]
     validation_accuracy: float

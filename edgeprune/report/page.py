@@ -67,7 +67,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         mode="lines+markers+text",
         textposition="top center",
         marker={"color": AFTER, "size": 10},
-        name=f"after training{after}",
+        name=f"{'after training' if report.training else 'the model'}{after}",
     )
     pruned = [step for step in steps if step.name not in UNPRUNED]
     figure.add_scatter(

@@ -19,17 +19,24 @@ from edgeprune.units import milliseconds
 def show_targets(console: Console) -> None:
     """All targets by name: what they are, how they are reached, where they stand."""
     table = Table(box=None, pad_edge=False)
-    for title in ("target", "transport", "what", "file"):
-        table.add_column(title, overflow="fold")
+    table.add_column("target", no_wrap=True)
+    table.add_column("transport", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    own: list[str] = []
     for name, path in targets.available().items():
+        if path.parent.resolve() != targets.sources()[-1].resolve():
+            own.append(f"{name}: {path}")
         try:
             target = targets.load(name)
-            row = (target.transport, target.description)
-        except TargetError as error:
-            row = ("-", f"not valid: {error}")
-        shipped = path.parent == targets.sources()[-1]
-        table.add_row(name, *row, "shipped" if shipped else str(path))
+        except TargetError:
+            table.add_row(name, "-", "not valid: `edgeprune targets show` says why")
+            continue
+        table.add_row(name, target.transport, target.description)
     console.print(table)
+    if own:
+        console.print("\nFiles of yours:", highlight=False)
+    for line in own:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_target(console: Console, target: Target) -> None:
@@ -43,7 +50,11 @@ def show_target(console: Console, target: Target) -> None:
 
 def as_toml(held: dict[str, Any]) -> str:
     """A target's values as TOML: tables one deep, and lists of them."""
-    plain = [f"{key} = {_value(item)}" for key, item in held.items() if _plain(item)]
+    plain = [
+        f"{key} = {_value(item)}"
+        for key, item in held.items()
+        if _plain(item) and item not in ((), [])
+    ]
     for key, item in held.items():
         if isinstance(item, dict):
             plain += ["", f"[{key}]"]
@@ -70,13 +81,15 @@ def _value(item: Any) -> str:
 
 
 def show_address(address: str) -> None:
-    """An address, and the same as a code for a phone's camera."""
+    """An address, and the same as a code for the camera of a phone that can open it."""
     import segno
 
     out = sys.stdout
-    segno.make(address, error="l").terminal(out=out, border=2, compact=True)
+    alone = urlsplit(address).hostname == "127.0.0.1"
+    if not alone:  # a phone could not open it
+        segno.make(address, error="l").terminal(out=out, border=2, compact=True)
     out.write(f"Open on the device: {address}\n")
-    if urlsplit(address).hostname == "127.0.0.1":
+    if alone:
         out.write(
             "It is for this machine alone: --lan lets phones in this network open it, "
             "--adb a phone on a cable.\n"
@@ -99,7 +112,8 @@ def show_check(console: Console, check: DeviceCheck) -> None:
         say(f"  a small network runs, by {check.provider}")
     for warning in check.warnings:
         say(f"  note: {warning}")
-    say("It can be measured." if check.usable else check.problem)
+    cannot = f"It cannot be measured. {check.problem}"
+    say("It can be measured." if check.usable else cannot)
 
 
 def _described(device: Device) -> list[str]:

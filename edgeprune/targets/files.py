@@ -13,6 +13,7 @@ import platformdirs
 from pydantic import ValidationError
 
 from edgeprune.errors import TargetError
+from edgeprune.records.json import fault_text
 from edgeprune.targets.schema import Target
 
 Table = Mapping[str, Any]
@@ -126,14 +127,8 @@ def _merged(held: Table, own: Table) -> dict[str, Any]:
 
 def _explain(path: Path, text: str, error: ValidationError) -> str:
     """One sentence with the line of the first fault."""
-    fault = error.errors()[0]
-    keys = [str(key) for key in fault["loc"]]
-    where = ".".join(keys)
-    what = fault["msg"][0].lower() + fault["msg"][1:]
-    plain = isinstance(fault["input"], str | int | float | bool)
-    found = f", found {fault['input']!r}" if plain else ""
-    line = _line(text, keys)
-    return f"{path}:{line}: {where + ': ' if where else ''}{what}{found}."
+    keys = [str(key) for key in error.errors()[0]["loc"]]
+    return f"{path}:{_line(text, keys)}: {fault_text(error)}."
 
 
 def _line(text: str, keys: list[str]) -> int:

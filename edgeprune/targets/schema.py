@@ -42,7 +42,7 @@ class Runtime(StrictModel):
         "ORT_ENABLE_LAYOUT",
         "ORT_ENABLE_ALL",
     ] = "ORT_ENABLE_ALL"
-    precisions: tuple[Precision, ...] = ("fp32",)
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
     int8_activations: Literal["signed", "unsigned"] | None = None
     oldest: Version = "1.17"
 

@@ -114,7 +114,7 @@ def test_there_are_two_phones(phone, files, tmp_path):
 def test_no_program_is_named(phone, files, name):
     error = failure(phone, files, adb={name: None})
     assert error.failure == f"no_{name}"
-    assert "docs/guides/phone.md says where it comes from" in str(error)
+    assert "unpack a release of ort_runner" in str(error)
 
 
 def test_a_program_that_is_not_there(phone, files):

@@ -25,7 +25,7 @@ async def serving(broker=None):
     held = PageServer(broker, {"ort.wasm.bundle.min.mjs": b"the runtime"})
     port = await held.open_page(Door("127.0.0.1", 0, TOKEN))
     runs = await held.open_runs(Door("127.0.0.1", 0, RUNS))
-    reaping = asyncio.create_task(held.reap())
+    reaping = asyncio.create_task(held.watch())
     try:
         yield broker, port, runs
     finally:

@@ -181,15 +181,19 @@ class Broker:
         if job.given is not None and now - job.given > job.limit_s:
             job.done.set_result(failure("timeout"))
         elif job.given is None and now - job.waits_since > job.wait_s:
-            busy = any(item.given is not None for item in self.jobs)
-            if busy:  # another run is measured: it will end
-                job.waits_since = now
-            elif self.page is not None and self.page.hidden:
-                job.done.set_result(failure("hidden"))
-            elif job.starts:
-                job.done.set_result(failure("page_lost"))
+            name = self._why_nobody(job)
+            if name == "busy" and job.message.get("mode") != "describe":
+                job.waits_since = now  # another run is measured: it will end
             else:
-                job.done.set_result(failure("no_page"))
+                job.done.set_result(failure(name))
+
+    def _why_nobody(self, job: PendingJob) -> str:
+        """The failure of a job that no page takes."""
+        if any(item.given is not None for item in self.jobs):
+            return "busy"
+        if self.page is not None and self.page.hidden:
+            return "hidden"
+        return "page_lost" if job.starts else "no_page"
 
 
 def failure(name: str) -> Answer:

@@ -41,12 +41,15 @@ FILES = {
 NPM_S = 300
 
 
-def runtime_files(given: Path | None = None) -> dict[str, bytes]:
+def runtime_files(
+    given: Path | None = None, told: Callable[[str], None] = lambda _: None
+) -> dict[str, bytes]:
     """The files by their names.
 
     Args:
         given: the package as npm packs it, or a folder with its files; by default the
             cache, and where that has none, npm.
+        told: is given what takes a while.
 
     Raises:
         TargetError: they cannot be had, or are not those that were published.
@@ -57,6 +60,7 @@ def runtime_files(given: Path | None = None) -> dict[str, bytes]:
     try:
         return _from_folder(cached)
     except TargetError:
+        told(f"Fetching {PACKAGE} with npm, once: 33 MB ...")
         found = _from_npm()
     for name, content in found.items():
         write_whole(cached / name, content)

@@ -21,7 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
-from edgeprune.devices.browser.broker import Broker
+from edgeprune.devices.browser.broker import Broker, Page
 
 LARGEST_ANSWER = 32_000_000  # bytes
 LARGEST = 64_000
@@ -52,6 +52,15 @@ HEADERS = {
 MALFORMED = (  # what reading something that is not as it should be raises
     *(ValueError, TypeError, KeyError, AttributeError, RecursionError, TimeoutError),
 )
+WORDS = {  # of what a job does, for the terminal
+    "describe": "asked what it is",
+    "time": "timed",
+    "profile": "timed by operator",
+    "probe": "probed",
+    "memory": "memory of",
+    "outputs": "outputs of",
+    "sustain": "ran for long",
+}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -115,10 +124,21 @@ class PageServer:
         for runner in self._runners:
             await runner.cleanup()
 
-    async def reap(self) -> None:
-        """Close connections that never ask for anything, for as long as we serve."""
+    async def watch(self) -> None:
+        """Say who comes and goes, and close idle connections, for as long as we serve.
+
+        Idle are those that never ask for anything.
+        """
+        shown: Page | None = None
         while True:
             await asyncio.sleep(1)
+            page = self.broker.page
+            if page is not shown:
+                if shown is not None:
+                    self.told(f"{shown.facts['label']} has gone")
+                if page is not None:
+                    self.told(f"{page.facts['label']} is here")
+                shown = page
             now = time.monotonic()
             held = {
                 item
@@ -200,7 +220,6 @@ class PageServer:
         told = await _json(request, LARGEST)
         page, label = str(told.pop("page")), str(told["label"])[:60]
         self.broker.hello(page, {**told, "label": label})
-        self.told(f"{label} is here")
         return web.json_response({})
 
     async def _beat(self, request: web.Request) -> web.Response:
@@ -229,10 +248,16 @@ class PageServer:
         asked = await _json(request, LARGEST_ANSWER)
         files = {name: Path(path) for name, path in asked["files"].items()}
         message = asked["message"]
-        self.told(f"{message['mode']}: {', '.join(message['names']) or 'the device'}")
-        answer = await self.broker.submit(
+        what = f"{WORDS[message['mode']]} {', '.join(message['names'])}".rstrip()
+        job = self.broker.submit(
             message, files, float(asked["limit_s"]), float(asked["wait_s"])
         )
+        began = time.monotonic()
+        answer = await job
+        took = f"{time.monotonic() - began:.1f} s"
+        failed = "" if answer["ok"] else f": {answer['error']}"
+        if message["mode"] != "describe":
+            self.told(f"{what}: {took}{failed}")
         page = self.broker.page
         facts = {} if page is None else dict(page.facts)
         return web.json_response({"answer": answer, "facts": facts})

@@ -75,7 +75,7 @@ def serve(
             f"{target.name}` first."
         )
         raise TargetError(message)
-    files = runtime_files(how.ort_web)
+    files = runtime_files(how.ort_web, told)
     with suppress(asyncio.CancelledError):
         asyncio.run(_serve(target, how, PageServer(Broker(), files, told), opened))
 
@@ -109,7 +109,7 @@ async def _serve(
             _open_on_phone(target, port, address)
         _end_when_told()
         opened(address)
-        await server.reap()
+        await server.watch()
     finally:
         await server.close()
 

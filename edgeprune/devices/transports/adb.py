@@ -121,8 +121,10 @@ class AdbTransport:
         for name, given in (("runner", adb.runner), ("library", adb.library)):
             if given is None:
                 text = (
-                    f"no adb.{name} is named: docs/guides/phone.md says where it comes "
-                    "from"
+                    f"no adb.{name} is named: unpack a release of ort_runner for the "
+                    "phone's processor (Red-Eyed/ort_runner on GitHub), and name its "
+                    "program as adb.runner and its libonnxruntime.so as adb.library in "
+                    "a target file of yours"
                 )
                 raise failures.failed(self._target, f"no_{name}", text)
             path = Path(given).expanduser()

@@ -24,6 +24,7 @@ FAILURES = {
     "back within {wait_s:g} s: open it again",
     "hidden": "the page is in the background, where its times mean nothing: bring it "
     "to the front, and keep the screen on",
+    "busy": "another run is being measured there: wait until it ends",
     "timeout": "the measurement did not end within {job_s:g} s, and was ended; "
     "limits.job_s allows more",
 }

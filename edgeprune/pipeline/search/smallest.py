@@ -29,7 +29,7 @@ from edgeprune.records import (
     pressure_of,
     time_pressure,
 )
-from edgeprune.units import milliseconds
+from edgeprune.units import millions, milliseconds
 
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 FAR = 0.5  # of the limits: no error of a prediction makes that too much
@@ -56,14 +56,14 @@ class SmallestNetwork:
         progress.start("smallest network within reach", 1)
         plan, found = self.measure()
         progress.finish(
-            f"{milliseconds(found.latency_ms)}, {found.macs / 1e6:.1f} M MACs"
+            f"{milliseconds(found.latency_ms)}, {millions(found.macs)} MACs"
         )
         if found.within_budget:
             return None
         sentence = (
             "the budget is out of reach: the smallest network that pruning can make of "
             f"this one takes {milliseconds(found.latency_ms)}, "
-            f"{found.macs / 1e6:.2f} M MACs, "
+            f"{millions(found.macs)} MACs, "
             f"{found.params / 1e6:.3f} M parameters, {found.size_bytes / 1e6:.2f} MB "
             f"and {found.memory_bytes / 1e6:.2f} MB of activations"
         )
@@ -76,7 +76,8 @@ class SmallestNetwork:
             progress.advance(text)
             helps.append(text)
         progress.finish()
-        return f"{sentence}; measured of it: {', '.join(helps)}" if helps else sentence
+        how = "estimated" if self._is_estimate else "measured"
+        return f"{sentence}; {how} of it: {', '.join(helps)}" if helps else sentence
 
     def expected_pressure(self) -> float:
         """The largest share of any limit that it takes, by prediction."""
@@ -108,6 +109,10 @@ class SmallestNetwork:
             share, cost.latency_ms, cost.macs, cost.params, len(found.bypassed)
         )
 
+    @property
+    def _is_estimate(self) -> bool:
+        return self.evaluator.reference.is_estimate
+
     def _helps(self, plan: Plan) -> Iterator[str]:
         """Times of the smallest network under other circumstances, measured."""
         benchmark = self.evaluator.benchmark
@@ -128,7 +133,9 @@ class SmallestNetwork:
             more = replace(benchmark, runner=runner.with_threads(cores))
             if (ms := _time(pruned, more)) is not None:
                 yield _verdict(f"{milliseconds(ms)} with {cores} threads", ms, limit)
-        if not in_int8 and (ms := _time(pruned, _quantizing(benchmark))) is not None:
+        if in_int8 or self._is_estimate:  # which knows nothing of int8
+            return
+        if (ms := _time(pruned, _quantizing(benchmark))) is not None:
             yield _verdict(f"{milliseconds(ms)} with --precision int8", ms, limit)
 
 
