@@ -1,6 +1,7 @@
 """Times that other programs took, and our own file of measurements."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -104,18 +105,3 @@ def test_measurements_that_cannot_be_used(tmp_path, held, complaint):
     path.write_text(held)
     with pytest.raises(ReportError, match=complaint):
         read_measurements(path)
-
-
-def test_a_target_stands_on_another(tmp_path):
-    """What a file does not say, its base says."""
-    (tmp_path / "mine.toml").write_text(
-        'base = "raspberry-pi-4"\n[ssh]\nhost = "pi@10.0.0.7"\n[runtime]\nthreads = 2\n'
-    )
-    held = targets.load(str(tmp_path / "mine.toml"))
-    assert isinstance(held, Target)
-    assert held.name == "mine"
-    assert held.ssh.host == "pi@10.0.0.7"
-    assert held.runtime.threads == 2
-    assert held.runtime.int8_activations == "unsigned"
-    with pytest.raises(TargetError, match="no time of it is known"):
-        known_device(held)  # published with four threads

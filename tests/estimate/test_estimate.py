@@ -258,3 +258,18 @@ def test_times_of_another_device_are_refused(tmp_path):
 def test_int8_is_not_estimated(tmp_path):
     with pytest.raises(TargetError, match="how fast int8 is on a device only the dev"):
         compress(tmp_path, "run", allow_estimate=True, precision="int8")
+
+
+def test_a_target_stands_on_another(tmp_path):
+    """What a file does not say, its base says."""
+    (tmp_path / "mine.toml").write_text(
+        'base = "raspberry-pi-4"\n[ssh]\nhost = "pi@10.0.0.7"\n[runtime]\nthreads = 2\n'
+    )
+    held = targets.load(str(tmp_path / "mine.toml"))
+    assert isinstance(held, Target)
+    assert held.name == "mine"
+    assert held.ssh.host == "pi@10.0.0.7"
+    assert held.runtime.threads == 2
+    assert held.runtime.int8_activations == "unsigned"
+    with pytest.raises(TargetError, match="no time of it is known"):
+        known_device(held)  # published with four threads
