@@ -25,6 +25,7 @@ from edgeprune.estimate.work import KINDS, work, work_of
 from edgeprune.files import sha256
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.records import FileTiming, Measurements, to_json
+from edgeprune.targets import Target
 from examples import data, nets
 from tests.nets import Bottom
 
