@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeprune.devices.onnx_operators import onnx_operator
 from edgeprune.devices.transports.fake import Operator, operators_of
+from edgeprune.onnx_files.operators import onnx_operator
 
 Floats = npt.NDArray[np.float64]
 # Multiplications of convolutions with one position, with several, and in groups; the

@@ -18,9 +18,10 @@ from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
-from edgeprune.measure.quantize import FEW, SAMPLES, quantize
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
+from edgeprune.quantize.qdq import Int8Form
+from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
 from edgeprune.records import (
     LayerCost,
     Memory,
@@ -127,8 +128,8 @@ class Benchmark:
             ExportError: the quantiser refuses the file.
         """
         path = item.path.with_suffix(".int8.onnx")
-        signed = self.runner.signed_activations
-        quantize(item.path, path, calibration, samples, signed=signed)
+        form = Int8Form(signed=self.runner.signed_activations)
+        quantize(item.path, path, calibration, samples, form=form)
         return replace(item, path=path, precision="int8", made_of=item.path)
 
     @contextmanager

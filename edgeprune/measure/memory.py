@@ -15,8 +15,8 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from edgeprune.devices.onnx_operators import onnx_operator
 from edgeprune.errors import MeasurementError
+from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.temporary import temporary_folder
 
 

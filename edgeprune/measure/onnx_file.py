@@ -19,7 +19,6 @@ from torch import nn
 from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from edgeprune.devices.onnx_operators import onnx_operator
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.cost import layers_of
@@ -28,8 +27,9 @@ from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.open_batch import check_open_batch, some_samples
-from edgeprune.measure.portable import OPSET, make_portable_
 from edgeprune.measure.shortcuts import SELECTION
+from edgeprune.onnx_files.operators import onnx_operator
+from edgeprune.onnx_files.portable import OPSET, make_portable_
 from edgeprune.temporary import last_words
 
 INPUT_NAME = "input"

@@ -18,7 +18,6 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from edgeprune.devices.onnx_operators import onnx_operator
 from edgeprune.errors import ExportError
 from edgeprune.files import write_whole
 from edgeprune.graph.groups import ChannelGraph
@@ -27,6 +26,7 @@ from edgeprune.graph.surgery import apply, cuts_of, numbers_of, plan_surgery
 from edgeprune.graph.trace import Inputs, state_of
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
+from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.records import Plan
 
 Cuts = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]

@@ -20,7 +20,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgeprune.files import write_whole
-from edgeprune.measure.onnx_graph import (
+from edgeprune.onnx_files.graph import (
     Constants,
     constants_of,
     has_branches,

@@ -13,7 +13,8 @@ from edgeprune.devices import worker
 from edgeprune.devices.transports import Job
 from edgeprune.devices.transports.base import received
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.quantize import quantize
+from edgeprune.quantize.qdq import Int8Form
+from edgeprune.quantize.quantize import quantize
 from tests.arm64 import arm_python
 from tests.nets import Bottom
 
@@ -29,8 +30,8 @@ def answers(tmp_path_factory):
     plain, signed, unsigned = (folder / f"{name}.onnx" for name in ("a", "s", "u"))
     write_onnx(Bottom(16), (x[:1],), plain)
     batches = [(x, torch.zeros(4))]
-    quantize(plain, signed, batches, signed=True)
-    quantize(plain, unsigned, batches, signed=False)
+    quantize(plain, signed, batches, form=Int8Form(signed=True))
+    quantize(plain, unsigned, batches, form=Int8Form())
     files = [plain, signed, unsigned]
     inputs = tuple((item[None].numpy(),) for item in x)
     runtime = targets.load("host").runtime

@@ -7,7 +7,7 @@ from edgeprune.errors import ExportError, ParityError
 from edgeprune.export.parity import compare_outputs, compare_with_file, prove_parity
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.quantize import quantize
+from edgeprune.quantize.quantize import quantize
 from tests.nets import Bottom
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -9,7 +9,7 @@ from torch import nn
 from edgeprune.errors import ExportError
 from edgeprune.export.checkpoint import exported_program
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.quantize import quantize
+from edgeprune.quantize.quantize import quantize
 from tests.nets import Bottom
 
 X = torch.randn(1, 3, 16, 16)

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edgeprune.devices.onnx_operators import onnx_operator
 from edgeprune.devices.transports.base import Answer, Job, sent
 from edgeprune.devices.worker import turns
+from edgeprune.onnx_files.operators import onnx_operator
 
 BLOCK = 8  # channels that the device computes together
 MACS_PER_MS = 20e6

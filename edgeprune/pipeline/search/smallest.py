@@ -11,7 +11,6 @@ from torch import nn
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
 from edgeprune.measure.benchmark import Benchmark
-from edgeprune.measure.quantize import FEW
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.profile.network import Profile
@@ -19,6 +18,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.solver import fastest
+from edgeprune.quantize.quantize import FEW
 from edgeprune.records import (
     Attempt,
     Budget,

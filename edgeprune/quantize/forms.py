@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgeprune.measure.onnx_graph import Constants, constants_of, has_branches, sweep_
+from edgeprune.onnx_files.graph import Constants, constants_of, has_branches, sweep_
 
 MASK = 50.0  # a constant below -MASK that is added to scores is a mask
 MASKED_BY = {"Add", "Where", "Sub", "Min"}

@@ -18,12 +18,14 @@ class OnnxOperator:
         in_place: ONNX Runtime's kernel on the CPU may write its result into its first
             input, if that is of the same size.
         free: it takes no time of its own.
+        int8: ONNX Runtime computes it in int8 on processors, or moves int8 values.
     """
 
     layer: bool = False
     convolution: bool = False
     in_place: bool = False
     free: bool = False
+    int8: bool = False
 
 
 def _rows(names: str, row: OnnxOperator) -> dict[str, OnnxOperator]:
@@ -31,12 +33,21 @@ def _rows(names: str, row: OnnxOperator) -> dict[str, OnnxOperator]:
 
 
 ONNX_OPERATORS: dict[str, OnnxOperator] = {
-    **_rows("Conv ConvTranspose", OnnxOperator(layer=True, convolution=True)),
-    **_rows("Gemm MatMul", OnnxOperator(layer=True)),
+    "Conv": OnnxOperator(layer=True, convolution=True, int8=True),
+    "ConvTranspose": OnnxOperator(layer=True, convolution=True),
+    **_rows("Gemm MatMul", OnnxOperator(layer=True, int8=True)),
     **_rows(
-        "Add Clip Div Elu Flatten FusedConv HardSigmoid HardSwish LeakyRelu Mul PRelu "
-        "Relu Reshape Sigmoid Squeeze Sub Tanh Unsqueeze",
+        "Add Clip Flatten LeakyRelu Mul Relu Reshape Sigmoid Squeeze Unsqueeze",
+        OnnxOperator(in_place=True, int8=True),
+    ),
+    **_rows(
+        "Div Elu FusedConv HardSigmoid HardSwish PRelu Sub Tanh",
         OnnxOperator(in_place=True),
+    ),
+    **_rows(
+        "AveragePool Concat Gather GlobalAveragePool MaxPool Pad Resize Slice Softmax "
+        "Split Transpose Where",
+        OnnxOperator(int8=True),
     ),
     "Identity": OnnxOperator(in_place=True, free=True),
     **_rows("QuantizeLinear DequantizeLinear", OnnxOperator(free=True)),

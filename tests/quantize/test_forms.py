@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.measure.int8_forms import masked_nodes, rewrite_for_int8_
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.measure.quantize import quantize
+from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
+from edgeprune.quantize.quantize import quantize
 
 X = torch.rand(32, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 FLOATS = {"ReduceMean", "GlobalAveragePool", "BatchNormalization"}

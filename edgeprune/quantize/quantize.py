@@ -1,0 +1,234 @@
+"""Static int8 quantisation of an ONNX file in QDQ form, calibrated on training data.
+
+Where the int8 file is the one that counts, every attempt of the planner is timed in
+int8, with a few samples: only its speed matters then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+from edgeprune.errors import ExportError, first_line
+from edgeprune.files import write_whole
+from edgeprune.graph.forward import quiet
+from edgeprune.onnx_files.portable import make_portable_
+from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
+from edgeprune.quantize.qdq import (
+    AS_USUAL,
+    Int8Form,
+    correct_biases_,
+    in_int8,
+    tensors_of,
+)
+from edgeprune.quantize.ranges import (
+    CPU,
+    Feeds,
+    Floats,
+    Range,
+    Seen,
+    observe,
+    quiet_options,
+)
+from edgeprune.temporary import temporary_folder
+
+SAMPLES = 128  # that ranges of activations are taken from
+GLITCH = 8.0  # times the largest value of the median sample: of another scale
+GLITCHES = 0.05  # of all samples; more are no glitches
+FEW = 8  # where only the file's speed matters
+JUDGED = 32  # samples on which candidates are compared
+TINY = 1e-30
+BETTER = 0.98  # of the error of the usual form: less is not worth leaving it
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to quantise a network.
+
+    Attributes:
+        ranges: of its tensors.
+        corrected: biases take up what rounding weights adds.
+    """
+
+    ranges: Mapping[str, Range]
+    corrected: bool = False
+
+
+@dataclass(frozen=True)
+class FloatNetwork:
+    """A float network that is to be quantised, and samples for it.
+
+    Attributes:
+        proto: rewritten in forms that have int8 kernels, with the shapes of its values.
+        feeds: the samples, in batches of the size that the file takes.
+        folder: where files may be written.
+    """
+
+    proto: onnx.ModelProto
+    feeds: list[Feeds]
+    folder: Path
+
+    @classmethod
+    def of(
+        cls,
+        source: Path,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        samples: int,
+        folder: Path,
+    ) -> FloatNetwork:
+        """Prepare a file."""
+        prepared = folder / "prepared.onnx"
+        quant_pre_process(str(source), str(prepared))
+        proto = onnx.load(prepared)
+        rewrite_for_int8_(proto)
+        proto = onnx.shape_inference.infer_shapes(proto)
+        return cls(proto, _feeds(proto, batches, samples), folder)
+
+    @cached_property
+    def seen(self) -> dict[str, Seen]:
+        """What each tensor is like on the samples."""
+        return observe(self.proto, tensors_of(self.proto), self.feeds, self.folder)
+
+    @cached_property
+    def plain(self) -> Candidate:
+        """Ranges that leave nothing out."""
+        return Candidate({name: seen.whole for name, seen in self.seen.items()})
+
+    @cached_property
+    def masked(self) -> tuple[str, ...]:
+        """Nodes that no form of int8 computes as they are."""
+        return tuple(masked_nodes(self.proto.graph))
+
+    @cached_property
+    def outputs(self) -> list[Floats]:
+        """What it makes of the samples by which candidates are judged."""
+        return self._run(self.proto)
+
+    def best(self, form: Int8Form) -> Candidate:
+        """The candidate whose outputs are nearest to the float network's.
+
+        Another than the plain one only where it is clearly nearer.
+        """
+        closest = {name: seen.closest() for name, seen in self.seen.items()}
+        whole = self.plain.ranges
+        found = self.plain
+        least = BETTER * self.error(self.quantized(form, found))
+        for other in (
+            Candidate(closest),
+            Candidate(whole, corrected=True),
+            Candidate(closest, corrected=True),
+        ):
+            error = self.error(self.quantized(form, other))
+            if error < least:
+                found, least = other, error
+        return found
+
+    def quantized(self, form: Int8Form, how: Candidate) -> onnx.ModelProto:
+        """The network in int8."""
+        form = replace(form, in_float=(*form.in_float, *self.masked))
+        proto = self.proto
+        if how.corrected:
+            proto = onnx.ModelProto()
+            proto.CopyFrom(self.proto)
+            correct_biases_(proto, self.seen, form)
+        return in_int8(proto, how.ranges, form)
+
+    def error(self, proto: onnx.ModelProto) -> float:
+        """By how much another form's outputs are off, relative to what they are."""
+        off = whole = 0.0
+        for one, other in zip(self.outputs, self._run(proto), strict=True):
+            off += float(np.square(one - other, dtype=np.float64).sum())
+            whole += float(np.square(one, dtype=np.float64).sum())
+        return math.sqrt(off / max(whole, TINY))
+
+    def _run(self, proto: onnx.ModelProto) -> list[Floats]:
+        path = self.folder / "judged.onnx"
+        onnx.save(proto, path)
+        session = ort.InferenceSession(str(path), quiet_options(), [CPU])
+        return [
+            np.asarray(found, np.float32)
+            for fed in self.feeds[:JUDGED]
+            for found in session.run(None, dict(fed))
+        ]
+
+
+def quantize(
+    source: Path,
+    target: Path,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    samples: int = SAMPLES,
+    *,
+    form: Int8Form = AS_USUAL,
+) -> None:
+    """Write an int8 version of an ONNX file: weights per channel, static activations.
+
+    Args:
+        samples: of the batches, that the ranges of activations are taken from. From a
+            few, the file is only to be timed.
+
+    Raises:
+        ExportError: ONNX Runtime refuses.
+    """
+    with temporary_folder() as folder, quiet(), refusing(source):
+        network = FloatNetwork.of(source, batches, samples, folder)
+        how = network.best(form) if samples > FEW else network.plain
+        proto = network.quantized(form, how)
+        make_portable_(proto)
+        content = proto.SerializeToString()
+    write_whole(target, content)
+
+
+@contextmanager
+def refusing(source: Path) -> Iterator[None]:
+    """Say of which file it is that something cannot be done with it.
+
+    Raises:
+        ExportError: it cannot be.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = f"{source.name} cannot be quantised: {first_line(error)}."
+        raise ExportError(message) from error
+
+
+def _feeds(
+    proto: onnx.ModelProto, batches: Iterable[tuple[Tensor, Tensor]], samples: int
+) -> list[Feeds]:
+    """The first samples, in batches of the size that a file takes."""
+    first = proto.graph.input[0]
+    batch = first.type.tensor_type.shape.dim[0].dim_value or 1
+    held = _first_samples(batches, samples)
+    count = max(batch, len(held) // batch * batch)
+    held = np.resize(held, (count, *held.shape[1:]))
+    return [
+        {first.name: held[start : start + batch]} for start in range(0, count, batch)
+    ]
+
+
+def _first_samples(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Floats:
+    """Inputs of the first samples, shape (count, ...), but for glitches.
+
+    A raw image among normalised ones would make every step of all ranges as many times
+    as wide as its values are larger.
+    """
+    held: list[Any] = []
+    for x, _ in batches:
+        held.append(x.numpy().astype(np.float32))
+        if sum(len(part) for part in held) >= count:
+            break
+    samples = np.concatenate(held)[:count]
+    largest = np.abs(samples).reshape(len(samples), -1).max(1)
+    usual = largest <= GLITCH * np.median(largest)
+    return samples[usual] if usual.mean() > 1 - GLITCHES else samples
