@@ -42,7 +42,7 @@ class Access:
         if not self.estimated:
             return runner_for(self.target, seed=self.seed, batch=batch)
         transport = EstimatedTransport(self.target, self.told)
-        return Runner(self.target, transport, self.seed, batch)
+        return Runner(self.target, transport, self.seed, batch, estimates=True)
 
 
 def access_to(settings: TargetSettings) -> Access:

@@ -15,6 +15,7 @@ from edgeprune.devices.check import check_device
 from edgeprune.devices.foreign import read_foreign, with_earlier
 from edgeprune.devices.runner import runner_for
 from edgeprune.errors import MeasurementError
+from edgeprune.estimate.work import work_of
 from edgeprune.files import sha256
 from edgeprune.records import (
     DeviceCheck,
@@ -102,6 +103,7 @@ def _measured(path: Path, timing: Timing, first: Timing) -> FileTiming:
         ratio=PairedTiming(timing, first).ratio,
         summary=TimingSummary.of(timing),
         timing=timing,
+        work=_work(path),
     )
 
 
@@ -115,10 +117,26 @@ def import_times(
         MeasurementError: not one file is given, or it is not there.
         ReportError: no time can be read.
     """
-    if len(files) != 1 or not Path(files[0]).is_file():
+    if len(files) != 1:
         message = "--from: give the one ONNX file whose time that is."
         raise MeasurementError(message)
-    return read_foreign(Path(source), Path(files[0]), targets.load(target).name)
+    (path,) = map(Path, files)
+    if not path.is_file():
+        raise MeasurementError(f"There is no file {path}.")
+    work = _work(path)
+    if work is None:
+        raise MeasurementError(f"{path} is no ONNX file whose operators can be read.")
+    found = read_foreign(Path(source), path, targets.load(target).name)
+    files_told = tuple(replace(item, work=work) for item in found.files)
+    return replace(found, files=files_told)
+
+
+def _work(path: Path) -> tuple[float, ...] | None:
+    """What a file computes, by kind; None if it cannot be read."""
+    try:
+        return tuple(work_of(path).tolist())
+    except Exception:  # noqa: BLE001  onnx's own, of many kinds
+        return None
 
 
 def check_kept(out: Path, target: str) -> None:

@@ -126,7 +126,7 @@ def _sentence(outcome: Outcome, job: Job) -> str:
         )
     untouched = not outcome.result.plans
     if outcome.met:
-        whose = "the original's int8 file" if where else _whose(outcome)
+        whose = "the original's int8 file" if in_int8 else _whose(outcome)
         how = f" by {whose}, nothing was pruned" if untouched else ""
         by = "Met by an estimate" if after.is_estimate else "Met"
         return f"{by}{how}: {asked}; {reached}."

@@ -23,6 +23,7 @@ from edgeprune.records import FileTiming, Measurements, from_json
 from edgeprune.records.json import fault_text
 from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
 
+ROW = 4  # commas of a run, at least
 # In ms; the estimate that such a profile states, too, is its shortest time.
 Reader = Callable[[str], list[float]]
 
@@ -34,16 +35,25 @@ def _ai_hub(text: str) -> list[float]:
 
 def _perf_test(text: str) -> list[float]:
     """Rows of model, seconds, memory, processor and run; a summary may follow them."""
-    rows = [line.rsplit(",", 4) for line in text.splitlines() if line.count(",") >= 4]
-    models = sorted({row[0] for row in rows})
+    models, found = set[str](), list[float]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(",") < ROW:
+            continue
+        model, seconds, *_ = line.rsplit(",", ROW)
+        models.add(model)
+        try:
+            found.append(float(seconds) * 1e3)
+        except ValueError as error:
+            message = f"line {number}: {seconds!r} is no time in seconds"
+            raise _UnfitError(message) from error
     if len(models) > 1:
-        message = f"it has runs of several models, {' and '.join(models)}"
-        raise _MixedError(message)
-    return [float(row[1]) * 1e3 for row in rows]
+        message = f"it has runs of several models, {' and '.join(sorted(models))}"
+        raise _UnfitError(f"{message}: give that of one")
+    return found
 
 
-class _MixedError(Exception):
-    """Times that are not all of one model."""
+class _UnfitError(Exception):
+    """A file of a known kind that is not as it should be."""
 
 
 READERS: dict[str, Reader] = {
@@ -63,8 +73,8 @@ def read_foreign(path: Path, model: Path, target: str) -> Measurements:
         with suppress(ValueError, KeyError, TypeError):
             try:
                 samples = read(text)
-            except _MixedError as error:
-                raise ReportError(f"{path}: {error}: give that of one.") from error
+            except _UnfitError as error:
+                raise ReportError(f"{path}: {error}.") from error
             if samples and all(0 < sample < float("inf") for sample in samples):
                 median = statistics.median(samples)
                 size = model.stat().st_size
@@ -131,5 +141,7 @@ def with_earlier(found: Measurements, path: Path) -> Measurements:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ReportError(f"{path} is no text.") from error
+    except OSError as error:
         raise ReportError(f"{path} cannot be read: {error}.") from error

@@ -94,12 +94,14 @@ class Runner:
     Attributes:
         seed: of the inputs.
         batch: length of an axis that a file leaves open.
+        estimates: the device is not there: nothing but times is known of it.
     """
 
     target: Target
     transport: Transport
     seed: int = 0
     batch: int = 1
+    estimates: bool = False
 
     def time(
         self, models: Sequence[Path], recipe: TimingRecipe | None = None
@@ -113,7 +115,7 @@ class Runner:
 
         def read(answer: Answer) -> list[Timing]:
             same = {**own, **{name: answer[name] for name in OF_A_TIMING}}
-            rows = [{**_thinned(result), **same} for result in answer["results"]]
+            rows = [{**same, **_thinned(result)} for result in answer["results"]]
             return from_values(list[Timing], rows)
 
         return self._ask(self._job("time", recipe), models, read)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from edgeprune.devices.transports import Answer, FakeTransport, Job
 from edgeprune.devices.transports.fake import Operator
 from edgeprune.estimate.known import KnownDevice, known_device
 from edgeprune.estimate.posterior import DeviceCosts, Interval
-from edgeprune.estimate.work import Floats, work_of, work_of_operator
-from edgeprune.files import cache_folder, sha256, write_cache
-from edgeprune.records import Measurements, from_json, to_json
-from edgeprune.records.measurement import ESTIMATED
+from edgeprune.estimate.work import KINDS, work_of, work_of_operator
+from edgeprune.files import sha256
+from edgeprune.records import Measurements
+from edgeprune.records.measurement import ESTIMATED, TOLD
 from edgeprune.targets import Target
 
 
@@ -33,17 +31,25 @@ class EstimatedTransport:
         self, target: Target, measurements: Measurements | None = None
     ) -> None:
         self._target = target
-        self._told = {} if measurements is None else told_by(measurements)
+        files = measurements.files if measurements is not None else ()
+        known = {item.sha256: item for item in files if item.sha256 is not None}
+        self._told = {digest: item.median_ms for digest, item in known.items()}
+        self._works = {
+            digest: np.array(item.work)
+            for digest, item in known.items()
+            if item.work is not None and len(item.work) == len(KINDS)
+        }
         self._answering = FakeTransport(self._operator_ms)
 
     def run(self, job: Job, files: Sequence[Path]) -> Answer:
         """Answer by what is known."""
+        self._recognize(files, job.batch)
         answer = self._answering.run(job, files)
         if job.mode == "time":
             for path, result in zip(files, answer["results"], strict=True):
-                self._remember(path, job.batch)
                 if (ms := self._told.get(sha256(path))) is not None:
                     result["rounds_ms"] = [[ms] for _ in result["rounds_ms"]]
+                    result["runtime"] = TOLD
         if job.mode == "memory":
             answer["results"] = [{"process_peak_bytes": 0, "run_peak_bytes": None}]
         return {
@@ -77,11 +83,14 @@ class EstimatedTransport:
 
     @property
     def _basis(self) -> str:
-        if not self._known:
+        if not self._works:
             return self._device.basis
-        return (
-            f"{self._device.basis}, corrected by {len(self._known)} files timed there"
-        )
+        return f"{self._device.basis}, corrected by {len(self._works)} timed there"
+
+    @property
+    def unknown(self) -> int:
+        """How many files were timed of which nobody knows what they compute."""
+        return len(self._told) - len(self._works)
 
     def _operator_ms(self, item: Operator) -> float:
         return self._costs.ms(work_of_operator(item))
@@ -89,35 +98,15 @@ class EstimatedTransport:
     @cached_property
     def _costs(self) -> DeviceCosts:
         """The costs there, as files that were timed have corrected them."""
-        if not self._known:
+        if not self._works:
             return self._device.costs
-        works, times = zip(*self._known, strict=True)
-        return self._device.costs.corrected(works, times)
+        times = [self._told[digest] for digest in self._works]
+        return self._device.costs.corrected(list(self._works.values()), times)
 
-    @cached_property
-    def _known(self) -> list[tuple[Floats, float]]:
-        """Work and time of the files that somebody timed, where their work is known."""
-        found: list[tuple[Floats, float]] = []
-        for digest, ms in self._told.items():
-            with suppress(OSError, ValueError, ValidationError):
-                work = from_json(tuple[float, ...], self._kept(digest).read_bytes())
-                found.append((np.array(work), ms))
-        return found
-
-    def _remember(self, path: Path, batch: int) -> None:
-        """Keep what a file consists of, so that its time can correct others later."""
-        kept = self._kept(sha256(path))
-        if not kept.exists():
-            write_cache(kept, to_json(tuple(work_of(path, batch).tolist())))
-
-    def _kept(self, digest: str) -> Path:
-        return cache_folder() / "estimated" / self._target.name / f"{digest[:32]}.json"
-
-
-def told_by(measurements: Measurements) -> Mapping[str, float]:
-    """Times of files by their hashes."""
-    return {
-        item.sha256: item.median_ms
-        for item in measurements.files
-        if item.sha256 is not None
-    }
+    def _recognize(self, files: Sequence[Path], batch: int) -> None:
+        """See what files compute that somebody timed, where that was not told."""
+        for path in files:
+            digest = sha256(path)
+            if digest in self._told and digest not in self._works:
+                self._works[digest] = work_of(path, batch)
+                self.__dict__.pop("_costs", None)  # they are known better now

@@ -20,6 +20,7 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
+from edgeprune.quantize.mixed import Accepts, DeviceClock, Mixed, mixed
 from edgeprune.quantize.qdq import Int8Form
 from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
 from edgeprune.records import (
@@ -75,6 +76,7 @@ class Benchmark:
         folder: where files are written; it exists.
         calibration: to quantize every file with; None where the deployed file is fp32.
         shortcuts_as_conv: write shortcuts without parameters as convolutions.
+        in_float: nodes of int8 files that stay in float.
     """
 
     runner: Runner
@@ -83,6 +85,7 @@ class Benchmark:
     dynamic_batch: bool = False
     calibration: Batches | None = None
     shortcuts_as_conv: bool = False
+    in_float: tuple[str, ...] = ()
 
     def write(self, model: nn.Module, path: Path, *, flush: bool = True) -> int:
         """Write a module in fp32.
@@ -127,10 +130,30 @@ class Benchmark:
         Raises:
             ExportError: the quantiser refuses the file.
         """
-        path = item.path.with_suffix(".int8.onnx")
-        form = Int8Form(signed=self.runner.signed_activations)
-        quantize(item.path, path, calibration, samples, form=form)
-        return replace(item, path=path, precision="int8", made_of=item.path)
+        small = _int8_of(item)
+        quantize(item.path, small.path, calibration, samples, form=self._form)
+        return small
+
+    def in_mixed(
+        self, item: Exported, calibration: Batches, accepts: Accepts | None = None
+    ) -> tuple[Exported, Mixed]:
+        """Write the fastest int8 version, with layers in float that win by it.
+
+        Args:
+            accepts: whether a file is accurate enough.
+
+        Raises:
+            ExportError: the quantiser refuses the file.
+        """
+        small, clock = _int8_of(item), DeviceClock(self.runner)
+        found = mixed(
+            item.path, small.path, calibration, clock, form=self._form, accepts=accepts
+        )
+        return small, found
+
+    @property
+    def _form(self) -> Int8Form:
+        return Int8Form(self.runner.signed_activations, in_float=self.in_float)
 
     @contextmanager
     def resized(self, model: nn.Module, graph: ChannelGraph) -> Iterator[ResizedModels]:
@@ -222,6 +245,12 @@ class Benchmark:
             layer = layer_of_node(node.name, made_by, layer)
             spent[layer] = spent.get(layer, 0.0) + node.latency_ms
         return with_latency(item.cost.layers, spent)
+
+
+def _int8_of(item: Exported) -> Exported:
+    """The int8 version of an fp32 file, to be written beside it."""
+    path = item.path.with_suffix(".int8.onnx")
+    return replace(item, path=path, precision="int8", made_of=item.path)
 
 
 def _doubt(timings: Sequence[Timing]) -> float:

@@ -23,6 +23,11 @@ def held_on_estimate(
     if not isinstance(transport, EstimatedTransport):
         return decision
     path = result.exported.path
+    if unknown := transport.unknown:
+        context.log.note(
+            f"{unknown} files of {context.settings.measurements} correct no estimate: "
+            "what they compute is not known; add them with `edgeprune measure`"
+        )
     if transport.is_told(path):
         return decision
     _note(context, transport, path)

@@ -51,15 +51,10 @@ class ReferenceTime:
 
     The median over all measurements of a run: a measurement in which the machine was
     busy does not move it.
-
-    Attributes:
-        is_estimate: nobody has measured it.
     """
 
     def __init__(self, timings: Iterable[Timing]) -> None:
-        seen = list(timings)
-        self._seen_ms = [timing.median_ms for timing in seen]
-        self.is_estimate = any(timing.is_estimate for timing in seen)
+        self._seen_ms = [timing.median_ms for timing in timings]
 
     @property
     def ms(self) -> float:
@@ -196,7 +191,8 @@ class Evaluator:
         recipe = self.benchmark.runner.target.verdict
         exported = snapshot.exported
         paired = self.time(exported)
-        apart_s = 0.0 if paired.timing.is_estimate else recipe.apart_s
+        runner = self.benchmark.runner
+        apart_s = 0.0 if runner.estimates else recipe.apart_s
         while paired.timing.processes < recipe.processes:
             time.sleep(apart_s)
             paired = paired.followed_by(self._time_again(exported))

@@ -83,7 +83,7 @@ def _with_int8(
     context: RunContext, result: ModelSnapshot, tests: deliver.TestSplit
 ) -> tuple[ModelSnapshot, deliver.Int8]:
     """The fp32 file, and what came of int8."""
-    if result.figures.is_estimate:
+    if context.job.runner.estimates:
         return result, deliver.Int8(deliver.NOT_KNOWN)
     if context.settings.precision == "int8":
         return keep_int8(context, result, tests)
@@ -114,7 +114,7 @@ def _note_room(context: RunContext, result: ModelSnapshot, *, met: bool) -> None
     planned = met and result.plans
     if not planned or settings.structure != "solver" or used >= ROOMY:
         return
-    by = "the same command" if result.figures.is_estimate else "--grow"
+    by = "the same command" if context.job.runner.estimates else "--grow"
     context.log.note(
         f"the result takes {used:.0%} of the time that is allowed, for the times by "
         f"which it was planned were too long: {by} uses the rest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from edgeprune.errors import ExportError
 from edgeprune.export import deliver
@@ -20,13 +21,20 @@ def try_int8(
     A file below the accuracy floor is not kept either.
     """
     evaluator, item = context.evaluator, result.exported
+
+    def accepts(path: Path) -> bool:
+        return deliver.validation_accuracy(path, context.data) >= context.floor
+
     try:
-        small = evaluator.benchmark.quantized(item, context.data.calibration)
+        small, mixed = evaluator.benchmark.in_mixed(
+            item, context.data.calibration, accepts
+        )
     except ExportError as error:
         return deliver.Int8(Quantisation(kept=False, reason=str(error)))
     plain, paired = evaluator.time_together([item, small])
     accuracy = deliver.validation_accuracy(small.path, context.data)
     verdict = _verdict(context, small, (plain, paired), accuracy)
+    verdict = replace(verdict, in_float=mixed.in_float)
     reason = ""
     if PairedTiming(paired.timing, plain.timing).ratio >= 1:
         reason = f"fp32 is faster here: int8 has {verdict.reason}"
@@ -36,6 +44,9 @@ def try_int8(
     if reason:
         small.path.unlink()
         return deliver.Int8(replace(verdict, kept=False, reason=reason))
+    if mixed.in_float:
+        reason = f"{verdict.reason}; {mixed.text} operators stay in float"
+        verdict = replace(verdict, reason=reason)
     figures = evaluator.figures(small, paired)
     figures = replace(figures, validation_accuracy=accuracy)
     return deliver.kept_int8(small, figures, verdict, context.data, tests)

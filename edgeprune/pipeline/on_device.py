@@ -36,7 +36,7 @@ def answers_on_device(
         int8: the other one that is delivered, if there is one.
     """
     runner = context.job.runner
-    if runner.target.transport in HERE or context.baseline.figures.timing.is_estimate:
+    if runner.target.transport in HERE or runner.estimates:
         return ()
     samples = _first(context)
     files = [(plain.path, FP32_TOLERANCE)]
@@ -54,7 +54,7 @@ def answers_on_device(
 def note_sustained(context: RunContext, path: Path) -> None:
     """Run the file that counts for as long as it was asked for."""
     seconds = context.settings.sustained
-    if seconds is None or context.baseline.figures.timing.is_estimate:
+    if seconds is None or context.job.runner.estimates:
         return
     context.progress.start("sustained run", 1)
     found = context.job.runner.sustained(path, seconds)

@@ -120,7 +120,7 @@ def _in_int8(
         ExportError: int8 is refused, or is no faster.
     """
     calibration = job.data.calibration
-    exported = profile.benchmark.quantized(profile.start, calibration)
+    exported, mixed = profile.benchmark.in_mixed(profile.start, calibration)
     paired = evaluator.time(exported)
     if paired.ratio >= 1:
         message = (
@@ -128,6 +128,8 @@ def _in_int8(
             f"{milliseconds(paired.baseline.median_ms)} in fp32: leave --precision out."
         )
         raise ExportError(message)
-    benchmark = replace(profile.benchmark, calibration=calibration)
+    benchmark = replace(
+        profile.benchmark, calibration=calibration, in_float=mixed.in_float
+    )
     evaluator = replace(evaluator, benchmark=benchmark, start_ratio=paired.ratio)
     return evaluator, evaluator.snapshot(exported, paired)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -92,11 +93,12 @@ class NodeTimes:
             squares[index[name]] = error**2
         limits = [_borders(edges, len(units), len(cost))] if edges else []
         if errors and math.isfinite(limit):
-            limits.append(LinearConstraint(squares[None], -np.inf, [limit]))
+            limits.append(LinearConstraint(squares[None], -np.inf, limit))
         whole = np.arange(len(cost)) < len(units)
+        bounds: Any = (np.zeros(len(cost)), upper)
         found = milp(
             cost,
-            bounds=Bounds(0, upper),
+            bounds=Bounds(*bounds),
             constraints=limits,
             integrality=whole.astype(int),
             options={"time_limit": SOLVE_S},

@@ -95,7 +95,9 @@ def in_int8(
         op_types_to_quantize=sorted({node.op_type for node in int8_nodes(proto)}),
         extra_options={},
     )
-    return quantizer.quantize_model()
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
 
 
 def correct_biases_(

@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 
 from edgeprune.records.device import Conditions, Machine
 
+TOLD = "timed there by somebody"  # of a device that is not connected
 ESTIMATED = "estimated"  # how the runtime's name begins where nothing ran
 IQR_WARN = 0.10  # of the median; above this two timings are not comparable
 DRIFT_WARN = 0.05  # first against last third; above this the machine changed state

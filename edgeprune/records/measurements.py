@@ -20,6 +20,7 @@ class FileTiming:
         ratio: its time as a share of the first file's, in the same measurement.
         timing: every sample; None where they were not told.
         source: what took the time.
+        work: of the network, by kind; see `edgeprune.estimate.work`.
     """
 
     file: str
@@ -30,6 +31,7 @@ class FileTiming:
     summary: TimingSummary | None = None
     timing: Timing | None = None
     source: str = "edgeprune"
+    work: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,12 @@ class AccuracyLoss:
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """The outcome of int8: kept where it is faster, or where budgets are about it."""
+    """The outcome of int8: kept where it is faster, or where budgets are about it.
+
+    Attributes:
+        in_float: operators of that file which stay in float, though int8 has kernels
+            for them.
+    """
 
     kept: bool
     reason: str
@@ -251,6 +256,7 @@ class Quantisation:
     speedup: float | None = None
     validation_accuracy: float | None = None
     size_bytes: int | None = None
+    in_float: tuple[str, ...] = ()
 
 
 Status = Literal["met", "unmet"]

@@ -17,6 +17,7 @@ class ModelOnTargets:
         file: the one in that folder which counts.
         latency_ms: by target.
         within: the targets whose budgets it meets.
+        estimated: the targets whose times are estimates.
         status: of the run, on its own target.
     """
 
@@ -29,6 +30,7 @@ class ModelOnTargets:
     macs: int
     size_bytes: int
     status: str
+    estimated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from edgeprune.records import TargetsReport
+from edgeprune.records import ModelOnTargets, TargetsReport
 from edgeprune.report.html import rendered
 from edgeprune.units import megabytes, millions, milliseconds, percent
 
@@ -25,7 +25,7 @@ def rows_of_targets(report: TargetsReport) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 f"{item.run}{chosen}",
-                *(milliseconds(item.latency_ms[name]) for name in names),
+                *(_time(item, name) for name in names),
                 percent(item.test_accuracy),
                 millions(item.macs),
                 megabytes(item.size_bytes),
@@ -35,12 +35,18 @@ def rows_of_targets(report: TargetsReport) -> tuple[list[str], list[list[str]]]:
     return titles, rows
 
 
+def _time(item: ModelOnTargets, target: str) -> str:
+    about = "about " if target in item.estimated else ""
+    return f"{about}{milliseconds(item.latency_ms[target])}"
+
+
 def show_targets_report(console: Console, report: TargetsReport) -> None:
     """The table and the sentence."""
     titles, rows = rows_of_targets(report)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, justify="left" if title == "model" else "right")
+        justify = "left" if title == "model" else "right"
+        table.add_column(title, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from edgeprune.api.devices import import_times
 from edgeprune.devices.foreign import read_foreign, read_measurements, with_earlier
-from edgeprune.errors import ReportError
+from edgeprune.errors import MeasurementError, ReportError
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.records import FileTiming, Measurements, to_json
 from tests.nets import Bottom
@@ -56,6 +57,19 @@ def test_a_fault_in_measurements_is_said_in_words(tmp_path):
     complaint = r"--out` writes: created: it is missing \(and 2 more\)"
     with pytest.raises(ReportError, match=complaint):
         read_measurements(path)
+
+
+def test_a_row_that_is_no_time_is_named(tmp_path, model):
+    path = tmp_path / "result.txt"
+    path.write_text("m,0.02,5,99,1\nm,abc,5,99,2\n")
+    with pytest.raises(ReportError, match="line 2: 'abc' is no time in seconds"):
+        read_foreign(path, model, PI)
+
+
+def test_times_of_what_is_no_network_are_refused(tmp_path):
+    (tmp_path / "result.txt").write_text("m,0.02,5,99,1\n")
+    with pytest.raises(MeasurementError, match=r"README\.md is no ONNX file whose op"):
+        import_times(["README.md"], tmp_path / "result.txt", target=PI)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,10 @@ def test_a_file_that_somebody_timed_corrects_the_others(tmp_path):
     one, two = (timing.median_ms for timing in runner().time(paths))
     digest = edgeprune.measure_files([paths[0]], processes=1).files[0].sha256
     told = Measurements(1, PI, "", (FileTiming("a.onnx", 3 * one, digest),))
-    first, second = (timing.median_ms for timing in runner(told).time(paths))
+    again, other = runner(told).time(paths)
+    assert other.is_estimate
+    assert not again.is_estimate
+    first, second = again.median_ms, other.median_ms
     assert first == pytest.approx(3 * one)
     assert second == pytest.approx(3 * two, rel=0.2)
 
@@ -236,8 +239,13 @@ def test_the_interval_is_narrow_near_a_file_that_was_timed(tmp_path):
     for path in paths:
         write_onnx(Bottom(int(path.stem)), (torch.randn(1, 3, 8, 8),), path)
     runner().time(paths)
-    told = Measurements(1, PI, "", (FileTiming("a", 1.0, sha256(paths[0])),))
-    transport = EstimatedTransport(targets.load(PI), told)
+    held = tuple(work_of(paths[0]).tolist())
+    item = FileTiming("a", 1.0, sha256(paths[0]), work=held)
+    other = FileTiming("b", 1.0, "of another machine")
+    transport = EstimatedTransport(
+        targets.load(PI), Measurements(1, PI, "", (item, other))
+    )
+    assert transport.unknown == 1
 
     def width(of, path):
         found = of.interval(path)

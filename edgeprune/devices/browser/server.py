@@ -53,7 +53,7 @@ MALFORMED = (  # what reading something that is not as it should be raises
     *(ValueError, TypeError, KeyError, AttributeError, RecursionError, TimeoutError),
 )
 WORDS = {  # of what a job does, for the terminal
-    "describe": "asked what it is",
+    "describe": "described itself",
     "time": "timed",
     "profile": "timed by operator",
     "probe": "probed",
@@ -255,9 +255,13 @@ class PageServer:
         began = time.monotonic()
         answer = await job
         took = f"{time.monotonic() - began:.1f} s"
-        failed = "" if answer["ok"] else f": {answer['error']}"
-        if message["mode"] != "describe":
-            self.told(f"{what}: {took}{failed}")
+        if message["mode"] == "describe":  # asked at every start
+            pass
+        elif answer["ok"]:
+            self.told(f"{what}: {took}")
+        else:
+            why = str(answer["error"]).replace("_", " ")
+            self.told(f"not {what}: {why}, after {took}")
         page = self.broker.page
         facts = {} if page is None else dict(page.facts)
         return web.json_response({"answer": answer, "facts": facts})

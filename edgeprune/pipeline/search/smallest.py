@@ -62,7 +62,7 @@ class SmallestNetwork:
             return None
         sentence = (
             "the budget is out of reach: the smallest network that pruning can make of "
-            f"this one takes {milliseconds(found.latency_ms)}, "
+            f"this one takes {self._known}{milliseconds(found.latency_ms)}, "
             f"{millions(found.macs)} MACs, "
             f"{found.params / 1e6:.3f} M parameters, {found.size_bytes / 1e6:.2f} MB "
             f"and {found.memory_bytes / 1e6:.2f} MB of activations"
@@ -110,8 +110,12 @@ class SmallestNetwork:
         )
 
     @property
+    def _known(self) -> str:
+        return "an estimated " if self._is_estimate else ""
+
+    @property
     def _is_estimate(self) -> bool:
-        return self.evaluator.reference.is_estimate
+        return self.evaluator.benchmark.runner.estimates
 
     def _helps(self, plan: Plan) -> Iterator[str]:
         """Times of the smallest network under other circumstances, measured."""
