@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edgeprune.api.compress import Finished, compress
     from edgeprune.api.devices import check_target, measure_files
+    from edgeprune.api.doctor import check_file
     from edgeprune.api.sparsify import Sparsified, sparsify
     from edgeprune.errors import EdgepruneError
     from edgeprune.export.checkpoint import load
@@ -47,6 +48,7 @@ _HOMES = {
     "Sparsified": "edgeprune.api.sparsify",
     "SparsityReport": "edgeprune.records",
     "apply": "edgeprune.graph.surgery",
+    "check_file": "edgeprune.api.doctor",
     "check_target": "edgeprune.api.devices",
     "compress": "edgeprune.api.compress",
     "load": "edgeprune.export.checkpoint",
@@ -71,6 +73,7 @@ __all__ = [
     "SparsityReport",
     "__version__",
     "apply",
+    "check_file",
     "check_target",
     "compress",
     "load",

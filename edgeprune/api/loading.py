@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from edgeprune.data.factory import splits_of
 from edgeprune.data.noise import NOISE, noise_splits
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
+from edgeprune.export.session import OnnxModel
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.cores import sleep_while_waiting
 from edgeprune.graph.device import CPU, device_named
@@ -24,12 +26,13 @@ from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
-from edgeprune.settings import NetworkSettings, WorkloadSettings
+from edgeprune.settings import DataSettings, NetworkSettings, WorkloadSettings
 from edgeprune.settings.parts import DeviceSettings
 from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
     Workload,
+    accuracy,
     check_module,
     example_inputs,
     load_model,
@@ -84,7 +87,7 @@ def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Wo
     if isinstance(data, str):
         splits = _splits(model, data, settings)
     else:
-        splits = splits_of("data", data, _reading(settings))
+        splits = splits_of("data", data, _reading(settings, settings.seed))
     name = settings.model or type(model).__name__
     found = _workload(name, model, splits, settings, settings.batch or 1)
     return replace(found, surgery=surgery)
@@ -118,7 +121,7 @@ def loaded_model(
 def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
     """A data set by its description, or none but what the model sees in noise."""
     if data != NOISE:
-        reading = _reading(settings)
+        reading = _reading(settings, settings.seed)
         if settings.num_classes is None:
             reading = replace(reading, names=output_names(settings.model or ""))
         return load_data(data, reading, settings.input)
@@ -128,7 +131,21 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
     one = torch.zeros(1, *settings.input)
     each, together = operations(model, one), samples_at_once(model, one)
-    return noise_splits(model, settings.input, _reading(settings), each, together)
+    return noise_splits(
+        model, settings.input, _reading(settings, settings.seed), each, together
+    )
+
+
+def test_accuracy(path: Path, settings: DataSettings) -> float:
+    """An ONNX file's accuracy on the test split of a data set, 0..1.
+
+    Raises:
+        DataError: no such data.
+        ExportError: the file does not load.
+    """
+    model = OnnxModel(path)
+    splits = load_data(settings.data or "", _reading(settings, 0), model.sample_shape)
+    return accuracy(model, splits.test)
 
 
 def _workload(
@@ -144,11 +161,11 @@ def _workload(
     return Workload(name, model, example_inputs(shape, batch, settings.seed), splits)
 
 
-def _reading(settings: WorkloadSettings) -> Reading:
+def _reading(settings: DataSettings, seed: int) -> Reading:
     scale = None
     if settings.mean is not None and settings.std is not None:
         if len(settings.mean) != len(settings.std) or min(settings.std) <= 0:
             raise ConfigError("--mean and --std need as many numbers, --std above 0.")
         scale = Scale(settings.mean, settings.std)
     classes = read_classes(settings.classes) if settings.classes else None
-    return Reading(settings.batch_size, settings.seed, scale, classes)
+    return Reading(settings.batch_size, seed, scale, classes)

@@ -10,6 +10,7 @@ import typer
 from edgeprune.cli.app import NOT_MET, app, showing
 from edgeprune.cli.options import AsJson, Quiet, Reach, Timed, with_options
 from edgeprune.settings import (
+    DataSettings,
     GroupsSettings,
     ProfileSettings,
     ScoreSettings,
@@ -145,6 +146,50 @@ def measure(
             files, target=target, processes=processes, sustained=seconds
         )
     _tell(found, out, as_json=as_json)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    *,
+    target: Annotated[
+        str, typer.Option(help="A target, or the path of a .toml file.")
+    ] = "host",
+    max_ms: Annotated[
+        float | None, typer.Option(help="Exit 1 if it takes longer.", min=0)
+    ] = None,
+    min_accuracy: Annotated[
+        str | None,
+        typer.Option(help="Exit 1 below this share of --data, such as 0.9 or 90%."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Its test split, as for compress.")
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="As for compress.")] = None,
+    std: Annotated[str | None, typer.Option(help="As for compress.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with an ONNX file on a target; exit 1 if it cannot be used."""
+    from rich.console import Console
+
+    least = None if min_accuracy is None else parse_share(min_accuracy)
+    given = {"data": data, "mean": mean, "std": std}
+    asked = load_settings(given, Path.cwd(), DataSettings)
+    if least is not None and data is None:
+        raise typer.BadParameter("--min-accuracy needs --data.")
+    from edgeprune.api.doctor import check_file
+    from edgeprune.records import to_json
+    from edgeprune.report.doctor import show_file_check
+
+    found = check_file(
+        file, target=target, max_ms=max_ms, min_accuracy=least, data=asked
+    )
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        show_file_check(Console(), found)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def _tell(found: Measurements, out: Path | None, *, as_json: bool) -> None:

@@ -51,6 +51,7 @@ class NodeTime:
         operator: its kind, such as Conv.
         read: shape of its first input.
         made: shape of its first output.
+        provider: that ran it; empty where the runtime does not say.
     """
 
     name: str
@@ -58,6 +59,7 @@ class NodeTime:
     operator: str = ""
     read: tuple[int, ...] = ()
     made: tuple[int, ...] = ()
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,7 @@ def _nodes(nodes: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
             node["operator"],
             tuple(node["read"]),
             tuple(node["made"]),
+            node.get("provider", ""),
         )
         for node in nodes
     ]

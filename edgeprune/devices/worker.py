@@ -420,6 +420,7 @@ def operators_of(events: list[dict[str, Any]], warmup: int) -> list[dict[str, An
         first = {
             "name": name,
             "operator": facts.get("op_name", ""),
+            "provider": facts.get("provider", ""),
             "read": shape_of(facts.get("input_type_shape")),
             "made": shape_of(facts.get("output_type_shape")),
             "ms": [],

@@ -35,6 +35,12 @@ class OnnxModel:
             raise ExportError(message) from error
         self._input = self._session.get_inputs()[0]
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample; an open axis has the length 1."""
+        axes = self._input.shape[1:]
+        return tuple(axis if isinstance(axis, int) else 1 for axis in axes)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs, shape (N, ...), for inputs of shape (N, ...)."""
         batch, cores = self._input.shape[0], torch.get_num_threads()

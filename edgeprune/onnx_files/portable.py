@@ -16,6 +16,14 @@ OPSET = 18  # of ONNX 1.13: ONNX Runtime reads it from 1.14 (2023) on
 # The version of the file format that came with an operator set, of those that the
 # exporter may have to go up to.
 IR_VERSIONS = {18: 8, 19: 9, 20: 9}
+# From each version of ONNX Runtime on: the newest operators and format that it reads.
+READS = (
+    ((1, 14), 18, 8),
+    ((1, 15), 19, 9),
+    ((1, 17), 20, 9),
+    ((1, 18), 21, 10),
+    ((1, 22), 23, 11),
+)
 PLAIN_DOMAINS = ("", "ai.onnx")  # both name ONNX's own operators
 
 
@@ -33,6 +41,16 @@ def make_portable_(proto: onnx.ModelProto) -> None:
     versions = [item.version for item in kept if item.domain in PLAIN_DOMAINS]
     needed = IR_VERSIONS.get(max(versions, default=OPSET), proto.ir_version)
     proto.ir_version = min(proto.ir_version, needed)
+
+
+def newest_of(runtime: str) -> tuple[int, int] | None:
+    """The newest operator set and format (IR) that a version of ONNX Runtime reads.
+
+    None where it is not known. (The table "ONNX Runtime Compatibility" of its docs.)
+    """
+    version = tuple(map(int, runtime.split(".")[:2]))
+    known = [(opset, form) for first, opset, form in READS if first <= version]
+    return known[-1] if known else None
 
 
 def _nodes(message: Any) -> Iterator[onnx.NodeProto]:

@@ -8,6 +8,7 @@ from edgeprune.records.budget import (
 )
 from edgeprune.records.check import DeviceCheck
 from edgeprune.records.device import Conditions, Device, Machine, Sustained
+from edgeprune.records.doctor import FileCheck, Finding
 from edgeprune.records.groups import (
     DataFacts,
     GroupsReport,
@@ -85,7 +86,9 @@ __all__ = [
     "Device",
     "DeviceCheck",
     "Epoch",
+    "FileCheck",
     "FileTiming",
+    "Finding",
     "GroupLoss",
     "GroupScores",
     "GroupsReport",

@@ -1,0 +1,63 @@
+"""From the command line or Python to what is wrong with an ONNX file."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from edgeprune import targets
+from edgeprune.devices.runner import runner_for
+from edgeprune.doctor.examine import examine
+from edgeprune.errors import MeasurementError
+from edgeprune.records import FileCheck
+from edgeprune.settings import DataSettings
+
+
+def check_file(
+    file: str | Path,
+    *,
+    target: str = "host",
+    max_ms: float | None = None,
+    min_accuracy: float | None = None,
+    data: DataSettings | None = None,
+) -> FileCheck:
+    """Say what is wrong with an ONNX file on a target, what it costs and what helps.
+
+    Args:
+        max_ms: more is a blocker.
+        min_accuracy: less is a blocker, 0..1.
+        data: whose test split the accuracy is taken of.
+
+    Raises:
+        TargetError: there is no such target.
+        MeasurementError: it is no ONNX file.
+        DataError: the data cannot be read.
+
+    Example:
+        >>> import edgeprune
+        >>> found = edgeprune.check_file("runs/first/model.onnx")
+        >>> found.passed, found.opset
+        (True, 18)
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise MeasurementError(f"There is no file {path}.")
+    held = targets.load(target)
+    accuracy = None
+    if data is not None and data.data is not None:
+        accuracy = _accuracy(path, data)
+    with closing(runner_for(held)) as runner:
+        return examine(
+            path,
+            runner,
+            accuracy=accuracy,
+            max_ms=max_ms,
+            min_accuracy=min_accuracy,
+        )
+
+
+def _accuracy(path: Path, settings: DataSettings) -> float:
+    """Of the test split; needs torch, which takes seconds to import."""
+    from edgeprune.api.loading import test_accuracy
+
+    return test_accuracy(path, settings)

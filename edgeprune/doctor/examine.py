@@ -1,0 +1,89 @@
+"""Examines a file: all checks in turn, the worst findings first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.devices.runner import Runner
+from edgeprune.doctor import loading, quantized, speed, values
+from edgeprune.doctor.examined import Examined
+from edgeprune.errors import DeviceError, MeasurementError
+from edgeprune.files import sha256
+from edgeprune.records import TimingSummary
+from edgeprune.records.doctor import DOCTOR_SCHEMA, FileCheck, Finding
+from edgeprune.units import milliseconds, percent
+
+CHECKS = (*loading.CHECKS, *values.CHECKS, *speed.CHECKS, *quantized.CHECKS)
+ORDER = ("blocker", "warning", "note")
+
+
+def examine(
+    path: Path,
+    runner: Runner,
+    *,
+    accuracy: float | None = None,
+    max_ms: float | None = None,
+    min_accuracy: float | None = None,
+) -> FileCheck:
+    """Look at an ONNX file on a target.
+
+    Args:
+        accuracy: of the file on a test split, where there is one.
+        max_ms: more is a blocker, and so is not to know.
+        min_accuracy: less is a blocker, and so is not to know.
+
+    Raises:
+        MeasurementError: it is no ONNX file.
+    """
+    proto = loading.load(path)
+    if proto is None:
+        raise MeasurementError(f"{path} is no ONNX file, or an empty one.")
+    file = Examined(path, proto, runner)
+    found = [finding for check in CHECKS for finding in check(file)]
+    if max_ms is not None:
+        found += _too_slow(file, max_ms)
+    if min_accuracy is not None:
+        found += _too_wrong(accuracy, min_accuracy)
+    timing = None if isinstance(file.timing, DeviceError) else file.timing
+    return FileCheck(
+        schema_version=DOCTOR_SCHEMA,
+        file=str(path),
+        sha256=sha256(path),
+        target=runner.target.name,
+        size_bytes=path.stat().st_size,
+        ir_version=proto.ir_version,
+        opset=file.opset,
+        operators=len(proto.graph.node),
+        summary=None if timing is None else TimingSummary.of(timing),
+        provider=None if timing is None else timing.provider,
+        accuracy=accuracy,
+        findings=tuple(sorted(found, key=_rank)),
+    )
+
+
+def _rank(item: Finding) -> tuple[int, float]:
+    """The worst first, and of those what costs most."""
+    return ORDER.index(item.severity), -(item.ms or 0.0)
+
+
+def _too_slow(file: Examined, max_ms: float) -> list[Finding]:
+    if file.ms is None:
+        what = "its time is not known, so that --max-ms cannot be kept"
+    elif file.ms > max_ms:
+        what = f"it takes {milliseconds(file.ms)}, and --max-ms is {max_ms:g}"
+    else:
+        return []
+    remedy = f"edgeprune compress --budget-ms {max_ms:g}"
+    return [Finding("too_slow", "blocker", what, remedy)]
+
+
+def _too_wrong(accuracy: float | None, least: float) -> list[Finding]:
+    if accuracy is None:
+        what = "its accuracy is not known, so that --min-accuracy cannot be kept"
+    elif accuracy < least:
+        what = (
+            f"its accuracy is {percent(accuracy)}, and --min-accuracy {percent(least)}"
+        )
+    else:
+        return []
+    return [Finding("too_inaccurate", "blocker", what, "train it further")]
