@@ -17,6 +17,7 @@ def check_file(
     file: str | Path,
     *,
     target: str = "host",
+    sample: tuple[int, ...] | None = None,
     max_ms: float | None = None,
     min_accuracy: float | None = None,
     data: DataSettings | None = None,
@@ -24,6 +25,7 @@ def check_file(
     """Say what is wrong with an ONNX file on a target, what it costs and what helps.
 
     Args:
+        sample: shape of a sample, such as (3, 640, 640), where the file leaves it open.
         max_ms: more is a blocker.
         min_accuracy: less is a blocker, 0..1.
         data: whose test split the accuracy is taken of.
@@ -50,6 +52,7 @@ def check_file(
         return examine(
             path,
             runner,
+            sample=sample,
             accuracy=accuracy,
             max_ms=max_ms,
             min_accuracy=min_accuracy,

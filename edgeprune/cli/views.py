@@ -17,6 +17,7 @@ from edgeprune.settings import (
     duration,
     load_settings,
     parse_share,
+    shape_of,
 )
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ def check(
     target: Annotated[
         str, typer.Option(help="A target, or the path of a .toml file.")
     ] = "host",
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="CxHxW of a sample, where the file leaves it open."
+        ),
+    ] = None,
     max_ms: Annotated[
         float | None, typer.Option(help="Exit 1 if it takes longer.", min=0)
     ] = None,
@@ -182,7 +189,12 @@ def check(
     from edgeprune.report.doctor import show_file_check
 
     found = check_file(
-        file, target=target, max_ms=max_ms, min_accuracy=least, data=asked
+        file,
+        target=target,
+        sample=None if sample is None else shape_of(sample),
+        max_ms=max_ms,
+        min_accuracy=least,
+        data=asked,
     )
     if as_json:
         typer.echo(to_json(found))

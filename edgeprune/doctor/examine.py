@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.devices.runner import Runner
 from edgeprune.doctor import loading, quantized, speed, values
-from edgeprune.doctor.examined import Examined
+from edgeprune.doctor.examined import Examined, open_axes, takes, write_fixed
 from edgeprune.errors import DeviceError, MeasurementError
 from edgeprune.files import sha256
 from edgeprune.records import TimingSummary
 from edgeprune.records.doctor import DOCTOR_SCHEMA, FileCheck, Finding
+from edgeprune.temporary import temporary_folder
 from edgeprune.units import milliseconds, percent
 
 CHECKS = (*loading.CHECKS, *values.CHECKS, *speed.CHECKS, *quantized.CHECKS)
@@ -21,6 +23,7 @@ def examine(
     path: Path,
     runner: Runner,
     *,
+    sample: tuple[int, ...] | None = None,
     accuracy: float | None = None,
     max_ms: float | None = None,
     min_accuracy: float | None = None,
@@ -28,20 +31,30 @@ def examine(
     """Look at an ONNX file on a target.
 
     Args:
+        sample: shape of a sample, for axes of the input that are open.
         accuracy: of the file on a test split, where there is one.
         max_ms: more is a blocker, and so is not to know.
         min_accuracy: less is a blocker, and so is not to know.
 
     Raises:
-        MeasurementError: it is no ONNX file.
+        MeasurementError: it is no ONNX file, or takes other samples.
     """
     proto = loading.load(path)
     if proto is None:
         raise MeasurementError(f"{path} is no ONNX file, or an empty one.")
-    file = Examined(path, proto, runner)
-    found = [finding for check in CHECKS for finding in check(file)]
-    if max_ms is not None:
-        found += _too_slow(file, max_ms)
+    with temporary_folder() as folder:
+        fixed: Path | None = path
+        if any(open_axes(proto).values()):
+            fixed = folder / path.name
+            if not write_fixed(proto, sample, fixed):
+                fixed = None
+        file = Examined(path, proto, runner, fixed)
+        if sample is not None and not _fits(file, sample):
+            shape = "x".join(map(str, sample))
+            raise MeasurementError(f"{path} does not take --input {shape}.")
+        found = [finding for check in CHECKS for finding in check(file)]
+        if max_ms is not None:
+            found += _too_slow(file, max_ms)
     if min_accuracy is not None:
         found += _too_wrong(accuracy, min_accuracy)
     timing = None if isinstance(file.timing, DeviceError) else file.timing
@@ -59,6 +72,12 @@ def examine(
         accuracy=accuracy,
         findings=tuple(sorted(found, key=_rank)),
     )
+
+
+def _fits(file: Examined, sample: tuple[int, ...]) -> bool:
+    if not takes(file.proto, sample):
+        return False
+    return file.refused is None or replace(file, fixed=None).refused is not None
 
 
 def _rank(item: Finding) -> tuple[int, float]:

@@ -29,11 +29,14 @@ class Examined:
 
     Attributes:
         proto: its content, without data that lie in other files.
+        fixed: the same with fixed shapes, which is what is timed; None where lengths
+            are open that nobody has said.
     """
 
     path: Path
     proto: onnx.ModelProto
     runner: Runner
+    fixed: Path | None
 
     @property
     def graph(self) -> onnx.GraphProto:
@@ -82,7 +85,7 @@ class Examined:
         """A session of it in this process."""
         options.log_severity_level = 4
         return ort.InferenceSession(
-            str(self.path), options, providers=["CPUExecutionProvider"]
+            str(self.fixed or self.path), options, providers=["CPUExecutionProvider"]
         )
 
     @cached_property
@@ -104,18 +107,21 @@ class Examined:
     @cached_property
     def timing(self) -> Timing | DeviceError:
         """Its time on the target, or why there is none."""
+        if self.fixed is None:
+            message = "its inputs have open lengths, of which its time depends"
+            return DeviceError("open", message)
         try:
-            return self.runner.time([self.path])[0]
+            return self.runner.time([self.fixed])[0]
         except DeviceError as error:
             return error
 
     @cached_property
     def nodes(self) -> list[NodeTime]:
         """Its operators as they ran there; none where that cannot be told."""
-        if isinstance(self.timing, DeviceError):
+        if self.fixed is None or isinstance(self.timing, DeviceError):
             return []
         try:
-            return self.runner.profile(self.path)
+            return self.runner.profile(self.fixed)
         except DeviceError:
             return []
 
@@ -140,7 +146,8 @@ class Examined:
             kind = item.type.tensor_type.elem_type
             if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16):
                 return None
-            shape = [axis.dim_value or 1 for axis in item.type.tensor_type.shape.dim]
+            axes = item.type.tensor_type.shape.dim
+            shape = [max(axis.dim_value, 1) for axis in axes]
             if math.prod(shape) > LARGEST:
                 return None
             dtype = np.float32 if kind == TensorProto.FLOAT else np.float16
@@ -149,3 +156,51 @@ class Examined:
 
 
 LARGEST = 100_000_000  # values of an input
+
+
+def open_axes(proto: onnx.ModelProto) -> dict[str, list[int]]:
+    """The axes of inputs that have no length, the first among them."""
+    held = {item.name for item in proto.graph.initializer}
+    return {
+        item.name: [
+            at
+            for at, axis in enumerate(item.type.tensor_type.shape.dim)
+            if axis.dim_value <= 0
+        ]
+        for item in proto.graph.input
+        if item.name not in held
+    }
+
+
+def takes(proto: onnx.ModelProto, sample: tuple[int, ...]) -> bool:
+    """Whether the first input's axes, where they have a length, have those of a sample."""
+    axes = proto.graph.input[0].type.tensor_type.shape.dim[1:]
+    return len(axes) == len(sample) and all(
+        axis.dim_value in (size, 0) or axis.dim_value < 0
+        for axis, size in zip(axes, sample, strict=True)
+    )
+
+
+def write_fixed(
+    proto: onnx.ModelProto, sample: tuple[int, ...] | None, path: Path
+) -> bool:
+    """Write a file with fixed shapes, one sample at a time; whether it could be.
+
+    Args:
+        sample: shape of a sample of the first input, for axes that are open.
+    """
+    held = onnx.ModelProto()
+    held.CopyFrom(proto)
+    opened = open_axes(proto)
+    for item in held.graph.input:
+        axes = item.type.tensor_type.shape.dim
+        for at in opened.get(item.name, []):
+            if at and (sample is None or len(sample) != len(axes) - 1):
+                return False
+            axes[at].dim_value = sample[at - 1] if at and sample else 1
+    if any(opened.values()):  # shapes behind them were open, too
+        del held.graph.value_info[:]
+        for item in held.graph.output:
+            item.type.tensor_type.ClearField("shape")
+    onnx.save(held, path)
+    return True

@@ -83,7 +83,7 @@ def islands(file: Examined) -> Iterator[Finding]:
 
 def slower_than_float(file: Examined) -> Iterator[Finding]:
     """An int8 file that is slower than the float one it was made of."""
-    if not file.quantized or file.ms is None:
+    if not file.quantized or file.ms is None or file.fixed is None:
         return
     plain = dequantized(file.proto, file.constants)
     if plain is None:
@@ -92,7 +92,7 @@ def slower_than_float(file: Examined) -> Iterator[Finding]:
         path = folder / "float.onnx"
         onnx.save(plain, path)
         try:
-            before, after = file.runner.time([path, file.path])
+            before, after = file.runner.time([path, file.fixed])
         except DeviceError:
             return
     ratio = PairedTiming(after, before).ratio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeprune.doctor.examined import Examined
+from edgeprune.doctor.examined import Examined, open_axes
 from edgeprune.errors import DeviceError
 from edgeprune.measure.memory import activations
 from edgeprune.onnx_files.operators import onnx_operator
@@ -27,9 +27,11 @@ def not_measured(file: Examined) -> Iterator[Finding]:
         name,
         "blocker" if broken else "note",
         str(file.timing).rstrip("."),
-        "without the device nothing below was timed"
-        if not broken
-        else "choose another provider, or change the operators that it lacks",
+        "give their lengths with --input, such as --input 3x640x640"
+        if failure == "open"
+        else "choose another provider, or change the operators that it lacks"
+        if broken
+        else "without the device nothing was timed",
     )
 
 
@@ -68,18 +70,8 @@ def weights_as_inputs(file: Examined) -> Iterator[Finding]:
 
 def open_shapes(file: Examined) -> Iterator[Finding]:
     """Axes without a length."""
-    held = file.weights
-    opened: list[str] = []
-    batch = False
-    for item in file.graph.input:
-        axes = item.type.tensor_type.shape.dim
-        for at, axis in enumerate(axes):
-            if item.name in held or axis.dim_value:
-                continue
-            if at:
-                opened.append(f"{item.name}[{at}]")
-            else:
-                batch = True
+    found = open_axes(file.proto)
+    opened = [f"{name}[{at}]" for name, axes in found.items() for at in axes if at]
     if opened:
         yield Finding(
             "open_shapes",
@@ -89,7 +81,7 @@ def open_shapes(file: Examined) -> Iterator[Finding]:
             "export with fixed shapes, or fix them with "
             "onnxruntime.tools.make_dynamic_shape_fixed",
         )
-    elif batch:
+    elif any(found.values()):
         yield Finding(
             "open_batch",
             "note",

@@ -116,13 +116,13 @@ def unused(file: Examined) -> Iterator[Finding]:
 
 def _gain(file: Examined, other: onnx.ModelProto) -> float | None:
     """By how many ms another form of it is faster, measured in turn."""
-    if file.ms is None:
+    if file.ms is None or file.fixed is None:
         return None
     with temporary_folder() as folder:
         path = folder / "other.onnx"
         onnx.save(other, path)
         try:
-            before, after = file.runner.time([file.path, path])
+            before, after = file.runner.time([file.fixed, path])
         except DeviceError:
             return None
     return (1 - PairedTiming(after, before).ratio) * file.ms

@@ -40,6 +40,7 @@ from edgeprune.settings.values import (
     Precision,
     duration,
     parse_share,
+    shape_of,
 )
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "load_settings",
     "parse_share",
     "settings_of_call",
+    "shape_of",
 ]

@@ -82,6 +82,19 @@ def duration(text: str) -> float:
     return found
 
 
+def shape_of(text: str) -> tuple[int, ...]:
+    """Read `3x64x64` as (3, 64, 64).
+
+    Raises:
+        ConfigError: it is no shape.
+    """
+    parts = parse_shape(text)
+    assert isinstance(parts, tuple)
+    if not all(isinstance(part, int) and part > 0 for part in parts):
+        raise ConfigError(f"A shape such as 3x64x64 is expected, found {text!r}.")
+    return parts
+
+
 def parse_share(text: str) -> float:
     """Read `5%` or `0.05` as 0.05.
 

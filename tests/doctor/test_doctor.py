@@ -18,7 +18,7 @@ from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.quantize.qdq import Int8Form
 from edgeprune.quantize.quantize import quantize
 from tests.commands import command
-from tests.planted import BLOCKERS, PLANTED, denormals, newer_format
+from tests.planted import BLOCKERS, PLANTED, denormals, newer_format, open_shapes
 
 NAMES = ("train", "test")
 pytestmark = pytest.mark.xdist_group("measuring")
@@ -121,6 +121,17 @@ def test_a_provider_that_is_not_there_is_no_silent_fallback(clean):
     assert found_in(clean, replace(runner, target=target))["falls_back"].severity == (
         "blocker"
     )
+
+
+def test_open_lengths_are_told_before_anything_is_timed(proto, tmp_path):
+    open_shapes(proto)
+    path = saved(proto, tmp_path)
+    held = examine(path, quick())
+    assert held.summary is None
+    assert "not_measured" in {item.name for item in held.findings}
+    assert examine(path, quick(), sample=(3, 24, 24)).summary.median_ms > 0
+    with pytest.raises(MeasurementError, match="does not take --input 5x24x24"):
+        examine(path, quick(), sample=(5, 24, 24))
 
 
 def test_the_gate(clean):
