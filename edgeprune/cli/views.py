@@ -103,13 +103,14 @@ def score(
             typer.echo(folder / "score.html")
 
 
+OnTarget = Annotated[str, typer.Option(help="A target, or the path of a .toml file.")]
+
+
 @app.command()
 def measure(
     files: Annotated[list[Path], typer.Argument(help="ONNX files.")],
     *,
-    target: Annotated[
-        str, typer.Option(help="A target, or the path of a .toml file.")
-    ] = "host",
+    target: OnTarget = "host",
     processes: Annotated[
         int | None,
         typer.Option(
@@ -149,31 +150,30 @@ def measure(
     _tell(found, out, as_json=as_json)
 
 
+Data = Annotated[str | None, typer.Option(help="Its test split, as for compress.")]
+AsForCompress = Annotated[str | None, typer.Option(help="As for compress.")]
+Sample = Annotated[
+    str | None,
+    typer.Option("--input", help="CxHxW of a sample, where the file leaves it open."),
+]
+MaxMs = Annotated[float | None, typer.Option(help="Exit 1 if it takes longer.", min=0)]
+MinAccuracy = Annotated[
+    str | None,
+    typer.Option(help="Exit 1 below this share of --data, such as 0.9 or 90%."),
+]
+
+
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="An ONNX file.")],
     *,
-    target: Annotated[
-        str, typer.Option(help="A target, or the path of a .toml file.")
-    ] = "host",
-    sample: Annotated[
-        str | None,
-        typer.Option(
-            "--input", help="CxHxW of a sample, where the file leaves it open."
-        ),
-    ] = None,
-    max_ms: Annotated[
-        float | None, typer.Option(help="Exit 1 if it takes longer.", min=0)
-    ] = None,
-    min_accuracy: Annotated[
-        str | None,
-        typer.Option(help="Exit 1 below this share of --data, such as 0.9 or 90%."),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Its test split, as for compress.")
-    ] = None,
-    mean: Annotated[str | None, typer.Option(help="As for compress.")] = None,
-    std: Annotated[str | None, typer.Option(help="As for compress.")] = None,
+    target: OnTarget = "host",
+    sample: Sample = None,
+    max_ms: MaxMs = None,
+    min_accuracy: MinAccuracy = None,
+    data: Data = None,
+    mean: AsForCompress = None,
+    std: AsForCompress = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with an ONNX file on a target; exit 1 if it cannot be used."""

@@ -173,7 +173,7 @@ def open_axes(proto: onnx.ModelProto) -> dict[str, list[int]]:
 
 
 def takes(proto: onnx.ModelProto, sample: tuple[int, ...]) -> bool:
-    """Whether the first input's axes, where they have a length, have those of a sample."""
+    """Whether a sample has the lengths of the first input, where that has some."""
     axes = proto.graph.input[0].type.tensor_type.shape.dim[1:]
     return len(axes) == len(sample) and all(
         axis.dim_value in (size, 0) or axis.dim_value < 0
