@@ -301,7 +301,7 @@ def main(
             if done.returncode:
                 sys.stderr.write(f"{name}: failed\n")
                 continue
-            rows[name] = json.loads(out.read())
+            rows[name] = json.loads(out.read().splitlines()[-1])
         ROWS.write_text(json.dumps(rows, indent=1) + "\n")
         TABLE.write_text(table(rows))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import onnx
 
 from edgeprune.devices.runner import Runner
 from edgeprune.doctor import loading, quantized, speed, values
@@ -42,12 +46,7 @@ def examine(
     proto = loading.load(path)
     if proto is None:
         raise MeasurementError(f"{path} is no ONNX file, or an empty one.")
-    with temporary_folder() as folder:
-        fixed: Path | None = path
-        if any(open_axes(proto).values()):
-            fixed = folder / path.name
-            if not write_fixed(proto, sample, fixed):
-                fixed = None
+    with _fixed(path, proto, sample) as fixed:
         file = Examined(path, proto, runner, fixed)
         if sample is not None and not _fits(file, sample):
             shape = "x".join(map(str, sample))
@@ -72,6 +71,19 @@ def examine(
         accuracy=accuracy,
         findings=tuple(sorted(found, key=_rank)),
     )
+
+
+@contextmanager
+def _fixed(
+    path: Path, proto: onnx.ModelProto, sample: tuple[int, ...] | None
+) -> Iterator[Path | None]:
+    """The file that is timed: itself, or a copy whose shapes are all told."""
+    if not any(open_axes(proto).values()):
+        yield path
+        return
+    with temporary_folder() as folder:
+        copy = folder / path.name
+        yield copy if write_fixed(proto, sample, copy) else None
 
 
 def _fits(file: Examined, sample: tuple[int, ...]) -> bool:
