@@ -47,6 +47,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         test_loss=outcome.test_loss,
         on_device=_named(outcome.on_device),
         sustained=log.sustained,
+        deployed="int8" if outcome.in_int8 else "fp32",
     )
 
 
@@ -105,7 +106,7 @@ def _doubt(outcome: Outcome, job: Job) -> str:
 def _sentence(outcome: Outcome, job: Job) -> str:
     """Say in one sentence what was reached."""
     settings = job.settings
-    in_int8 = outcome.int8.figures if settings.precision == "int8" else None
+    in_int8 = outcome.int8.figures if outcome.in_int8 else None
     before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
     where = " in int8" if in_int8 else ""
     if after.is_estimate:

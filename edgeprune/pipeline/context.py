@@ -50,6 +50,11 @@ class RunContext:
         return self.job.settings
 
     @property
+    def in_int8(self) -> bool:
+        """Whether the deployed file is the int8 one."""
+        return self.start.exported.precision == "int8"
+
+    @property
     def data(self) -> Splits:
         """The data set."""
         return self.job.data

@@ -73,6 +73,7 @@ def finalize(
         parity=(parity, int8.parity) if int8.parity else (parity,),
         test_loss=loss,
         known=context.known,
+        in_int8=context.in_int8,
         log=context.log,
         untimed=decision.verdict == "untimed",
         on_device=on_device,
@@ -85,7 +86,7 @@ def _with_int8(
     """The fp32 file, and what came of int8."""
     if context.job.runner.estimates:
         return result, deliver.Int8(deliver.NOT_KNOWN)
-    if context.settings.precision == "int8":
+    if context.in_int8:
         return keep_int8(context, result, tests)
     if "int8" in context.job.runner.target.runtime.precisions:
         return result, try_int8(context, result, tests)
@@ -164,8 +165,7 @@ def held_on_test(
 def _note_int8(
     context: RunContext, int8: deliver.Int8, *, met: bool, pruned: bool
 ) -> None:
-    deployed = context.settings.precision == "int8"
-    if not deployed and int8.figures:
+    if not context.in_int8 and int8.figures:
         note_int8(context, int8.figures, met=met, pruned=pruned)
     if (gain := int8.verdict.speedup) and int8.verdict.kept and gain <= 1:
         context.log.note("the int8 file counts, but fp32 is as fast by now")
@@ -183,7 +183,7 @@ def note_int8(
         context.log.note(f"the int8 file is within the budget: {latency}")
     if pruned and budget.limits_time:
         context.log.note(
-            f"the int8 file takes {latency}: with --precision int8 the budget is about "
+            f"the int8 file takes {latency}: with --precision auto the budget is about "
             "that file, and less is pruned for it"
         )
 

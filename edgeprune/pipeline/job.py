@@ -153,6 +153,7 @@ class Outcome:
         result: in fp32.
         judged: the costs of the deployed file, by which `met` was decided.
         known: the original may have been trained on the validation samples.
+        in_int8: the deployed file is the int8 one.
         untimed: it is to go on once somebody has timed the result on the device.
         on_device: the device's answers beside those here; none where it is this one.
     """
@@ -170,6 +171,7 @@ class Outcome:
     test_loss: AccuracyLoss
     known: bool
     log: RunLog
+    in_int8: bool = False
     untimed: bool = False
     on_device: tuple[Parity, ...] = ()
 

@@ -205,8 +205,7 @@ def _above_floor(
     """Nothing is met by a model below the floor, the baseline included."""
     if result.accuracy >= context.floor:
         return decision
-    in_int8 = context.settings.precision == "int8"
-    whose = "the unpruned network's int8" if in_int8 else "the baseline's own"
+    whose = "the unpruned network's int8" if context.in_int8 else "the baseline's own"
     reason = (
         f"{whose} validation accuracy {result.accuracy:.2%} is below the floor "
         f"{context.floor:.2%}, and no pruned model is above it"

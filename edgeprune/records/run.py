@@ -306,9 +306,11 @@ class RunReport:
     test_loss: AccuracyLoss | None = None
     on_device: tuple[Parity, ...] = ()
     sustained: Sustained | None = None
+    deployed: Literal["fp32", "int8"] | None = None
 
     @property
     def counted(self) -> ModelFigures:
         """The figures of the file that budget and floor were about."""
-        in_int8 = self.settings.get("precision") == "int8"
+        asked = self.settings.get("precision")  # older reports say no more
+        in_int8 = (self.deployed or asked) == "int8"
         return self.int8 if in_int8 and self.int8 else self.result

@@ -13,7 +13,7 @@ from edgeprune.errors import ConfigError
 
 Augmented = Literal["crop", "rotate", "flip"]  # a change of an image in training
 Optimizer = Literal["sgd", "adamw", "muon"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "auto"]
 Effort = Literal["quick", "normal", "best"]
 Method = Literal["magnitude", "l1-mask", "hybrid", "slimming", "prox-sg", "bayesian"]
 

@@ -102,3 +102,25 @@ def test_a_target_without_int8_is_refused_at_once(tmp_path):
     (tmp_path / "plain.toml").write_text(text)
     with pytest.raises(EdgepruneError, match="does not list int8"):
         run(tmp_path, "50%", target=str(tmp_path / "plain.toml"))
+
+
+@pytest.mark.parametrize(
+    ("share", "gain", "accuracy", "counts", "why"),
+    [
+        ("60%", GAIN, None, "int8", "precision: int8, which takes 50%"),
+        ("100%", GAIN, None, "fp32", "precision: fp32, which is within the budget"),
+        ("60%", 1.02, None, "fp32", "precision: fp32: int8 is no faster here"),
+        ("60%", GAIN, 0.1, "fp32", "precision: fp32: int8 takes the validation acc"),
+    ],
+)
+def test_the_precision_is_chosen_by_measuring(
+    monkeypatch, tmp_path, share, gain, accuracy, counts, why
+):
+    use(monkeypatch, FakeTransport(by_macs(gain)))
+    if accuracy is not None:
+        reading(monkeypatch, accuracy)
+    report = run(tmp_path, share, precision="auto", train=False).report
+    assert report.status == "met"
+    assert report.deployed == counts
+    assert report.counted.precision == counts
+    assert any(note.startswith(why) for note in report.notes), report.notes
