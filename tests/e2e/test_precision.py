@@ -113,7 +113,7 @@ def test_a_target_without_int8_is_refused_at_once(tmp_path):
         ("60%", GAIN, 0.1, "fp32", "precision: fp32: int8 takes the validation acc"),
     ],
 )
-def test_the_precision_is_chosen_by_measuring(
+def test_the_precision_is_chosen_by_measuring(  # noqa: PLR0913
     monkeypatch, tmp_path, share, gain, accuracy, counts, why
 ):
     use(monkeypatch, FakeTransport(by_macs(gain)))
