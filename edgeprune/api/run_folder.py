@@ -25,6 +25,7 @@ from edgeprune.export.checkpoint import (
     saved_plan,
 )
 from edgeprune.files import cache_folder, locked, write_whole
+from edgeprune.handover.write import Delivered, handover
 from edgeprune.output import claimed, is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
@@ -127,7 +128,26 @@ def write_run(outcome: Outcome, job: Job, report: RunReport, folder: Path) -> No
     changed = surgery, plans
     _write_module(result.model, job.workload, changed, job.settings, folder)
     _write_test_split(job.workload.data, folder / "test.npz")
+    _write_handover(job, report, folder)
     write_report(report, folder)
+
+
+def _write_handover(job: Job, report: RunReport, folder: Path) -> None:
+    """What whoever builds the deployed file into a product needs."""
+    counted = report.counted
+    in_int8 = counted is report.int8
+    delivered = Delivered(
+        path=folder / (INT8_FILE if in_int8 else MODEL_FILE),
+        name=INT8_FILE if in_int8 else MODEL_FILE,
+        precision=counted.precision,
+        target=report.target,
+        ms=counted.latency_ms,
+        runtime=counted.timing.runtime,
+        accuracy=counted.test_accuracy,
+    )
+    place = folder / "handover"
+    for name, content in handover(delivered, job.workload.data).items():
+        write_whole(place / name, content)
 
 
 def write_sparse_run(

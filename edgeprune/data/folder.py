@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from edgeprune.data.augment import for_classes
+from edgeprune.data.classes import number_folders
 from edgeprune.data.images import ImageBatches, Images, check_images, fits
 from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.listing import Files, images_by_class
 from edgeprune.data.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
+    Preparation,
     Reading,
     Scale,
     Splits,
@@ -73,10 +75,26 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             ),
             safe_augmentations=for_classes(classes),
             preprocessing=_said(scale, guessed=reading.scale is None),
+            preparation=_preparation(scale, shape),
+            class_names=_names(classes, reading),
             guessed_scale=scale if reading.scale is None else None,
             cut_from_training=cut,
         )
     )
+
+
+def _preparation(scale: Scale, shape: tuple[int, int, int]) -> Preparation:
+    channels, height, width = shape
+    order = "RGB" if channels == 3 else "grey"
+    return Preparation(255.0, scale.mean, scale.std, (height, width), order)
+
+
+def _names(folders: Sequence[str], reading: Reading) -> tuple[str, ...]:
+    """The names of classes in the order of the outputs; none where some are missing."""
+    numbers = number_folders(Path(), list(folders), reading)
+    if sorted(numbers) != list(range(len(folders))):
+        return ()
+    return tuple(name for _, name in sorted(zip(numbers, folders, strict=True)))
 
 
 def _images(files: Files, shape: tuple[int, int, int], *, keep: bool) -> Images:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.data.labels import count_classes, joined, missing_note
+from edgeprune.data.preparation import Preparation, Scale
 from edgeprune.errors import DataError
 from edgeprune.settings import Augmented
 
@@ -35,28 +36,6 @@ class Divisible(Batches, Protocol):
     def part(self, rank: int, count: int) -> Iterator[Batch]:
         """Every so many rows of each batch, which may be none."""
         ...
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Inputs are brought to (x - mean) / std, channel by channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Scale a batch of shape (N, C, ...).
-
-        Raises:
-            DataError: neither one value nor one for each channel.
-        """
-        if x.ndim < 2 or len(self.mean) not in (1, x.shape[1]):
-            channels = x.shape[1] if x.ndim > 1 else 0
-            message = f"--mean and --std have {len(self.mean)} values, the data have "
-            raise DataError(f"{message}{channels} channels.")
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return (x - mean.reshape(shape)) / std.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -121,6 +100,8 @@ class Splits:
         note: how the splits were made, where that was a choice.
         safe_augmentations: changes of training images that leave classes as they are.
         preprocessing: how stored values become inputs, where edgeprune does that.
+        preparation: the same in numbers.
+        class_names: in the order of the outputs, where they are known.
         guessed_scale: the scale that was taken because none was given.
         cut_from_training: the splits whose samples were training data, which weights
             that were made elsewhere may know.
@@ -137,6 +118,8 @@ class Splits:
     note: str = ""
     safe_augmentations: tuple[Augmented, ...] = ()
     preprocessing: str = ""
+    preparation: Preparation | None = None
+    class_names: tuple[str, ...] = ()
     guessed_scale: Scale | None = None
     cut_from_training: tuple[str, ...] = ()
 
@@ -198,9 +181,19 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=joined(arrays.note, missing_note(labels)),
             safe_augmentations=arrays.safe_augmentations,
+            preparation=_prepared(arrays.x_train, reading),
             cut_from_training=("validation",) if cut else (),
         )
     )
+
+
+def _prepared(x: NDArray[np.generic], reading: Reading) -> Preparation:
+    """How the values of an array become inputs."""
+    whole = x.dtype == np.uint8
+    mean, std = ((0.0,), (1.0,))
+    if reading.scale is not None:
+        mean, std = reading.scale.mean, reading.scale.std
+    return Preparation(255.0 if whole else 1.0, mean, std, bytes=whole)
 
 
 def ordered(

@@ -53,6 +53,18 @@ def newest_of(runtime: str) -> tuple[int, int] | None:
     return known[-1] if known else None
 
 
+def oldest_for(proto: onnx.ModelProto) -> str:
+    """The oldest version of ONNX Runtime that reads a file, of those that are known."""
+    versions = [
+        item.version for item in proto.opset_import if item.domain in PLAIN_DOMAINS
+    ]
+    opset = max(versions, default=OPSET)
+    for first, newest, form in READS:
+        if opset <= newest and proto.ir_version <= form:
+            return ".".join(map(str, first))
+    return "of this year"
+
+
 def _nodes(message: Any) -> Iterator[onnx.NodeProto]:
     """Every node of a file, those of graphs inside of nodes and of functions too."""
     if isinstance(message, onnx.NodeProto):

@@ -56,10 +56,7 @@ def finalize(
     decision = held_on_device(decision, on_device)
     decision = held_on_estimate(context, decision, result)
     met = decision.verdict == "met"
-    _note_int8(context, int8, met=met, pruned=bool(result.plans))
-    _note_surgery(context.log, result.surgery)
-    _note_room(context, result, met=met)
-    note_denormals(context, result)
+    _note(context, result, int8, met=met)
     return Outcome(
         met=met,
         budget=context.budget,
@@ -78,6 +75,16 @@ def finalize(
         untimed=decision.verdict == "untimed",
         on_device=on_device,
     )
+
+
+def _note(
+    context: RunContext, result: ModelSnapshot, int8: deliver.Int8, *, met: bool
+) -> None:
+    """Say what a reader should know of the result."""
+    _note_int8(context, int8, met=met, pruned=bool(result.plans))
+    _note_surgery(context.log, result.surgery)
+    _note_room(context, result, met=met)
+    note_denormals(context, result)
 
 
 def _with_int8(
