@@ -207,6 +207,20 @@ class Runner:
         return said == "signed"
 
     @property
+    def narrow_weights(self) -> bool:
+        """Whether weights of int8 files have 7 bits, if not said: x86 without VNNI.
+
+        That adds up pairs of products in 16 bits, which 8 bits of both overflow.
+        """
+        said = self.target.runtime.int8_weight_bits
+        if said is not None:
+            return said == 7
+        machine = self.device.machine
+        x86 = machine.architecture.lower() in X86
+        fast = any("vnni" in name for name in machine.features)
+        return x86 and bool(machine.features) and not fast
+
+    @property
     def probing(self) -> ProbingRecipe:
         """How the target wants many models to be timed."""
         return self.target.probing

@@ -153,7 +153,8 @@ class Benchmark:
 
     @property
     def _form(self) -> Int8Form:
-        return Int8Form(self.runner.signed_activations, in_float=self.in_float)
+        runner = self.runner
+        return Int8Form(runner.signed_activations, runner.narrow_weights, self.in_float)
 
     @contextmanager
     def resized(self, model: nn.Module, graph: ChannelGraph) -> Iterator[ResizedModels]:

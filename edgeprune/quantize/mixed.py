@@ -129,7 +129,11 @@ class _Choice:
             found = self.times.slow_in_int8(borders)
             if found not in sets and len(found) < len(self.times.able):
                 sets.append(found)
-        shares = self._shares(sets)
+        shares = dict(self._shares(sets))
+        best = min(sets, key=lambda item: shares[item])
+        if best != sets[0]:  # which has to be true twice
+            for held, share in self._shares([sets[0], best]).items():
+                shares[held] = (shares[held] + share) / 2
         for held in sorted(sets, key=lambda item: shares[item]):
             if accepts(self.written(held)):
                 return self._outcome(held, shares[held]), self.written(held)

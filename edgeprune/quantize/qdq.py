@@ -43,7 +43,7 @@ class Int8Form:
     @property
     def weight_levels(self) -> int:
         """The largest number that a weight becomes."""
-        return 63 if self.narrow else 127
+        return 64 if self.narrow else 127
 
 
 AS_USUAL = Int8Form()

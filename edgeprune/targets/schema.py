@@ -28,6 +28,9 @@ class Runtime(StrictModel):
         optimization: ONNX Runtime's graph optimisation level.
         int8_activations: whether they are stored signed or unsigned; None goes by the
             processor: unsigned on x86.
+        int8_weight_bits: 7 where the processor adds up pairs of products in 16 bits,
+            which 8 bits of both overflow; None goes by the processor: 7 on x86 without
+            VNNI.
         oldest: the oldest runtime that files must load in.
     """
 
@@ -44,6 +47,7 @@ class Runtime(StrictModel):
     ] = "ORT_ENABLE_ALL"
     precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
     int8_activations: Literal["signed", "unsigned"] | None = None
+    int8_weight_bits: Literal[7, 8] | None = None
     oldest: Version = "1.17"
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Which operators run in int8: by times that were made up, and on made-up devices."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -188,3 +189,30 @@ def test_a_file_without_its_pairs_is_the_float_network_again(network):
     assert network.error(back) < 0.02  # weights stay rounded
     assert network.error(back) < network.error(small)
     assert dequantized(network.proto, {}) is None
+
+
+@pytest.mark.parametrize(("narrow", "most"), [(False, 127), (True, 64)])
+def test_weights_of_seven_bits(path, tmp_path, narrow, most):
+    quantize(path, tmp_path / "small.onnx", BATCHES, form=Int8Form(narrow=narrow))
+    held = constants_of(onnx.load(tmp_path / "small.onnx").graph)
+    weights = [value for value in held.values() if value.dtype == np.int8]
+    assert max(np.abs(item.astype(int)).max() for item in weights) == most
+
+
+@pytest.mark.parametrize(
+    ("machine", "said", "narrow"),
+    [
+        ({"architecture": "x86_64", "features": ["avx2"]}, None, True),
+        ({"architecture": "x86_64", "features": ["avx2", "avx_vnni"]}, None, False),
+        ({"architecture": "aarch64", "features": ["asimd"]}, None, False),
+        ({"architecture": "x86_64", "features": []}, None, False),
+        ({"architecture": "x86_64", "features": ["avx2"]}, 8, False),
+        ({"architecture": "aarch64", "features": []}, 7, True),
+    ],
+)
+def test_how_many_bits_the_processor_or_the_target_says(machine, said, narrow):
+    held = runner(kind_ms)
+    held.transport._machine.update(machine)
+    runtime = held.target.runtime.model_copy(update={"int8_weight_bits": said})
+    target = held.target.model_copy(update={"runtime": runtime})
+    assert replace(held, target=target).narrow_weights == narrow
