@@ -101,7 +101,12 @@ def loaded_model(
     The weights may be a run's folder: what it made of the model goes on from there.
     """
     if isinstance(model, str):
-        model = load_model(model, num_classes=settings.num_classes, seed=settings.seed)
+        model = load_model(
+            model,
+            num_classes=settings.num_classes,
+            seed=settings.seed,
+            sample=settings.input,
+        )
     if not isinstance(model, nn.Module):
         found = type(model).__name__
         raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")

@@ -11,9 +11,10 @@ import onnx
 
 from edgeprune.devices.runner import Runner
 from edgeprune.doctor import loading, quantized, speed, values
-from edgeprune.doctor.examined import Examined, open_axes, takes, write_fixed
+from edgeprune.doctor.examined import Examined
 from edgeprune.errors import DeviceError, MeasurementError
 from edgeprune.files import sha256
+from edgeprune.onnx_files.shapes import open_axes, takes, write_fixed
 from edgeprune.records import TimingSummary
 from edgeprune.records.doctor import DOCTOR_SCHEMA, FileCheck, Finding
 from edgeprune.temporary import temporary_folder

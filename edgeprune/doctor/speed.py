@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeprune.doctor.examined import Examined, open_axes
+from edgeprune.doctor.examined import Examined
 from edgeprune.errors import DeviceError
 from edgeprune.measure.memory import activations
 from edgeprune.onnx_files.operators import onnx_operator
+from edgeprune.onnx_files.providers import advice
+from edgeprune.onnx_files.shapes import open_axes
 from edgeprune.records.doctor import Finding
 from edgeprune.units import megabytes
 
@@ -51,6 +53,21 @@ def partitions(file: Examined) -> Iterator[Finding]:
             "provider for all",
             ms,
         )
+
+
+def phone_providers(file: Examined) -> Iterator[Finding]:
+    """What NNAPI and CoreML would leave to the processor, by static lists."""
+    if file.runner.target.transport != "adb" or file.fixed is None:
+        return
+    for item in advice(file.fixed):
+        if item.supported < item.operators:
+            yield Finding(
+                "phone_providers",
+                "note",
+                f"{item.provider} knows {item.supported} of {item.operators} "
+                f"operators, in {item.partitions} part(s), by ONNX Runtime's own list",
+                "advice, not a measurement: time it with that provider",
+            )
 
 
 def weights_as_inputs(file: Examined) -> Iterator[Finding]:
@@ -160,6 +177,7 @@ def memory(file: Examined) -> Iterator[Finding]:
 CHECKS = (
     not_measured,
     partitions,
+    phone_providers,
     weights_as_inputs,
     open_shapes,
     widths,

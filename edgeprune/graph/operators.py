@@ -172,6 +172,7 @@ OPERATORS: dict[str, Operator] = {
     ),
     **_rows("max min", Operator(pointwise.extremum)),
     **_rows("argmax argmin", Operator(pointwise.positions)),
+    "result_type": Operator(pointwise.of_type),
     "softmax": Operator(pointwise.softmax, nonlinear=True),
     **_rows("log_softmax _softmax", Operator(pointwise.softmax)),
     **_rows("cumsum cumprod cummax sort argsort topk", Operator(pointwise.running)),

@@ -31,6 +31,7 @@ from edgeprune.measure.shortcuts import SELECTION
 from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.onnx_files.portable import OPSET, make_portable_
 from edgeprune.temporary import last_words
+from edgeprune.workload.onnx_model import ImportedNetwork
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -77,7 +78,7 @@ def write_onnx(
                 external_data=False,
             )
         proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
-        _name_output_(proto)
+        _name_output_(proto, model)
         _name_weights_(proto, model, inputs)
         make_portable_(proto)
         onnx.checker.check_model(proto, full_check=True)
@@ -109,6 +110,8 @@ def _exporting(model: nn.Module) -> Iterator[None]:
 
 
 def _input_names(model: nn.Module, inputs: Inputs) -> list[str]:
+    if isinstance(model, ImportedNetwork):
+        return [model.input_name]
     if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters()):
         return [INPUT_NAME]
     return [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
@@ -249,12 +252,13 @@ def facts_of_layers(path: Path) -> dict[str, NodeFacts]:
     return found
 
 
-def _name_output_(proto: onnx.ModelProto) -> None:
-    """Give a single output its plain name."""
+def _name_output_(proto: onnx.ModelProto, model: nn.Module) -> None:
+    """Give a single output its plain name, or the one of the file it came from."""
     if len(proto.graph.output) != 1:
         return
     taken = {item.name for item in proto.graph.initializer}
-    new = OUTPUT_NAME if OUTPUT_NAME not in taken else f"{OUTPUT_NAME}_0"
+    own = model.output_name if isinstance(model, ImportedNetwork) else OUTPUT_NAME
+    new = own if own not in taken else f"{own}_0"
     old = proto.graph.output[0].name
     proto.graph.output[0].name = new
     for node in proto.graph.node:

@@ -56,7 +56,7 @@ class NetworkSettings(SeedSettings):
     model: Annotated[
         str | None,
         Option(
-            "torchvision:NAME, timm:NAME or package.module:factory.",
+            "torchvision:NAME, timm:NAME, package.module:factory or an ONNX file.",
             Panel.MODEL,
             default="the embedded meter reader, without --data too",
         ),

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,25 @@ from torch.nn.parameter import UninitializedParameter
 from edgeprune.data.digits import SIZE
 from edgeprune.data.factory import import_factory
 from edgeprune.errors import DataError, WorkloadError
+from edgeprune.onnx_files.shapes import Sample
+from edgeprune.workload.onnx_model import load_onnx_model
 
+ONNX = ".onnx"
 EXAMPLE = "example:meter"
 AUXILIARY = ("googlenet", "inception_v3")  # have heads that run in training only
 
 
-def load_model(source: str, *, num_classes: int | None, seed: int) -> nn.Module:
-    """A model by `torchvision:NAME`, `timm:NAME` or `package.module:factory`.
+def load_model(
+    source: str,
+    *,
+    num_classes: int | None,
+    seed: int,
+    sample: Sample | None = None,
+) -> nn.Module:
+    """A model by `torchvision:NAME`, `timm:NAME`, `package.module:factory`, or a file.
+
+    Args:
+        sample: shape of one, where an ONNX file leaves it open.
 
     Raises:
         WorkloadError: it cannot be found, imported or made.
@@ -29,6 +42,8 @@ def load_model(source: str, *, num_classes: int | None, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if source == EXAMPLE:
         return meter_reader()
+    if source.endswith(ONNX):
+        return load_onnx_model(Path(source), sample)
     library, _, name = source.partition(":")
     make = {"torchvision": _torchvision, "timm": _timm}.get(library)
     try:

@@ -134,6 +134,20 @@ def test_open_lengths_are_told_before_anything_is_timed(proto, tmp_path):
         examine(path, quick(), sample=(5, 24, 24))
 
 
+def test_what_phones_leave_to_the_processor(tmp_path):
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.erf(x) + torch.linalg.det(x[:, :, :3, :3])[..., None, None]
+
+    write_onnx(Odd().eval(), (torch.randn(1, 3, 8, 8),), tmp_path / "net.onnx")
+    runner = quick()
+    target = runner.target.model_copy(update={"transport": "adb"})
+    found = found_in(tmp_path / "net.onnx", replace(runner, target=target))
+    assert "NNAPI knows" in found["phone_providers"].what or "CoreML" in (
+        found["phone_providers"].what
+    )
+
+
 def test_the_gate(clean):
     assert "too_slow" in found_in(clean, max_ms=1e-6)
     assert "too_slow" not in found_in(clean, max_ms=1e6)

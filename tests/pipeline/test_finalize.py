@@ -12,7 +12,7 @@ from edgeprune.records import AccuracyLoss, Budget
 from edgeprune.settings import CompressSettings
 from tests.contexts import context_of, small_net
 
-IN_TIME, HINT = "the int8 file is within the budget", "--precision int8"
+IN_TIME, HINT = "the int8 file is within the budget", "--precision auto"
 
 
 @pytest.fixture(scope="module")

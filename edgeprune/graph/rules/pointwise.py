@@ -98,6 +98,11 @@ def extremum(call: Call) -> Labels | tuple[Labels, ...]:
     return reduction(call)
 
 
+def of_type(call: Call) -> Labels:
+    """What is said of the type of values is the same for all channels."""
+    return Labels(call.shape)
+
+
 def positions(call: Call) -> Labels | tuple[Labels, ...]:
     """Numbers of positions: of channels they would change with every removal."""
     axis = call.get("dim")

@@ -1,0 +1,190 @@
+"""Networks that are given as ONNX files: the same function, or one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+import torchvision
+from onnx import helper
+from torch import nn
+
+import edgeprune
+from edgeprune.errors import WorkloadError
+from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.quantize.quantize import quantize
+from edgeprune.workload.onnx_model import load_onnx_model
+from tests.data_sets import coloured_parts
+from tests.made_up import FAKE
+
+pytest.importorskip("onnx2pytorch")
+X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+class Shuffled(nn.Module):
+    """A residual sum, a channel shuffle and a flattening, all by fixed numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 1)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        x = x + self.b(x)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.head(nn.functional.hardswish(x).mean((2, 3)))
+
+
+def written(model, folder, x=X, name="net.onnx"):
+    torch.manual_seed(0)
+    write_onnx(model.eval(), (x[:1],), folder / name)
+    return folder / name
+
+
+def outputs(path, x):
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: i[None].numpy()})[0] for i in x])
+
+
+def test_it_is_the_same_function_of_any_number_of_samples(tmp_path):
+    path = written(Shuffled(), tmp_path)
+    model = load_onnx_model(path, None)
+    assert np.allclose(model(X).detach(), outputs(path, X), atol=1e-5)
+
+
+def test_its_channels_can_be_pruned(tmp_path):
+    model = load_onnx_model(written(Shuffled(), tmp_path), None)
+    graph = edgeprune.survey(model, (X[:1],))
+    assert [refused.reason for refused in graph.refusals] == ["output of the network"]
+    assert len(graph.groups) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "efficientnet_b0"],
+)
+def test_torchvision_comes_back_with_all_its_groups(tmp_path, name):
+    model = torchvision.models.get_model(name, weights=None)
+    x = torch.randn(2, 3, 64, 64)
+    model(x)
+    path = written(model, tmp_path, x)
+    found = edgeprune.survey(load_onnx_model(path, None), (x[:1],))
+    own = edgeprune.survey(model.eval(), (x[:1],))
+    assert len(found.refusals) == len(own.refusals) == 1
+    assert sum(group.size for group in found.groups) >= 0.9 * sum(
+        group.size for group in own.groups
+    )
+
+
+def test_a_run_keeps_the_names_of_its_file(tmp_path, monkeypatch):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(
+                *(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU()),
+                *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            )
+            self.head = nn.Linear(64, 4)
+
+        def forward(self, x):
+            return self.head(self.net(x))
+
+    data = coloured_parts()
+    x = next(iter(data[0]))[0][None]
+    proto = onnx.load(written(Named(), tmp_path, x))
+    proto.graph.input[0].name = "pixels"
+    proto.graph.output[0].name = "scores"
+    for node in proto.graph.node:
+        for names, old, new in (
+            (node.input, "input", "pixels"),
+            (node.output, "output", "scores"),
+        ):
+            for at, name in enumerate(names):
+                names[at] = new if name == old else name
+    onnx.save(proto, tmp_path / "named.onnx")
+    monkeypatch.chdir(tmp_path)
+    done = edgeprune.compress(
+        "named.onnx",
+        data,
+        budget="60%",
+        target=FAKE,
+        max_drop=100,
+        train=False,
+        out=tmp_path / "run",
+    )
+    assert done.report.status == "met", done.report.sentence
+    session = ort.InferenceSession(
+        done.folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    assert session.get_inputs()[0].name == "pixels"
+    assert session.get_outputs()[0].name == "scores"
+    again = edgeprune.load(done.folder, "named.onnx")
+    assert torch.allclose(again(x[:2]), done.model(x[:2]))
+
+
+def refused(path, sample=None):
+    with pytest.raises(WorkloadError) as caught:
+        load_onnx_model(path, sample)
+    return str(caught.value)
+
+
+def test_what_cannot_be_taken_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "bad.onnx").write_text("no network")
+    assert "no ONNX file that can be read" in refused(tmp_path / "bad.onnx")
+    assert "no ONNX file" in refused(tmp_path / "missing.onnx")
+    path = written(Shuffled(), tmp_path)
+    assert "does not take --input 3x16x16" in refused(path, (3, 16, 16))
+    quantize(path, tmp_path / "int8.onnx", [(X, X)])
+    assert "in int8 already" in refused(tmp_path / "int8.onnx")
+    proto = onnx.load(path)
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(proto, tmp_path / "open.onnx")
+    assert "give --input, such as" in refused(tmp_path / "open.onnx")
+    assert load_onnx_model(tmp_path / "open.onnx", (3, 32, 32)) is not None
+
+
+def test_two_outputs_are_refused(tmp_path):
+    proto = onnx.load(written(Shuffled(), tmp_path))
+    name = proto.graph.node[0].output[0]
+    proto.graph.output.append(helper.make_tensor_value_info(name, 1, [1, 16, 32, 32]))
+    onnx.save(proto, tmp_path / "two.onnx")
+    assert "one of each is taken" in refused(tmp_path / "two.onnx")
+
+
+def test_a_converter_that_gives_up_or_errs_is_found_out(tmp_path, monkeypatch):
+    path = written(Shuffled(), tmp_path)
+
+    def gives_up(*_, **__):
+        raise NotImplementedError("no such operator")
+
+    monkeypatch.setattr("onnx2pytorch.ConvertModel", gives_up)
+    assert "no such operator); its operators are Add, Conv" in refused(path)
+    other = nn.Sequential(Shuffled(), nn.Linear(4, 4))
+    monkeypatch.setattr("onnx2pytorch.ConvertModel", lambda *_, **__: other)
+    assert "answers otherwise than the file: by" in refused(path)
+    monkeypatch.setattr("onnx2pytorch.ConvertModel", lambda *_, **__: nn.Identity())
+    assert "shape (3, 3, 32, 32) in place of (3, 4)" in refused(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("ch_ppocr_mobile_v2.0_cls_infer.onnx", (3, 48, 192)),
+        ("ch_PP-OCRv4_det_infer.onnx", (3, 192, 320)),
+    ],
+)
+def test_networks_without_source(name, sample):
+    """A direction classifier and a text detector, where their package is there."""
+    package = pytest.importorskip("rapidocr_onnxruntime")
+    path = Path(package.__file__).parent / "models" / name
+    model = load_onnx_model(path, sample)
+    graph = edgeprune.survey(model, (torch.randn(1, *sample),))
+    assert len(graph.groups) > 20
+    assert len(graph.refusals) <= 1
