@@ -207,7 +207,8 @@ def _converted(path: Path, proto: onnx.ModelProto) -> nn.Module:
             object.__setattr__(model, name, _plain(value))
     for name, module in list(model.named_children()):
         if type(module).__name__ == "ReduceMean":
-            setattr(model, name, Mean(module.dim, keeps=module.keepdim))
+            keeps = bool(module.keepdim)
+            setattr(model, name, Mean(module.dim, keeps=keeps))
     return model.eval()
 
 
