@@ -48,7 +48,8 @@ def _note(context: RunContext, transport: EstimatedTransport, path: Path) -> Non
     batch = context.job.runner.batch
     found = transport.interval(path, batch)
     context.log.note(
-        f"{context.settings.target} was not connected: all times are estimated; that "
-        f"of the result lies between {milliseconds(found.low_ms)} and "
-        f"{milliseconds(found.high_ms)} four times of five"
+        f"{context.settings.target} was not connected: times that nobody took there "
+        "are estimated; that of the result lies between "
+        f"{milliseconds(found.low_ms)} and {milliseconds(found.high_ms)} four times of "
+        "five"
     )
