@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnxruntime.tools.mobile_helpers.usability_checker import (
-    check_coreml_partitions,
-    check_nnapi_partitions,
-)
 
 ML_PROGRAM = "coreml_supported_mlprogram_ops.md"  # CoreML's newer format
 
@@ -33,16 +29,21 @@ class Taken:
 
 
 def advice(path: Path) -> tuple[Taken, ...]:
-    """What NNAPI and CoreML take of a file; nothing where its shapes are not known."""
+    """What NNAPI and CoreML take of a file.
+
+    Nothing where its shapes are not known, or where this runtime comes without lists.
+    """
     proto = onnx.shape_inference.infer_shapes(onnx.load(path))
     found: list[Taken] = []
     try:
+        from onnxruntime.tools.mobile_helpers import usability_checker as lists
+
         for name, info in (
-            ("NNAPI", check_nnapi_partitions(proto, True)),
-            ("CoreML", check_coreml_partitions(proto, True, ML_PROGRAM)),
+            ("NNAPI", lists.check_nnapi_partitions(proto, True)),
+            ("CoreML", lists.check_coreml_partitions(proto, True, ML_PROGRAM)),
         ):
             counts = info.num_supported_nodes, info.num_nodes, info.num_partitions
             found.append(Taken(name, *counts))
-    except (ValueError, KeyError, OSError):
+    except (ImportError, AttributeError, ValueError, KeyError, OSError):
         return ()
     return tuple(found)
