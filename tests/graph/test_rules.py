@@ -101,6 +101,7 @@ CASES = {
     "mean": (lambda x: x.mean(2), 8, 8, 1),
     "max": (lambda x: x.max(2)[0], 8, 8, 1),
     "max-of-two": (lambda x: torch.max(x, x.flip(2)), 8, 8, 1),
+    "result_type": (lambda x: x.to(torch.result_type(x, 1.0)), 8, 8, 1),
     "argmax": (lambda x: x * x.argmax(2, keepdim=True), 8, 8, 1),
     "softmax": (lambda x: x.flatten(2).softmax(-1), 8, 8, 1),
     "norm": (lambda x: F.normalize(x, dim=2), 8, 8, 1),
