@@ -8,10 +8,11 @@ from contextlib import suppress
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from edgeprune.doctor.examined import Examined
 from edgeprune.errors import DeviceError
+from edgeprune.onnx_files.denormals import flush_denormals_
 from edgeprune.records import PairedTiming
 from edgeprune.records.doctor import Finding
 from edgeprune.temporary import temporary_folder
@@ -52,18 +53,12 @@ def not_finite(file: Examined) -> Iterator[Finding]:
 
 def denormals(file: Examined) -> Iterator[Finding]:
     """Weights so small that processors are slow with them."""
-    flushed, count = onnx.ModelProto(), 0
+    places = {item.data_location for item in file.weights.values()}
+    if TensorProto.EXTERNAL in places:  # in a file beside it
+        return
+    flushed = onnx.ModelProto()
     flushed.CopyFrom(file.proto)
-    least = np.finfo(np.float32).tiny
-    for item in flushed.graph.initializer:
-        values = file.values(item)
-        if item.data_type != TensorProto.FLOAT or values is None:
-            continue
-        tiny = (values != 0) & (np.abs(values.astype(np.float32)) < least)
-        if tiny.any():
-            count += int(tiny.sum())
-            clean = np.where(tiny, np.float32(0), values)
-            item.CopyFrom(numpy_helper.from_array(clean, item.name))
+    count = flush_denormals_(flushed)
     if count:
         yield Finding(
             "denormals",

@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -28,6 +26,7 @@ from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.open_batch import check_open_batch, some_samples
 from edgeprune.measure.shortcuts import SELECTION
+from edgeprune.onnx_files.denormals import flush_denormals_
 from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.onnx_files.portable import OPSET, make_portable_
 from edgeprune.temporary import last_words
@@ -148,22 +147,6 @@ def _name_weights_(proto: onnx.ModelProto, model: nn.Module, inputs: Inputs) -> 
             node.input[index] = renamed.get(name, name)
     for item in proto.graph.initializer:
         item.name = renamed.get(item.name, item.name)
-
-
-def flush_denormals_(proto: onnx.ModelProto) -> int:
-    """Set weights below the smallest normal number to 0; how many there were."""
-    least = np.finfo(np.float32).tiny
-    count = 0
-    for item in proto.graph.initializer:
-        if item.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(item)
-        tiny = (values != 0) & (np.abs(values) < least)
-        if tiny.any():
-            count += int(tiny.sum())
-            flushed = np.where(tiny, np.float32(0), values)
-            item.CopyFrom(numpy_helper.from_array(flushed, item.name))
-    return count
 
 
 def _cause(error: BaseException) -> str:
