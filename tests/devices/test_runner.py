@@ -6,13 +6,13 @@ import torch
 
 from edgeprune import targets
 from edgeprune.devices import worker
-from edgeprune.devices.runner import runner_for
+from edgeprune.devices.runner import Runner, runner_for
 from edgeprune.devices.transports import FakeTransport
-from edgeprune.errors import ExportError, MeasurementError
+from edgeprune.errors import DeviceError, ExportError, MeasurementError
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.onnx_file import weights_of_nodes, write_onnx
 from edgeprune.targets import TimingRecipe
-from tests.made_up import fake_runner, scripted
+from tests.made_up import FAKE, fake_runner, scripted
 from tests.nets import Bottom
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
@@ -176,3 +176,28 @@ def test_this_machine_describes_itself(runner):
     assert device.runtime == f"onnxruntime {onnxruntime.__version__}"
     assert device.machine.architecture
     assert device.machine.cores >= 1
+
+
+class Restarted(FakeTransport):
+    """A device whose server is started anew once, in front of a job."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def run(self, job, files):
+        if job.mode == self.mode:
+            self.mode = None
+            raise DeviceError("no_server", "no page server runs here")
+        return super().run(job, files)
+
+
+def test_a_server_that_is_started_anew_is_waited_for(monkeypatch, tmp_path):
+    """In the middle of a run; where none is there from the start, that is said."""
+    monkeypatch.setattr("edgeprune.devices.runner.AGAIN_S", (0.01,))
+    path = tmp_path / "net.onnx"
+    write_onnx(Bottom(16), (torch.randn(1, 3, 8, 8),), path)
+    target = targets.load(FAKE)
+    assert Runner(target, Restarted("time")).time([path])
+    with pytest.raises(DeviceError, match="no page server"):
+        _ = Runner(target, Restarted("describe")).device
