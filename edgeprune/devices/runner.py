@@ -29,7 +29,7 @@ from edgeprune.devices.transports import (
 from edgeprune.devices.transports.base import received
 from edgeprune.errors import DeviceError
 from edgeprune.progress import LOGGER
-from edgeprune.records import Device, Sustained, Timing, from_values
+from edgeprune.records import Device, Machine, Sustained, Timing, from_values
 from edgeprune.records.measurement import quick_ms
 from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 
@@ -215,10 +215,7 @@ class Runner:
         said = self.target.runtime.int8_weight_bits
         if said is not None:
             return said == 7
-        machine = self.device.machine
-        x86 = machine.architecture.lower() in X86
-        fast = any("vnni" in name for name in machine.features)
-        return x86 and bool(machine.features) and not fast
+        return lacks_vnni(self.device.machine)
 
     @property
     def probing(self) -> ProbingRecipe:
@@ -287,6 +284,13 @@ class Runner:
                     raise
                 LOGGER.info("%s It is tried again in %g s.", error, wait_s)
                 time.sleep(wait_s)
+
+
+def lacks_vnni(machine: Machine) -> bool:
+    """Whether it is an x86 that is known to add up pairs of products in 16 bits."""
+    x86 = machine.architecture.lower() in X86
+    fast = any("vnni" in name for name in machine.features)
+    return x86 and bool(machine.features) and not fast
 
 
 def runner_for(target: Target, *, seed: int = 0, batch: int = 1) -> Runner:

@@ -16,10 +16,10 @@ from onnx import TensorProto, numpy_helper
 
 from edgeprune.devices.runner import NodeTime, Runner
 from edgeprune.errors import DeviceError
-from edgeprune.records import Timing
+from edgeprune.onnx_files.portable import opset_of
+from edgeprune.records import PairedTiming, Timing
 from edgeprune.temporary import temporary_folder
 
-OWN_DOMAINS = ("", "ai.onnx")
 QUANTIZES = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -46,12 +46,7 @@ class Examined:
     @cached_property
     def opset(self) -> int | None:
         """The version of ONNX's own operators."""
-        versions = [
-            item.version
-            for item in self.proto.opset_import
-            if item.domain in OWN_DOMAINS
-        ]
-        return max(versions, default=None)
+        return opset_of(self.proto)
 
     @cached_property
     def weights(self) -> dict[str, onnx.TensorProto]:
@@ -135,6 +130,19 @@ class Examined:
     def ms(self) -> float | None:
         """Its median time."""
         return None if isinstance(self.timing, DeviceError) else self.timing.median_ms
+
+    def ratio_to(self, other: onnx.ModelProto) -> float | None:
+        """Its time as a share of another form's, measured in turn; None if unknown."""
+        if self.ms is None or self.fixed is None:
+            return None
+        with temporary_folder() as folder:
+            path = folder / "other.onnx"
+            onnx.save(other, path)
+            try:
+                found, own = self.runner.time([path, self.fixed])
+            except DeviceError:
+                return None
+        return PairedTiming(own, found).ratio
 
     def feeds(self) -> dict[str, NDArray[np.generic]] | None:
         """Random inputs; None where one is not of floats."""

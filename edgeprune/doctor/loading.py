@@ -9,12 +9,12 @@ import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto
 
-from edgeprune.doctor.examined import OWN_DOMAINS, Examined
-from edgeprune.onnx_files.portable import newest_of
+from edgeprune.doctor.examined import Examined
+from edgeprune.onnx_files.portable import PLAIN_DOMAINS, newest_of
 from edgeprune.records.doctor import Finding
 from edgeprune.units import megabytes
 
-KNOWN_DOMAINS = (*OWN_DOMAINS, "ai.onnx.ml", "com.microsoft")
+KNPLAIN_DOMAINS = (*PLAIN_DOMAINS, "ai.onnx.ml", "com.microsoft")
 MUCH_TEXT = 0.01  # of a file
 
 
@@ -58,7 +58,7 @@ def domains(file: Examined) -> Iterator[Finding]:
     """Operators that no runtime has, and sets of them that nothing uses."""
     used = {node.domain for node in file.graph.node}
     own = {item.domain for item in file.proto.functions}
-    for domain in sorted(used - {*KNOWN_DOMAINS, *own}):
+    for domain in sorted(used - {*KNPLAIN_DOMAINS, *own}):
         kinds = sorted({n.op_type for n in file.graph.node if n.domain == domain})
         yield Finding(
             "unknown_domain",
@@ -67,7 +67,7 @@ def domains(file: Examined) -> Iterator[Finding]:
             "register them there, or write the network without them",
         )
     declared = {item.domain for item in file.proto.opset_import}
-    unused = sorted(declared - used - {*OWN_DOMAINS, *own})
+    unused = sorted(declared - used - {*PLAIN_DOMAINS, *own})
     if unused:
         yield Finding(
             "unused_operator_sets",

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import onnx
 
+from edgeprune.devices.runner import X86, lacks_vnni
 from edgeprune.doctor.examined import QUANTIZES, Examined
 from edgeprune.errors import DeviceError
 from edgeprune.onnx_files.dequantized import dequantized
-from edgeprune.records import PairedTiming
 from edgeprune.records.doctor import Finding
-from edgeprune.temporary import temporary_folder
 from edgeprune.units import milliseconds
 
 DYNAMIC = ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
@@ -83,20 +82,11 @@ def islands(file: Examined) -> Iterator[Finding]:
 
 def slower_than_float(file: Examined) -> Iterator[Finding]:
     """An int8 file that is slower than the float one it was made of."""
-    if not file.quantized or file.ms is None or file.fixed is None:
+    if not file.quantized or file.ms is None:
         return
     plain = dequantized(file.proto, file.constants)
-    if plain is None:
-        return
-    with temporary_folder() as folder:
-        path = folder / "float.onnx"
-        onnx.save(plain, path)
-        try:
-            before, after = file.runner.time([path, file.fixed])
-        except DeviceError:
-            return
-    ratio = PairedTiming(after, before).ratio
-    if ratio > 1:
+    ratio = None if plain is None else file.ratio_to(plain)
+    if ratio is not None and ratio > 1:
         yield Finding(
             "slower_than_float",
             "warning",
@@ -113,7 +103,7 @@ def signedness(file: Examined) -> Iterator[Finding]:
     if not file.quantized or isinstance(file.timing, DeviceError):
         return
     machine = file.runner.device.machine
-    x86 = machine.architecture.lower() in ("x86_64", "amd64", "i686")
+    x86 = machine.architecture.lower() in X86
     signed = any(
         file.weights[node.input[2]].data_type == onnx.TensorProto.INT8
         for node in file.graph.node
@@ -122,7 +112,6 @@ def signedness(file: Examined) -> Iterator[Finding]:
         and node.input[2] in file.weights
         and node.input[0] not in file.weights
     )
-    fast = any("vnni" in name for name in machine.features)
     if x86 and signed:
         yield Finding(
             "signed_activations",
@@ -130,7 +119,7 @@ def signedness(file: Examined) -> Iterator[Finding]:
             "its activations are signed, for which x86 has no fast kernels",
             "quantise with unsigned activations (QUInt8)",
         )
-    elif x86 and machine.features and not fast:
+    elif lacks_vnni(machine):
         yield Finding(
             "saturates",
             "warning",

@@ -38,9 +38,16 @@ def make_portable_(proto: onnx.ModelProto) -> None:
     kept = [item for item in proto.opset_import if item.domain in used]
     del proto.opset_import[:]
     proto.opset_import.extend(kept)
-    versions = [item.version for item in kept if item.domain in PLAIN_DOMAINS]
-    needed = IR_VERSIONS.get(max(versions, default=OPSET), proto.ir_version)
+    needed = IR_VERSIONS.get(opset_of(proto) or OPSET, proto.ir_version)
     proto.ir_version = min(proto.ir_version, needed)
+
+
+def opset_of(proto: onnx.ModelProto) -> int | None:
+    """The version of ONNX's own operators that a file asks for."""
+    versions = [
+        item.version for item in proto.opset_import if item.domain in PLAIN_DOMAINS
+    ]
+    return max(versions, default=None)
 
 
 def newest_of(runtime: str) -> tuple[int, int] | None:
@@ -55,10 +62,7 @@ def newest_of(runtime: str) -> tuple[int, int] | None:
 
 def oldest_for(proto: onnx.ModelProto) -> str:
     """The oldest version of ONNX Runtime that reads a file, of those that are known."""
-    versions = [
-        item.version for item in proto.opset_import if item.domain in PLAIN_DOMAINS
-    ]
-    opset = max(versions, default=OPSET)
+    opset = opset_of(proto) or OPSET
     for first, newest, form in READS:
         if opset <= newest and proto.ir_version <= form:
             return ".".join(map(str, first))
