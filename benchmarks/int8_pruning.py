@@ -4,8 +4,8 @@
     python -m benchmarks.int8_pruning                         # all rows, an hour
     python -m benchmarks.int8_pruning resnet56_cifar:3 --epochs 10
 
-Each row is one `edgeprune compress --precision int8` to the network's own fp32 time over
-the speed-up: planned by milliseconds in int8, fitted, trained for some epochs and
+Each row is one `edgeprune compress --precision int8` to the network's own fp32 time
+over the speed-up: planned by milliseconds in int8, fitted, trained for some epochs and
 quantized. The time is a share of the original's fp32 file, timed in turn with it, the
 accuracies are on all test images. ResNet's checkpoint was trained on the validation
 images, too, which favours what is chosen by them. What is there is not taken again;
@@ -89,7 +89,7 @@ def row(name: str, speedup: float, epochs: int) -> Row:
         "kept": small.params / report.baseline.params,
         "in_float": list(report.quantisation.in_float),
         "seconds": time.perf_counter() - began,
-        "trained_seconds": sum(item.seconds for item in report.training),
+        "trained_seconds": report.stage_seconds.get("finetune", 0.0),
         "commit": subprocess.run(
             commit, capture_output=True, text=True, check=True
         ).stdout.strip(),
@@ -107,12 +107,13 @@ def table(rows: dict[str, Row]) -> str:
         "Written by `python -m benchmarks.int8_pruning`; what a row is stands there. "
         "Accuracies are on 10,000 test images, the loss is in points.",
         "",
-        "| network | asked | measured | epochs | fp32, original | int8, pruned | loss | "
-        "its fp32 file | parameters kept | minutes, of them training | commit |",
+        "| network | asked | measured | epochs | fp32, original | int8, pruned | "
+        "loss | its fp32 file | parameters kept | minutes, of them training | commit |",
         "|---" * 11 + "|",
     ]
-    for item in sorted(rows.values(), key=lambda it: (it["network"], it["asked"])):
-        lines.append(
+    ordered = sorted(rows.values(), key=lambda row: (row["network"], row["asked"]))
+    for item in ordered:
+        lines.append(  # noqa: PERF401  as the other pages are written
             f"| {item['network']} | {item['asked']:g}x | {item['speedup']:.2f}x | "
             f"{item['epochs']} | {item['fp32']:.2%} | {item['int8']:.2%} | "
             f"{100 * (item['fp32'] - item['int8']):+.2f} | {item['pruned_fp32']:.2%} | "
