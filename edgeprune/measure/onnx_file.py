@@ -29,8 +29,9 @@ from edgeprune.measure.shortcuts import SELECTION
 from edgeprune.onnx_files.denormals import flush_denormals_
 from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.onnx_files.portable import OPSET, make_portable_
+from edgeprune.onnx_in.network import ImportedNetwork
+from edgeprune.onnx_in.writing import written
 from edgeprune.temporary import last_words
-from edgeprune.workload.onnx_model import ImportedNetwork
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -61,24 +62,14 @@ def write_onnx(
         ExportError: the exporter or the checker refuses the model, or the file
             computes something else for another number of samples.
     """
-    shapes = ({0: Dim("batch", min=1)},) * len(inputs) if dynamic_batch else None
     if dynamic_batch:  # of one sample the exporter would make a fixed number
         inputs = some_samples(inputs, max(len(inputs[0]), 2))
     try:
-        with _exporting(model):
-            program = torch.onnx.export(
-                model,
-                inputs,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=_input_names(model, inputs),
-                dynamic_shapes=shapes,
-                verbose=False,
-                external_data=False,
-            )
-        proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
-        _name_output_(proto, model)
-        _name_weights_(proto, model, inputs)
+        if isinstance(model, ImportedNetwork):
+            shapes = tuple(tuple(item.shape) for item in inputs)
+            proto = written(model, shapes, dynamic_batch=dynamic_batch)
+        else:
+            proto = _exported(model, inputs, dynamic_batch=dynamic_batch)
         make_portable_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
@@ -89,6 +80,28 @@ def write_onnx(
     flushed = flush_denormals_(proto) if flush else 0
     write_whole(path, proto.SerializeToString())
     return flushed
+
+
+def _exported(
+    model: nn.Module, inputs: Inputs, *, dynamic_batch: bool
+) -> onnx.ModelProto:
+    """The file of torch's exporter, with names that say what is what."""
+    shapes = ({0: Dim("batch", min=1)},) * len(inputs) if dynamic_batch else None
+    with _exporting(model):
+        program = torch.onnx.export(
+            model,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=_input_names(model, inputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+            external_data=False,
+        )
+    proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+    _name_output_(proto)
+    _name_weights_(proto, model, inputs)
+    return proto
 
 
 @contextmanager
@@ -109,8 +122,6 @@ def _exporting(model: nn.Module) -> Iterator[None]:
 
 
 def _input_names(model: nn.Module, inputs: Inputs) -> list[str]:
-    if isinstance(model, ImportedNetwork):
-        return [model.input_name]
     if len(inputs) == 1 and INPUT_NAME not in dict(model.named_parameters()):
         return [INPUT_NAME]
     return [f"{INPUT_NAME}_{index}" for index in range(len(inputs))]
@@ -235,13 +246,12 @@ def facts_of_layers(path: Path) -> dict[str, NodeFacts]:
     return found
 
 
-def _name_output_(proto: onnx.ModelProto, model: nn.Module) -> None:
-    """Give a single output its plain name, or the one of the file it came from."""
+def _name_output_(proto: onnx.ModelProto) -> None:
+    """Give a single output its plain name."""
     if len(proto.graph.output) != 1:
         return
     taken = {item.name for item in proto.graph.initializer}
-    own = model.output_name if isinstance(model, ImportedNetwork) else OUTPUT_NAME
-    new = own if own not in taken else f"{own}_0"
+    new = OUTPUT_NAME if OUTPUT_NAME not in taken else f"{OUTPUT_NAME}_0"
     old = proto.graph.output[0].name
     proto.graph.output[0].name = new
     for node in proto.graph.node:

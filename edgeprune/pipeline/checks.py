@@ -13,6 +13,7 @@ from edgeprune.errors import WorkloadError
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
+from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.workload import Workload, check_outputs, right_answers, share
 
@@ -48,6 +49,9 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
         message = f"{type(model).__name__} returns NaN or infinity for samples of "
         raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
     if trains:
+        if kinds := ", ".join(without_gradient(model)):
+            message = f"{kinds} of an ONNX file has no gradient to train by"
+            raise WorkloadError(f"{message}: give --no-train.")
         _check_training(copied(model), x[:2])
     return int(outputs.shape[1])
 

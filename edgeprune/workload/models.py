@@ -17,7 +17,7 @@ from edgeprune.data.digits import SIZE
 from edgeprune.data.factory import import_factory
 from edgeprune.errors import DataError, WorkloadError
 from edgeprune.onnx_files.shapes import Sample
-from edgeprune.workload.onnx_model import load_onnx_model
+from edgeprune.onnx_in.reading import load_onnx_model
 
 ONNX = ".onnx"
 EXAMPLE = "example:meter"

@@ -8,18 +8,21 @@ import onnxruntime as ort
 import pytest
 import torch
 import torchvision
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 import edgeprune
 from edgeprune.errors import WorkloadError
+from edgeprune.graph.factored import Factored, structure_of
+from edgeprune.graph.layers import replace_
 from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.onnx_in import reading
+from edgeprune.onnx_in.reading import load_onnx_model
 from edgeprune.quantize.quantize import quantize
-from edgeprune.workload.onnx_model import load_onnx_model
+from edgeprune.records import Plan
 from tests.data_sets import coloured_parts
 from tests.made_up import FAKE
 
-pytest.importorskip("onnx2pytorch")
 X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -157,19 +160,121 @@ def test_two_outputs_are_refused(tmp_path):
     assert "one of each is taken" in refused(tmp_path / "two.onnx")
 
 
-def test_a_converter_that_gives_up_or_errs_is_found_out(tmp_path, monkeypatch):
+def test_a_module_that_errs_is_found_out(tmp_path, monkeypatch):
     path = written(Shuffled(), tmp_path)
 
-    def gives_up(*_, **__):
-        raise NotImplementedError("no such operator")
+    def is_replaced_by(model):
+        monkeypatch.setattr(reading, "network_of", lambda _: model)
+        return refused(path)
 
-    monkeypatch.setattr("onnx2pytorch.ConvertModel", gives_up)
-    assert "no such operator); its operators are Add, Conv" in refused(path)
     other = nn.Sequential(Shuffled(), nn.Linear(4, 4))
-    monkeypatch.setattr("onnx2pytorch.ConvertModel", lambda *_, **__: other)
-    assert "answers otherwise than the file: by" in refused(path)
-    monkeypatch.setattr("onnx2pytorch.ConvertModel", lambda *_, **__: nn.Identity())
-    assert "shape (3, 3, 32, 32) in place of (3, 4)" in refused(path)
+    assert "otherwise than the file on one sample: by" in is_replaced_by(other)
+    other = nn.Sequential(Shuffled(), nn.Flatten(0))
+    assert "shape (4,) in place of (1, 4)" in is_replaced_by(other)
+    assert "does not run on one sample" in is_replaced_by(nn.Linear(3, 3))
+
+
+def test_what_holds_for_one_sample_only_is_said(tmp_path):
+    class Merged(nn.Module):
+        def forward(self, x):
+            return torch.relu(x).reshape(3, -1).mean(0, keepdim=True).cumsum(1)
+
+    path = written(Merged(), tmp_path, torch.randn(1, 3, 4, 4))
+    assert "answers otherwise than the file on 3 samples at a time" in refused(path)
+
+
+def test_a_graph_in_a_graph_is_refused(tmp_path):
+    branch = [
+        helper.make_graph(
+            [helper.make_node(kind, ["x"], ["z"])],
+            kind,
+            [],
+            [helper.make_empty_tensor_value_info("z")],
+        )
+        for kind in ("Relu", "Abs")
+    ]
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "one"], ["is"]),
+        helper.make_node(
+            "If", ["is"], ["y"], then_branch=branch[0], else_branch=branch[1]
+        ),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, [1, 4]) for name in "xy"]
+    one = numpy_helper.from_array(np.float32(1), "one")
+    graph = helper.make_graph(nodes, "branches", ends[:1], ends[1:], [one])
+    imports = [helper.make_opsetid("", 18)]
+    proto = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    onnx.save(proto, tmp_path / "branches.onnx")
+    message = "an operator that cannot be run by itself (If: no counterpart"
+    assert message in refused(tmp_path / "branches.onnx")
+
+
+class Various(nn.Module):
+    """Unequal parts, a shortcut, a linear layer at each position, a slope, a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 24, 3, padding=1)
+        self.b, self.c = nn.Conv2d(16, 16, 3, padding=1), nn.PReLU(16)
+        self.d = nn.ConvTranspose2d(24, 20, 2, 2)
+        self.e, self.norm = nn.Linear(20, 40), nn.LayerNorm(40)
+        self.head = nn.Linear(40, 4)
+
+    def forward(self, x):
+        one, two = self.a(x).relu().split((8, 16), 1)
+        two = two + self.c(self.b(two))
+        x = self.d(torch.cat([one, two], 1)).flatten(2).transpose(1, 2)
+        return self.head(self.norm(self.e(x)).relu().mean(1))
+
+
+def halved(graph):
+    return Plan({group.name: tuple(range(0, group.size, 2)) for group in graph.groups})
+
+
+def test_what_was_pruned_is_written_as_it_computes(tmp_path):
+    model = load_onnx_model(written(Various(), tmp_path), None)
+    graph = edgeprune.survey(model, (X[:1],))
+    assert [group.size for group in graph.groups] == [8, 16, 20, 40]
+    smaller = edgeprune.apply(model, graph, halved(graph))
+    assert sum(p.numel() for p in smaller.parameters()) < 0.4 * sum(
+        p.numel() for p in model.parameters()
+    )
+    path = written(smaller, tmp_path, name="smaller.onnx")
+    assert np.allclose(smaller(X).detach(), outputs(path, X), atol=1e-5)
+    write_onnx(smaller, (X[:1],), tmp_path / "open.onnx", dynamic_batch=True)
+    session = ort.InferenceSession(
+        tmp_path / "open.onnx", providers=["CPUExecutionProvider"]
+    )
+    (made,) = session.run(None, {session.get_inputs()[0].name: X.numpy()})
+    assert np.allclose(smaller(X).detach(), made, atol=1e-5)
+
+
+def test_factored_layers_and_those_that_are_gone_are_written(tmp_path):
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3, padding=1)
+            self.c, self.d = nn.Linear(32, 32), nn.Linear(32, 4)
+
+        def forward(self, x):
+            x = self.b(self.a(x).relu()).flatten(2).transpose(1, 2)
+            return self.d(self.c(x)).mean(1)
+
+    model = load_onnx_model(written(Plain(), tmp_path), None)
+    factored = {"layers.b", "layers.c"}
+    for name, layer in list(model.named_modules()):
+        if name in factored or name.split(".")[-1] in ("node_conv2d_1", "MatMul_1"):
+            replace_(model, name, structure_of(layer).eval())
+    assert sum(isinstance(item, Factored) for item in model.modules()) >= 1
+    path = written(model, tmp_path, name="factored.onnx")
+    assert np.allclose(model(X).detach(), outputs(path, X), atol=1e-5)
+    (inner, *_) = [
+        name for name, item in model.named_modules() if isinstance(item, Factored)
+    ]
+    replace_(model, inner, nn.Identity())
+    path = written(model, tmp_path, name="gone.onnx")
+    assert np.allclose(model(X).detach(), outputs(path, X), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -180,7 +285,7 @@ def test_a_converter_that_gives_up_or_errs_is_found_out(tmp_path, monkeypatch):
         ("ch_PP-OCRv4_det_infer.onnx", (3, 192, 320)),
     ],
 )
-def test_networks_without_source(name, sample):
+def test_networks_without_source(name, sample, tmp_path):
     """A direction classifier and a text detector, where their package is there."""
     package = pytest.importorskip("rapidocr_onnxruntime")
     path = Path(package.__file__).parent / "models" / name
@@ -188,3 +293,7 @@ def test_networks_without_source(name, sample):
     graph = edgeprune.survey(model, (torch.randn(1, *sample),))
     assert len(graph.groups) > 20
     assert len(graph.refusals) <= 1
+    smaller = edgeprune.apply(model, graph, halved(graph))
+    again = written(smaller, tmp_path, torch.randn(1, *sample))
+    x = torch.rand(2, *sample)
+    assert np.allclose(smaller(x).detach(), outputs(again, x), atol=1e-5)

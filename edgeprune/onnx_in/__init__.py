@@ -1,0 +1,1 @@
+"""Networks that are there as ONNX files only: read, run in torch, written again."""

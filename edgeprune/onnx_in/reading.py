@@ -1,0 +1,222 @@
+"""An ONNX file as a module, proved to be the same function before it is used.
+
+Constants are folded by ONNX Runtime; each operator then becomes a module of torch's.
+Shapes that the file holds as numbers are written so that they follow the number of
+samples and of channels; where that is not possible, the groups in front of them are
+refused later.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import numpy_helper, version_converter
+
+from edgeprune.errors import WorkloadError, first_line
+from edgeprune.onnx_files.graph import constants_of
+from edgeprune.onnx_files.portable import OPSET, opset_of
+from edgeprune.onnx_files.shapes import Sample, open_axes, takes, write_fixed
+from edgeprune.onnx_in.network import ImportedNetwork, network_of
+from edgeprune.onnx_in.node import UnknownFormError
+from edgeprune.temporary import temporary_folder
+
+TOLERANCE = 1e-3  # of the largest output
+NOTHING = 1e-6  # a difference of values, however small all are: the runtime's sigmoid
+SEVERAL = 3  # samples: what holds for one need not for more
+QUANTIZES = ("QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
+RECURRENT, STATES = ("LSTM", "GRU", "RNN"), (5, 6)  # the inputs that they begin with
+FLOAT = onnx.TensorProto.FLOAT
+# It turns products over several axes into ones of a matrix, where samples are merged.
+MERGES = ["MatMulAddFusion"]
+
+
+def load_onnx_model(path: Path, sample: Sample | None) -> ImportedNetwork:
+    """The module of a file.
+
+    Args:
+        sample: shape of a sample, where the file leaves it open.
+
+    Raises:
+        WorkloadError: it is no ONNX file, is in int8, holds an operator that cannot be
+            run by itself, or what comes of it computes something else.
+    """
+    proto = _read(path)
+    if any(node.op_type in QUANTIZES for node in proto.graph.node):
+        message = f"{path} is in int8 already: give the float file that it was made of"
+        raise WorkloadError(f"{message}.")
+    _check_ends(path, proto)
+    if sample is not None and not takes(proto, sample):
+        shape = "x".join(map(str, sample))
+        raise WorkloadError(f"{path} does not take --input {shape}.")
+    with temporary_folder() as folder:
+        fixed = folder / "fixed.onnx"
+        if not write_fixed(proto, sample, fixed):
+            message = f"{path} leaves the size of its input open: give --input"
+            raise WorkloadError(f"{message}, such as --input 3x224x224.")
+        try:
+            net = network_of(_folded(path, fixed, folder))
+        except UnknownFormError as error:
+            message = f"{path} holds an operator that cannot be run by itself"
+            raise WorkloadError(f"{message} ({error}).") from error
+        _prove(path, net, fixed)
+    return net
+
+
+def _check_ends(path: Path, proto: onnx.ModelProto) -> None:
+    given = open_axes(proto)
+    if len(proto.graph.output) != 1 or len(given) != 1:
+        names = ", ".join(item.name for item in proto.graph.output)
+        message = f"{path} has {len(given)} inputs and the outputs {names}"
+        raise WorkloadError(f"{message}: one of each is taken.")
+    (first,) = (item for item in proto.graph.input if item.name in given)
+    if first.type.tensor_type.elem_type != FLOAT:
+        kind = onnx.TensorProto.DataType.Name(first.type.tensor_type.elem_type)
+        raise WorkloadError(f"{path} takes {kind.lower()} values: float is taken.")
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        proto = onnx.load(path)
+        onnx.checker.check_model(proto)
+    except Exception as error:
+        message = f"{path} is no ONNX file that can be read: {first_line(error)}."
+        raise WorkloadError(message) from error
+    return proto
+
+
+def _folded(path: Path, fixed: Path, folder: Path) -> onnx.ModelProto:
+    """The file with its constants computed, and shapes that follow their inputs."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folder / "folded.onnx")
+    try:
+        ort.InferenceSession(
+            str(fixed), options, ["CPUExecutionProvider"], disabled_optimizers=MERGES
+        )
+    except Exception as error:
+        message = f"ONNX Runtime does not load {path}: {first_line(error)}."
+        raise WorkloadError(message) from error
+    proto = _at_our_opset(onnx.load(folder / "folded.onnx"))
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    _follow_(proto)
+    _forget_states_(proto)
+    return proto
+
+
+def _at_our_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring a file to the operators that others are written with, where that works.
+
+    Channels of int8 weights can have scales of their own from 13 on only.
+    """
+    if (opset_of(proto) or OPSET) >= OPSET:
+        return proto
+    try:
+        return version_converter.convert_version(proto, OPSET)
+    except Exception:  # noqa: BLE001  of whatever kind: the file stays as it is
+        return proto
+
+
+def _forget_states_(proto: onnx.ModelProto) -> None:
+    """Leave out first states of recurrent layers that are 0 of one sample anyhow."""
+    constants = constants_of(proto.graph)
+    for node in proto.graph.node:
+        if node.op_type not in RECURRENT:
+            continue
+        for at in STATES:
+            held = constants.get(node.input[at]) if len(node.input) > at else None
+            if held is not None and not held.any():
+                node.input[at] = ""
+
+
+def _follow_(proto: onnx.ModelProto) -> None:
+    """Let reshapes to numbers follow the samples and the channels."""
+    graph, constants = proto.graph, constants_of(proto.graph)
+    shapes = {
+        item.name: [axis.dim_value for axis in item.type.tensor_type.shape.dim]
+        for item in (*graph.input, *graph.value_info, *graph.output)
+    }
+    for number, node in enumerate(graph.node):
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        before = shapes.get(node.input[0])
+        wanted = [int(size) for size in constants[node.input[1]]]
+        if before is None or not wanted:
+            continue
+        name = f"shape of reshape {number}"
+        values = np.array(_following(before, wanted), dtype=np.int64)
+        graph.initializer.append(numpy_helper.from_array(values, name))
+        node.input[1] = name
+        del node.attribute[:]  # a 0 is what stands there before
+
+
+def _following(before: list[int], wanted: list[int]) -> list[int]:
+    """A shape with 0 for the samples, and -1 where the channels are."""
+    after = list(wanted)
+    if not before or after[0] not in (before[0], 0, -1) or len(after) == 1:
+        return after
+    after[0] = 0
+    if -1 in after[1:]:
+        return after
+    same = 0  # positions at the end
+    while (
+        same < min(len(before), len(after)) - 2
+        and before[-1 - same] == after[-1 - same] > 0
+    ):
+        same += 1
+    free = range(1, len(after) - same)
+    if before[0] != 0 and math.prod(before[1:]) and free:
+        widest = max(free, key=lambda at: after[at])
+        after[widest] = -1
+    return after
+
+
+def _prove(path: Path, model: ImportedNetwork, fixed: Path) -> None:
+    """Compare the module with the file, on one sample and on several.
+
+    Raises:
+        WorkloadError: it computes something else.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(str(fixed), options, ["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(SEVERAL, *given.shape[1:], generator=generator)
+    made: list[Any] = [
+        session.run(None, {given.name: part.numpy()})[0] for part in x.split(1)
+    ]
+    for count in (1, SEVERAL):
+        expected = np.concatenate(made[:count])
+        samples = "one sample" if count == 1 else f"{count} samples at a time"
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = model(x[:count]).numpy()
+        except Exception as error:
+            message = f"{path} was converted, and the module does not run on {samples}"
+            raise WorkloadError(f"{message}: {first_line(error)}.") from error
+        if (difference := _difference(found, expected)) is not None:
+            raise WorkloadError(
+                f"{path} was converted, and the module answers otherwise than the "
+                f"file on {samples}: {difference}."
+            )
+
+
+def _difference(found: Any, expected: Any) -> str | None:
+    if found.shape != expected.shape:
+        return f"shape {found.shape} in place of {expected.shape}"
+    off, most = np.abs(found - expected).max(), np.abs(expected).max()
+    if off <= TOLERANCE * most + NOTHING:
+        return None
+    return f"by {off / max(most, 1e-12):.1e} of the largest output"
