@@ -17,9 +17,9 @@ def main(target: str = "host") -> None:
     )
     report = done.report
     print(report.sentence)
-    print(f"status {report.status}, ratio {report.result.latency_ratio:.2f}")
+    print(f"status {report.status}, ratio {report.counted.latency_ratio:.2f}")
     print(f"{sum(p.numel() for p in done.model.parameters())} parameters are left")
-    print(f"the file for the device: {done.folder / 'model.onnx'}")
+    print(f"the file for the device: {done.folder / report.counted.file}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def small_net():
 
 def job_of(model=None, transport=None, **settings):
     """A job on colours, at half of the time unless it is told otherwise."""
-    asked = CompressSettings(**{"budget_ms": "50%", "max_drop": 100.0, **settings})
+    usual = {"budget_ms": "50%", "precision": "fp32", "max_drop": 100.0}
+    asked = CompressSettings(**{**usual, **settings})
     workload = workload_of_objects(model or small_net(), coloured_parts(), asked)
     return Job(workload, fake_runner(transport), asked)
 

@@ -48,6 +48,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         on_device=_named(outcome.on_device),
         sustained=log.sustained,
         deployed="int8" if outcome.in_int8 else "fp32",
+        run_id=job.run_id,
     )
 
 

@@ -118,7 +118,8 @@ def sizes(file: Examined) -> Iterator[Finding]:
 
 def text(file: Examined) -> Iterator[Finding]:
     """Debug text: traces of the source, with paths."""
-    found = sum(_text_bytes(file.proto))
+    own = sum(item.ByteSize() for item in file.proto.metadata_props)  # for its readers
+    found = sum(_text_bytes(file.proto)) - own
     if found > MUCH_TEXT * file.path.stat().st_size:
         yield Finding(
             "debug_text",

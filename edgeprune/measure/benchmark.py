@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import onnx
 from torch import nn
 
 from edgeprune.data import Batches
 from edgeprune.devices.runner import Runner
-from edgeprune.files import sha256
+from edgeprune.files import sha256, write_whole
 from edgeprune.graph.cost import Cost, count, with_latency
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs, trace
@@ -20,6 +21,7 @@ from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
+from edgeprune.onnx_files.metadata import describe_
 from edgeprune.quantize.mixed import Accepts, DeviceClock, Mixed, mixed
 from edgeprune.quantize.qdq import Int8Form
 from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
@@ -77,6 +79,7 @@ class Benchmark:
         calibration: to quantize every file with; None where the deployed file is fp32.
         shortcuts_as_conv: write shortcuts without parameters as convolutions.
         in_float: nodes of int8 files that stay in float.
+        facts: what each file says of itself.
     """
 
     runner: Runner
@@ -86,6 +89,7 @@ class Benchmark:
     calibration: Batches | None = None
     shortcuts_as_conv: bool = False
     in_float: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def write(self, model: nn.Module, path: Path, *, flush: bool = True) -> int:
         """Write a module in fp32.
@@ -104,6 +108,10 @@ class Benchmark:
         )
         if self.shortcuts_as_conv:
             write_shortcuts_as_conv(path, path)
+        if self.facts:
+            proto = onnx.load(path)
+            describe_(proto, self.facts)
+            write_whole(path, proto.SerializeToString())
         return flushed
 
     def export(self, model: nn.Module, name: str, *, draft: bool = False) -> Exported:

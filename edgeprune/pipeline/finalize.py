@@ -188,7 +188,7 @@ def note_int8(
     latency = milliseconds(figures.latency_ms)
     if not met and pressure_of(figures, budget) <= 1:
         context.log.note(f"the int8 file is within the budget: {latency}")
-    if pruned and budget.limits_time:
+    if pruned and budget.limits_time and context.settings.precision == "fp32":
         context.log.note(
             f"the int8 file takes {latency}: with --precision auto the budget is about "
             "that file, and less is pruned for it"

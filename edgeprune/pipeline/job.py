@@ -46,6 +46,8 @@ from edgeprune.score.two_step import parse_criteria
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload, check_weights
 
+RUN_ID = 16  # characters
+
 
 @dataclass(frozen=True)
 class Job:
@@ -66,6 +68,11 @@ class Job:
     def data(self) -> Splits:
         """The data set."""
         return self.workload.data
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same network, data and settings; empty if none is kept."""
+        return "" if self.state is None else self.state.name[:RUN_ID]
 
     @cached_property
     def device(self) -> torch.device:

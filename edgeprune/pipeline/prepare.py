@@ -14,6 +14,7 @@ from edgeprune.pipeline.checks import (
     note_scale,
 )
 from edgeprune.pipeline.context import RunContext
+from edgeprune.pipeline.description import description
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.pipeline.limits import (
@@ -48,7 +49,11 @@ def prepare(job: Job, folder: Path) -> RunContext:
     with log.stage("profile"):
         outputs = check_answers(job.workload, trains=job.settings.train)
         benchmark = Benchmark(
-            job.runner, job.workload.inputs, folder, job.settings.dynamic_batch
+            job.runner,
+            job.workload.inputs,
+            folder,
+            job.settings.dynamic_batch,
+            facts=description(job),
         )
         profile = profile_network(job.workload.model, benchmark, job.progress)
         evaluator = Evaluator.of(profile, profile.benchmark, job.data, job.device)

@@ -23,7 +23,6 @@ from edgeprune.devices.runner import NodeTime, Runner
 from edgeprune.errors import DeviceError
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
-from edgeprune.onnx_files.portable import make_portable_
 from edgeprune.quantize.node_times import NodeTimes
 from edgeprune.quantize.qdq import AS_USUAL, Int8Form
 from edgeprune.quantize.quantize import SAMPLES, Candidate, FloatNetwork, refusing
@@ -190,7 +189,5 @@ class _Choice:
         if not path.exists():
             form = replace(self.form, in_float=(*self.form.in_float, *held))
             with refusing(self.source):
-                proto = self.network.quantized(form, self.how)
-                make_portable_(proto)
-                onnx.save(proto, path)
+                onnx.save(self.network.delivered(form, self.how), path)
         return path

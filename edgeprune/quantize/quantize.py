@@ -23,6 +23,7 @@ from torch import Tensor
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
+from edgeprune.onnx_files.metadata import describe_, description_of
 from edgeprune.onnx_files.portable import make_portable_
 from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
 from edgeprune.quantize.qdq import (
@@ -73,11 +74,13 @@ class FloatNetwork:
         proto: rewritten in forms that have int8 kernels, with the shapes of its values.
         feeds: the samples, in batches of the size that the file takes.
         folder: where files may be written.
+        facts: what the float file says of itself.
     """
 
     proto: onnx.ModelProto
     feeds: list[Feeds]
     folder: Path
+    facts: Mapping[str, str]
 
     @classmethod
     def of(
@@ -93,7 +96,8 @@ class FloatNetwork:
         proto = onnx.load(prepared)
         rewrite_for_int8_(proto)
         proto = onnx.shape_inference.infer_shapes(proto)
-        return cls(proto, _feeds(proto, batches, samples), folder)
+        facts = description_of(onnx.load(source, load_external_data=False))
+        return cls(proto, _feeds(proto, batches, samples), folder, facts)
 
     @cached_property
     def seen(self) -> dict[str, Seen]:
@@ -144,6 +148,13 @@ class FloatNetwork:
             correct_biases_(proto, self.seen, form)
         return in_int8(proto, how.ranges, form)
 
+    def delivered(self, form: Int8Form, how: Candidate) -> onnx.ModelProto:
+        """The network in int8, as a device gets it."""
+        proto = self.quantized(form, how)
+        make_portable_(proto)
+        describe_(proto, self.facts)
+        return proto
+
     def error(self, proto: onnx.ModelProto) -> float:
         """By how much another form's outputs are off, relative to what they are."""
         off = whole = 0.0
@@ -183,9 +194,7 @@ def quantize(
     with temporary_folder() as folder, quiet(), refusing(source):
         network = FloatNetwork.of(source, batches, samples, folder)
         how = network.best(form) if samples > FEW else network.plain
-        proto = network.quantized(form, how)
-        make_portable_(proto)
-        content = proto.SerializeToString()
+        content = network.delivered(form, how).SerializeToString()
     write_whole(target, content)
 
 

@@ -307,6 +307,7 @@ class RunReport:
     on_device: tuple[Parity, ...] = ()
     sustained: Sustained | None = None
     deployed: Literal["fp32", "int8"] | None = None
+    run_id: str = ""
 
     @property
     def counted(self) -> ModelFigures:

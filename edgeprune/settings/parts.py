@@ -331,7 +331,7 @@ class BudgetSettings(SettingsModel):
             "faster on the target and loses less than a point, and fp32 where not.",
             Panel.BUDGETS,
         ),
-    ] = "fp32"
+    ] = "auto"
 
     @property
     def limited(self) -> bool:

@@ -207,7 +207,10 @@ def test_a_budget_out_of_reach_is_refused_before_training(trained):
 
 def test_a_budget_out_of_reach_says_what_was_measured_to_help(trained):
     done = command(
-        trained, "compress", *MODEL, "--budget-ms", "0.0001", "--out", "help"
+        trained,
+        "compress",
+        *MODEL,
+        *("--budget-ms", "0.0001", "--precision", "fp32", "--out", "help"),
     )
     sentence = edgeprune.read_report(trained / "help").sentence
     for circumstance in (

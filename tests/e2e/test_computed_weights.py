@@ -70,6 +70,7 @@ def test_a_budget_takes_about_what_it_asks_for(kind, budget, tmp_path):
         net(KINDS[kind]),
         coloured_parts(),
         budget=budget,
+        precision="fp32",
         max_drop=100,
         train=False,
         target=FAKE,

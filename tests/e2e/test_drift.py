@@ -78,6 +78,7 @@ def test_a_share_that_is_met_is_met_on_the_idle_machine(curve, monkeypatch, tmp_
         net(),
         coloured_parts(),
         budget="60%",
+        precision="fp32",
         accuracy_floor=0.0,
         train=False,
         reconstruct=False,

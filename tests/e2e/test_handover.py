@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from PIL import Image
 
@@ -68,6 +69,21 @@ def test_its_check_runs_alone_and_passes(folder):
     assert done.returncode == 0, done.stderr
     assert "the same answer for 100% of 8 samples" in done.stdout
     assert "preprocessing is off by at most" in done.stdout
+
+
+def test_the_file_says_itself_what_it_takes_and_gives(folder):
+    names = sorted(path.name for path in folder.parent.glob("model*.onnx"))
+    assert names[0] == "model.int8.onnx"  # both kinds say it
+    for name in names:
+        session = ort.InferenceSession(
+            folder.parent / name, providers=["CPUExecutionProvider"]
+        )
+        facts = session.get_modelmeta().custom_metadata_map
+        assert json.loads(facts["labels"]) == ["ants", "bees", "cats", "dogs"]
+        assert facts["task"] == "classification"
+        assert facts["mean"].count(",") == 2
+        assert (facts["channel_order"], facts["value_range"]) == ("RGB", "0,255")
+        assert facts["run"] == edgeprune.read_report(folder.parent).run_id != ""
 
 
 def test_its_check_fails_where_the_model_answers_otherwise(folder, tmp_path):

@@ -39,6 +39,7 @@ def test_a_run_that_is_ended_leaves_a_valid_model_and_says_so(step, tmp_path):
         make_net(),
         make_data(),
         budget="60%",
+        precision="fp32",
         max_drop=100.0,
         epochs=3,
         target=FAKE,
