@@ -32,21 +32,25 @@ if TYPE_CHECKING:
     from edgeprune.graph.operators import register_operator
     from edgeprune.graph.surgery import apply
     from edgeprune.graph.survey import survey
+    from edgeprune.metric import Metric
     from edgeprune.records import Budget, Plan, RunReport, SparsityReport
     from edgeprune.report.files import read_report
     from edgeprune.score.context import Context
     from edgeprune.score.criteria import register_criterion, score_channels
     from edgeprune.score.pca import spectra
+    from edgeprune.tasks import Task
 
 _HOMES = {
     "Budget": "edgeprune.records",
     "Context": "edgeprune.score.context",
     "EdgepruneError": "edgeprune.errors",
     "Finished": "edgeprune.api.compress",
+    "Metric": "edgeprune.metric",
     "Plan": "edgeprune.records",
     "RunReport": "edgeprune.records",
     "Sparsified": "edgeprune.api.sparsify",
     "SparsityReport": "edgeprune.records",
+    "Task": "edgeprune.tasks",
     "apply": "edgeprune.graph.surgery",
     "check_file": "edgeprune.api.doctor",
     "check_target": "edgeprune.api.devices",
@@ -67,10 +71,12 @@ __all__ = [
     "Context",
     "EdgepruneError",
     "Finished",
+    "Metric",
     "Plan",
     "RunReport",
     "Sparsified",
     "SparsityReport",
+    "Task",
     "__version__",
     "apply",
     "check_file",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import Step
 
 MAX_ROUNDS = 8
@@ -64,6 +65,7 @@ def decide(
     floor: float,
     *,
     until_floor: bool = False,
+    metric: Metric = ACCURACY,
 ) -> Decision:
     """The next goal, or why there is none.
 
@@ -82,7 +84,7 @@ def decide(
     def ended(verdict: Verdict, reason: str) -> Decision:
         if until_floor and valid:
             return Decision(
-                "met", "it was pruned until the accuracy floor", resume=last
+                "met", f"it was pruned until the {metric.name} floor", resume=last
             )
         return Decision(verdict, reason, resume=last)
 
@@ -98,17 +100,17 @@ def decide(
         return Decision("go on", "towards the budget", goal, last)
     goal = (here * max(1.0, failed[-1].pressure)) ** 0.5
     if len(failed) >= MAX_FAILED or here / goal < CLOSE:
-        return ended(*_why(failed[-1], floor))
+        return ended(*_why(failed[-1], floor, metric))
     return Decision("go on", "half as far, after the floor", goal, last)
 
 
-def _why(failed: RoundResult, floor: float) -> tuple[Verdict, str]:
+def _why(failed: RoundResult, floor: float, metric: Metric) -> tuple[Verdict, str]:
     """Say what a round that is not valid has failed at."""
     if failed.step.validation_accuracy >= floor:
         return "exhausted", "pruning further made its file no faster"
     return "floor", (
-        f"pruning to it falls below the accuracy floor {floor:.2%}; more training "
-        "or a larger --max-drop would help"
+        f"pruning to it falls below the {metric.name} floor {metric.text(floor)}; more "
+        "training or a larger --max-drop would help"
     )
 
 

@@ -75,13 +75,13 @@ def run_command(line, monkeypatch):
 
 def prepared(there, monkeypatch):
     """What pages take for granted: the two runs that getting started and int8 make."""
-    for name, more in (("first", []), ("in-int8", ["--precision", "int8"])):
+    for name, precision in (("first", "fp32"), ("in-int8", "int8")):
         if not (there / "runs" / name).exists():
             given = "--model examples.nets:make_net --data examples.data:make_data"
             line = (
                 f"edgeprune compress {given} --budget-ms 60% --no-train --max-drop 100"
             )
-            line += " ".join(["", *more, "--out", f"runs/{name}"])
+            line += f" --precision {precision} --out runs/{name}"
             run_command(line, monkeypatch)
 
 
@@ -129,7 +129,7 @@ def test_an_example_runs(name, there, monkeypatch, capsys):
 
 def test_every_example_is_run():
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert names == {*EXAMPLES, "__init__", "nets", "data"}
+    assert names == {*EXAMPLES, "__init__", "nets", "data", "tasks"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

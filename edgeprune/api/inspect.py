@@ -37,6 +37,7 @@ from edgeprune.score.pca import spectra
 from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.score.two_step import parse_criteria, rescore
 from edgeprune.settings import GroupsSettings, ProfileSettings, ScoreSettings
+from edgeprune.tasks import Classification, Task
 from edgeprune.temporary import temporary_folder
 from edgeprune.workload import EXAMPLE, check_weights
 
@@ -169,11 +170,12 @@ def _scored(
     if settings.model is not None and settings.data is None:
         model, inputs = model_and_inputs(settings)
         name, data, batches = settings.model, None, None
+        task: Task = Classification()
     else:
         workload = load_workload(settings, progress)
         model, inputs = workload.model, workload.inputs
         name, data = workload.name, workload.data.name
-        batches = workload.data.calibration
+        batches, task = workload.data.calibration, workload.data.task
         check_answers(workload)
     check_weights(model)
     graph = survey(model, inputs)
@@ -184,5 +186,6 @@ def _scored(
         seed=settings.seed,
         progress=progress,
         device=device,
+        task=task,
     )
     return context, name, data

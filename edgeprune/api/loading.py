@@ -6,21 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from edgeprune.api.task import noise_of, prepared
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
-from edgeprune.data.noise import NOISE, noise_splits
+from edgeprune.data.noise import NOISE
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.export.session import OnnxModel
 from edgeprune.finetune.baseline import trained_example
 from edgeprune.graph.cores import sleep_while_waiting
 from edgeprune.graph.device import CPU, device_named
-from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
@@ -28,13 +27,14 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import DataSettings, NetworkSettings, WorkloadSettings
 from edgeprune.settings.parts import DeviceSettings
+from edgeprune.tasks import judged
 from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
     Workload,
-    accuracy,
     check_module,
     example_inputs,
+    example_of,
     load_model,
     load_weights_,
     output_names,
@@ -134,11 +134,7 @@ def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
-    one = torch.zeros(1, *settings.input)
-    each, together = operations(model, one), samples_at_once(model, one)
-    return noise_splits(
-        model, settings.input, _reading(settings, settings.seed), each, together
-    )
+    return noise_of(model, settings, _reading(settings, settings.seed))
 
 
 def test_accuracy(path: Path, settings: DataSettings) -> float:
@@ -150,12 +146,17 @@ def test_accuracy(path: Path, settings: DataSettings) -> float:
     """
     model = OnnxModel(path)
     splits = load_data(settings.data or "", _reading(settings, 0), model.sample_shape)
-    return accuracy(model, splits.test)
+    return judged(splits.task, model, splits.test)
 
 
 def _workload(
     name: str, model: nn.Module, splits: Splits, settings: WorkloadSettings, batch: int
 ) -> Workload:
+    if splits.name != NOISE:
+        model, splits = prepared(model, splits, settings)
+    if splits.structure is not None:
+        found = example_of(splits.validation, batch)
+        return Workload(name, model, (found,), splits)
     shape = settings.input or splits.sample_shape
     if tuple(shape) != tuple(splits.sample_shape):
         message = (

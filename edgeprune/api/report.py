@@ -49,6 +49,7 @@ def report_of(outcome: Outcome, job: Job, seconds: float) -> RunReport:
         sustained=log.sustained,
         deployed="int8" if outcome.in_int8 else "fp32",
         run_id=job.run_id,
+        metric=job.data.task.metric,
     )
 
 
@@ -106,7 +107,7 @@ def _doubt(outcome: Outcome, job: Job) -> str:
 
 def _sentence(outcome: Outcome, job: Job) -> str:
     """Say in one sentence what was reached."""
-    settings = job.settings
+    settings, metric = job.settings, job.data.task.metric
     in_int8 = outcome.int8.figures if outcome.in_int8 else None
     before, after = outcome.baseline.figures, in_int8 or outcome.result.figures
     where = " in int8" if in_int8 else ""
@@ -114,17 +115,19 @@ def _sentence(outcome: Outcome, job: Job) -> str:
         where += ", estimated"
     reached = (
         f"{milliseconds(after.latency_ms)}{where} "
-        f"(baseline {milliseconds(before.latency_ms)}), test accuracy "
-        f"{after.test_accuracy or 0:.2%} (baseline {before.test_accuracy or 0:.2%}, "
-        f"{outcome.test_loss.text}), validation {after.validation_accuracy or 0:.2%} "
-        f"with the floor at {outcome.floor:.2%}{_doubt(outcome, job)}"
+        f"(baseline {milliseconds(before.latency_ms)}), test "
+        f"{metric.told(after.test_accuracy or 0)} "
+        f"(baseline {metric.text(before.test_accuracy or 0)}, "
+        f"{outcome.test_loss.text(metric)}), validation "
+        f"{metric.text(after.validation_accuracy or 0)} with the floor at "
+        f"{metric.text(outcome.floor)}{_doubt(outcome, job)}"
     )
     asked = _asked(outcome, settings)
     if not asked:
         asked = (
             f"--structure {settings.structure}"
             if not settings.until_floor
-            else f"pruned until the floor {outcome.floor:.2%}"
+            else f"pruned until the floor {metric.text(outcome.floor)}"
         )
     untouched = not outcome.result.plans
     if outcome.met:

@@ -150,6 +150,7 @@ def _sparsity_report(
 def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
     """Say in one sentence what was reached."""
     before, after = outcome.steps[0], outcome.steps[-1]
+    metric = job.data.task.metric
     made = [step for step in outcome.steps if step.name not in REMOVED]
     zeros = made[-1].sparsity
     reached = (
@@ -160,9 +161,10 @@ def _sparsity_sentence(outcome: SparseOutcome, job: SparseJob) -> str:
         left = f"{after.params:,} of {before.params:,} parameters are left"
         reached += f"; without them, {left}"
     reached += (
-        f"; test accuracy {after.test_accuracy or 0:.2%} (baseline "
-        f"{before.test_accuracy or 0:.2%}), validation {after.validation_accuracy:.2%} "
-        f"with the floor at {outcome.floor:.2%}; compressed "
+        f"; test {metric.told(after.test_accuracy or 0)} (baseline "
+        f"{metric.text(before.test_accuracy or 0)}), validation "
+        f"{metric.text(after.validation_accuracy)} with the floor at "
+        f"{metric.text(outcome.floor)}; compressed "
         f"{after.sparsity.gzip_bytes / 1e6:.2f} MB (baseline "
         f"{before.sparsity.gzip_bytes / 1e6:.2f} MB)"
     )

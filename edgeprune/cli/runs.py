@@ -19,6 +19,7 @@ from edgeprune.settings import (
     SparsifySettings,
     load_settings,
 )
+from edgeprune.settings.floor import FLOORS
 from edgeprune.settings.parts import BUDGET_NAMES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from edgeprune.cli.app import Display
 
 # What runs may differ in that take about as long.
-HOW_FAR = {"out", "pt2", "seed", "accuracy_floor", "max_drop", *BUDGET_NAMES}
+HOW_FAR = {"out", "pt2", "seed", "max_drop", *FLOORS, *BUDGET_NAMES}
 
 
 @dataclass(frozen=True)

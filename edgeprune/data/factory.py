@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,15 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchvision import datasets
 
 from edgeprune.data.augment import CHARACTERS, PHOTOS
-from edgeprune.data.labels import count_classes, joined, missing_note
+from edgeprune.data.labels import (
+    class_numbers,
+    count_classes,
+    joined,
+    missing_note,
+    same_kind,
+)
 from edgeprune.data.npz import channels_first
+from edgeprune.data.reading import reading_of
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
     Arrays,
@@ -29,7 +36,7 @@ from edgeprune.data.splits import (
     shuffling,
     spread,
 )
-from edgeprune.errors import DataError, first_line
+from edgeprune.errors import DataError
 
 CUT = f"validation: {VALIDATION_SHARE:.0%} cut from the training data"
 PARTS = ("train", "validation", "test")
@@ -42,7 +49,8 @@ def load(source: str, reading: Reading) -> Splits:
 
     The factory takes no arguments and returns (train, validation, test) or
     (train, test), as a tuple or a dict with these names. Each is a data set of
-    (input, class) or a loader of batches of them.
+    (input, target) or a loader of batches of them; an input may be a tensor, a tuple or
+    a dict of tensors, and inputs alone have no labels.
 
     Raises:
         DataError: the factory cannot be found or called, or returns something else.
@@ -77,27 +85,33 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         _loader(validation, reading, None),
         _loader(test, reading, None),
     ]
-    first = _first(name, loaders[0])
-    shape = tuple(first[0].shape[1:])
+    how = reading_of(name, loaders[0])
+    loaders = [how.read(loader) for loader in loaders]
+    shape = tuple(next(iter(loaders[0]))[0].shape[1:])
     labels = [
         _labels(name, split, loader, shape)
         for split, loader in zip(PARTS, loaders, strict=True)
     ]
-    calibration = _loader(_mixed(train), reading, None)
+    known = how.labelled and all(item.ndim == 1 for item in labels)
+    mixed = _loader(_mixed(train), reading, None)
     return check(
         Splits(
             name=name,
             train=loaders[0],
             validation=loaders[1],
             test=loaders[2],
-            calibration=calibration,
-            classes=count_classes(name, labels),
+            calibration=how.read(mixed),
+            classes=count_classes(name, labels) if known else 0,
             sample_shape=shape,
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
             note=joined(
-                note, _sorted_note(calibration, train, labels[0]), missing_note(labels)
+                note,
+                _sorted_note(mixed, train, labels[0]) if known else "",
+                missing_note(labels) if known else "",
             ),
             cut_from_training=("validation",) if note == CUT else (),
+            structure=how.structure,
+            labelled=how.labelled,
         )
     )
 
@@ -218,71 +232,35 @@ def _sorted_note(calibration: Any, train: Any, labels: torch.Tensor) -> str:
 
 
 def _is_samples(part: Any) -> bool:
-    """A list of single samples (input, class), as against a list of batches."""
+    """A list of single samples, (input, target) or by name, not one of batches."""
     if not isinstance(part, Sequence) or not part:
         return False
     first = part[0]
+    if isinstance(first, Mapping):
+        return True
     if not isinstance(first, Sequence) or len(first) != 2:
         return False
     return isinstance(first[1], str) or torch.as_tensor(first[1]).ndim == 0
 
 
-def _first(name: str, loader: Any) -> Batch:
-    """The first training batch, a pair with a tensor of inputs."""
-    first: Any = next(_batches(name, loader), None)
-    if first is None:
-        raise DataError(f"Data {name!r} has an empty train split.")
-    if not isinstance(first[0], torch.Tensor):
-        kind = type(first[0]).__name__
-        message = f"Data {name!r} must yield one tensor of inputs, found a {kind}."
-        raise DataError(message)
-    return first
+def _labels(
+    name: str, split: str, loader: Batches, shape: tuple[int, ...]
+) -> torch.Tensor:
+    """All classes of a loader, whose inputs are looked at on the way.
 
-
-def _batches(name: str, loader: Any) -> Iterator[Any]:
-    """Batches of the user's, whose code may raise anything; each is a pair."""
-    if not isinstance(loader, Iterable):
-        kind = type(loader).__name__
-        raise DataError(f"{name} must give loaders or data sets, found {kind}.")
-    batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except Exception as error:
-            message = f"{name} failed while a batch was read: {first_line(error)}."
-            raise DataError(message) from error
-        if not isinstance(batch, list | tuple) or len(batch) != 2:
-            message = (
-                f"{name} must yield (inputs, labels), found {type(batch).__name__}."
-            )
-            raise DataError(message)
-        yield batch
-
-
-def _labels(name: str, split: str, loader: Any, shape: tuple[int, ...]) -> torch.Tensor:
-    """All labels of a loader, whose inputs are looked at on the way."""
+    Of other targets there is one row each, which says that they are none.
+    """
     labels: list[torch.Tensor] = []
-    for x, y in _batches(name, loader):
+    first = None
+    for x, y in loader:
         check_inputs(name, split, x, shape)
-        found = _class_numbers(y)
-        if found is None:
-            kind = f"{y.dtype} {tuple(y.shape)}" if hasattr(y, "dtype") else repr(y)
+        first = y[:1] if first is None else first
+        same_kind(name, {f"start of the {split}": first, f"rest of the {split}": y})
+        found = y if class_numbers(y) else torch.zeros(len(y), 1)
+        if found.ndim == 1 and found.numel() and int(found.min()) < 0:
             message = f"{name} must yield labels that are class numbers of shape (N,)"
-            raise DataError(f"{message} from 0 on, found {kind[:80]}.")
+            raise DataError(f"{message} from 0 on, found {int(found.min())}.")
         labels.append(found)
     if not labels:
         raise DataError(f"Data {name!r} has an empty {split} split.")
     return torch.cat(labels)
-
-
-def _class_numbers(y: Any) -> torch.Tensor | None:
-    """Labels as a tensor; None where they are something else."""
-    try:
-        found = torch.as_tensor(y)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    if found.ndim != 1 or found.is_floating_point() or found.is_complex():
-        return None
-    return None if found.numel() and int(found.min()) < 0 else found

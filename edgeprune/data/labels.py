@@ -1,14 +1,17 @@
-"""The labels of three splits: how many classes there are, and which are missing."""
+"""The targets of three splits: how many classes there are, and which are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.errors import DataError
 
+PICTURES = 4  # axes of a batch of them
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
 
 
@@ -52,3 +55,54 @@ def _without_training(labels: Sequence[Tensor]) -> tuple[int, int]:
     """Count the classes of validation and test, and those that training lacks."""
     judged = torch.cat(list(labels[1:])).unique()
     return len(judged), int((~torch.isin(judged, labels[0])).sum())
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Inputs in float32; bytes are scaled to 0..1."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
+def as_tensors(value: NDArray[np.generic]) -> Tensor:
+    """An array as a tensor that owns its memory."""
+    return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def class_numbers(y: Tensor) -> bool:
+    """Whether targets are a class of each sample."""
+    return y.ndim == 1 and not y.is_floating_point()
+
+
+def as_targets(y: NDArray[np.generic]) -> Tensor:
+    """Targets as tensors: classes and masks as whole numbers, all else in float32.
+
+    Pictures in bytes become 0..1, as inputs do, and their channels come first.
+    """
+    if y.size == len(y) and y.dtype.kind in "iu":
+        return as_tensors(y.reshape(-1).astype(np.int64))
+    if y.dtype == np.uint8 and y.ndim == PICTURES:
+        last = y.shape[-1] in (1, 3, 4)
+        return as_float(as_tensors(y.transpose(0, 3, 1, 2) if last else y))
+    if y.dtype.kind in "iu" and y.ndim > 2:
+        return as_tensors(y.astype(np.int64))
+    return as_tensors(y.astype(np.float32))
+
+
+def same_kind(name: str, targets: Mapping[str, Tensor]) -> None:
+    """Refuse targets of one split that are something else than those of another.
+
+    Raises:
+        DataError: what both are.
+    """
+    (first, wanted), *others = targets.items()
+    for split, found in others:
+        if (found.dtype, found.shape[1:]) != (wanted.dtype, wanted.shape[1:]):
+            one, other = _kind(wanted), _kind(found)
+            message = f"Data {name!r}: targets of the {first} split are {one}, those of"
+            raise DataError(f"{message} the {split} split {other}.")
+
+
+def _kind(targets: Tensor) -> str:
+    if class_numbers(targets):
+        return "class numbers"
+    shape = ", ".join(["N", *map(str, targets.shape[1:])])
+    return f"{targets.dtype}".removeprefix("torch.") + f" of shape ({shape})"

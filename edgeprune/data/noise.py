@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeprune.data.splits import Reading, Splits, TensorBatches, shuffling
+from edgeprune.tasks import TopAgreement, agreement_with, targets_of
 
 NOISE = "noise"  # as a description of data
 SIZES = (2048, 512, 512)  # training, validation, test; of a small network
-HALVED = 3  # times at most, for a large one
+HALVED = 3  # times at most, for a slow one
+KEPT = 2**28  # numbers of outputs, 1 GB
+LEAST = 16  # samples, however large outputs are
 LABELLING = 4e12  # operations for all labels: half a minute on two cores, about
 NOTE = (
-    "no data: noise; what is called accuracy is how often the original network's "
-    "answer is given to it, estimated, and on real data may be far lower"
+    "no data: noise; agreement is with what the original network answers to it, "
+    "estimated, and on real data may be far lower"
 )
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -53,26 +58,30 @@ def noise_splits(
     reading: Reading,
     operations: float = 0.0,
     at_once: int = 64,
+    numbers: int = 0,
 ) -> Splits:
-    """Splits of noise with the classes that a network sees in it.
+    """Splits of noise with what a network answers to it.
 
     Args:
         shape: of one input, (C, ...).
         operations: that the network takes for it; of more there are fewer samples.
         at_once: samples that are labelled together.
+        numbers: that it answers to each.
     """
     generator = torch.Generator().manual_seed(reading.seed)
     held: list[TensorBatches] = []
-    classes = 0
-    sizes = _sizes(operations)
+    classes, task = 0, agreement_with(None, labelled=True)
+    sizes = _sizes(operations, numbers)
     training = model.training
     model.eval()
     for count in sizes:
         x = noise(count, shape, generator)
         with torch.no_grad():
             outputs = torch.cat([model(part) for part in x.split(at_once)])
-        classes = outputs.shape[1]
-        held.append(TensorBatches(x, outputs.argmax(1), Reading(reading.batch_size)))
+        task = agreement_with(outputs, labelled=True)
+        y = targets_of(task, outputs)
+        classes = outputs.shape[1] if isinstance(task, TopAgreement) else 0
+        held.append(TensorBatches(x, y, Reading(reading.batch_size)))
     model.train(training)
     train, validation, test = held
     return Splits(
@@ -85,13 +94,20 @@ def noise_splits(
         sample_shape=shape,
         sizes=sizes,
         note=NOTE,
+        task=task,
     )
 
 
-def _sizes(each: float) -> tuple[int, int, int]:
-    """How many samples each split has, by the operations that one takes."""
+def _sizes(each: float, numbers: int) -> tuple[int, int, int]:
+    """How many samples each split has, by the operations that one takes.
+
+    And by what is kept of it, which fits in memory.
+    """
     train, validation, test = SIZES
-    for _ in range(HALVED):
-        if each * (train + validation + test) > LABELLING:
-            train, validation, test = train // 2, validation // 2, test // 2
+    for number in itertools.count():
+        count = train + validation + test
+        slow = each * count > LABELLING and number < HALVED
+        if not (slow or (numbers * count > KEPT and test > LEAST)):
+            break
+        train, validation, test = train // 2, validation // 2, test // 2
     return train, validation, test

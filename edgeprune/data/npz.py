@@ -1,4 +1,4 @@
-"""An .npz file with x_train, y_train, x_test, y_test (and x_val, y_val)."""
+"""An .npz file with x_train, y_train, x_test, y_test (and x_val, y_val), or less."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from edgeprune.data.augment import SHIFTED
 from edgeprune.data.memory import free_memory
-from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
+from edgeprune.data.splits import (
+    TEST_SHARE,
+    Arrays,
+    Reading,
+    Splits,
+    array_splits,
+)
 from edgeprune.errors import DataError, first_line
 
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
@@ -20,10 +26,14 @@ IMAGE_CHANNELS = (1, 3, 4)
 def load(source: str, reading: Reading) -> Splits:
     """Arrays of any shape (N, ...); images (N, H, W[, C]) in bytes are put C first.
 
+    Without any targets, or with nothing but inputs, there are no labels.
+
     Raises:
         DataError: unreadable, or an array is missing.
     """
     arrays = _read(Path(source))
+    if arrays and not any(name.startswith("y") for name in arrays):
+        return _unlabelled(source, arrays, reading)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
         message = (
@@ -49,6 +59,24 @@ def load(source: str, reading: Reading) -> Splits:
         ),
         reading,
     )
+
+
+def _unlabelled(
+    source: str, arrays: dict[str, NDArray[np.generic]], reading: Reading
+) -> Splits:
+    """Inputs alone, whatever their name; a test split is cut where there is none."""
+    train = arrays.get("x_train", next(iter(arrays.values())))
+    test = arrays.get("x_test")
+    note = "no labels: agreement with the original; "
+    if test is None:
+        order = np.random.default_rng(0).permutation(len(train))
+        cut = max(1, int(len(order) * TEST_SHARE))
+        train, test = train[order[cut:]], train[order[:cut]]
+        note += f"test: {TEST_SHARE:.0%} cut from the data; "
+    parts = [channels_first(part) for part in (train, test)]
+    nothing = [np.zeros(len(part), dtype=np.int64) for part in parts]
+    pairs = (parts[0], nothing[0], parts[1], nothing[1])
+    return array_splits(Arrays(source, *pairs, note=note, labelled=False), reading)
 
 
 def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:

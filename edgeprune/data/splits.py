@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,10 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.data.labels import count_classes, joined, missing_note
+from edgeprune.data.labels import (
+    as_float,
+    as_targets,
+    as_tensors,
+    class_numbers,
+    count_classes,
+    joined,
+    missing_note,
+    same_kind,
+)
 from edgeprune.data.preparation import Preparation, Scale
 from edgeprune.errors import DataError
 from edgeprune.settings import Augmented
+from edgeprune.tasks import Classification, Structure, Task
 
 Batch = tuple[Tensor, Tensor]
 
@@ -62,7 +72,7 @@ class TensorBatches:
 
     Attributes:
         x: inputs, shape (N, ...); uint8 is scaled to 0..1 batch by batch.
-        y: class indices, shape (N,).
+        y: targets, shape (N, ...), such as class indices.
         generator: draws a new order in every pass if given.
         mixed: in a fixed order that mixes classes which lie one behind the other.
     """
@@ -95,7 +105,7 @@ class Splits:
 
     Attributes:
         calibration: training data in a fixed order and without augmentation.
-        classes: number of classes.
+        classes: number of classes; 0 where targets are something else.
         sample_shape: of one input, without the batch axis.
         note: how the splits were made, where that was a choice.
         safe_augmentations: changes of training images that leave classes as they are.
@@ -105,6 +115,9 @@ class Splits:
         guessed_scale: the scale that was taken because none was given.
         cut_from_training: the splits whose samples were training data, which weights
             that were made elsewhere may know.
+        task: what the targets are, and what outputs are judged by.
+        structure: of the inputs, where several are packed in rows.
+        labelled: there are targets.
     """
 
     name: str
@@ -122,11 +135,9 @@ class Splits:
     class_names: tuple[str, ...] = ()
     guessed_scale: Scale | None = None
     cut_from_training: tuple[str, ...] = ()
-
-
-def as_float(x: Tensor) -> Tensor:
-    """Inputs in float32; bytes are scaled to 0..1."""
-    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    task: Task = field(default_factory=Classification)
+    structure: Structure | None = None
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,7 @@ class Arrays:
     y_validation: NDArray[np.generic] | None = None
     note: str = ""
     safe_augmentations: tuple[Augmented, ...] = ()
+    labelled: bool = True
 
 
 def array_splits(arrays: Arrays, reading: Reading) -> Splits:
@@ -163,9 +175,11 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
         assert x is not None
         assert y is not None
         check_pair(f"{arrays.name}: {split}", x, y)
-        held[split] = as_tensors(x), as_tensors(y.reshape(-1).astype(np.int64))
+        held[split] = as_tensors(x), as_targets(y)
     x, y = held["train"]
     labels = [item[1] for item in held.values()]
+    same_kind(arrays.name, dict(zip(pairs, labels, strict=True)))
+    classes = arrays.labelled and class_numbers(y)
     batches = {
         split: TensorBatches(*held[split], reading) for split in ("validation", "test")
     }
@@ -176,13 +190,16 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             validation=batches["validation"],
             test=batches["test"],
             calibration=TensorBatches(x, y, reading, mixed=True),
-            classes=count_classes(arrays.name, labels),
+            classes=count_classes(arrays.name, labels)
+            if arrays.labelled and classes
+            else 0,
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
-            note=joined(arrays.note, missing_note(labels)),
+            note=joined(arrays.note, missing_note(labels) if classes else ""),
             safe_augmentations=arrays.safe_augmentations,
             preparation=_prepared(arrays.x_train, reading),
             cut_from_training=("validation",) if cut else (),
+            labelled=arrays.labelled,
         )
     )
 
@@ -266,11 +283,6 @@ def check_inputs(
         raise DataError(f"{message}, the first training samples {expected}.")
 
 
-def as_tensors(value: NDArray[np.generic]) -> Tensor:
-    """An array as a tensor that owns its memory."""
-    return torch.from_numpy(np.ascontiguousarray(value))
-
-
 def _cut_validation(arrays: Arrays) -> Arrays:
     if len(arrays.y_train) < 4:
         raise DataError(
@@ -290,8 +302,11 @@ def split_off(
     """(x, x of the part, y, y of the part): stratified where classes allow, fixed."""
     from sklearn.model_selection import train_test_split  # slow to import
 
-    _, counts = np.unique(y, return_counts=True)
-    stratify = y if counts.min() > 1 and len(y) * share >= len(counts) else None
+    stratify = None
+    if y.size == len(y) and y.dtype.kind in "iu":
+        _, counts = np.unique(y, return_counts=True)
+        few = counts.min() > 1 and len(y) * share >= len(counts)
+        stratify = y if few else None
     parts = train_test_split(x, y, test_size=share, random_state=0, stratify=stratify)
     return [np.asarray(part) for part in parts]
 
@@ -305,12 +320,9 @@ def check_pair(name: str, x: NDArray[np.generic], y: NDArray[np.generic]) -> Non
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(y) == 0:
         counts = [len(part) if part.ndim else "no array of" for part in (x, y)]
         raise DataError(f"Data {name} has {counts[0]} inputs and {counts[1]} labels.")
-    if y.size != len(y) or not np.issubdtype(y.dtype, np.integer):
-        message = (
-            f"Data {name} labels must be integer class numbers of shape (N,), found "
-            f"{y.dtype} {y.shape}."
-        )
-        raise DataError(message)
+    if y.dtype.kind not in "biuf" or y.dtype.itemsize > WIDEST:
+        message = f"Data {name} targets must be numbers of shape (N, ...), found"
+        raise DataError(f"{message} {y.dtype} {y.shape}.")
     if x.ndim < 2 or x.dtype.kind not in "biuf" or x.dtype.itemsize > WIDEST:
         message = (
             f"Data {name} inputs must be numbers of shape (N, ...) of at most 64 bits, "
@@ -319,5 +331,7 @@ def check_pair(name: str, x: NDArray[np.generic], y: NDArray[np.generic]) -> Non
         raise DataError(message)
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         raise DataError(f"Data {name} has NaN or infinity among its inputs.")
-    if y.min() < 0:
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"Data {name} has NaN or infinity among its targets.")
+    if y.dtype.kind in "iu" and y.size == len(y) and y.min() < 0:
         raise DataError(f"Data {name} has negative labels.")

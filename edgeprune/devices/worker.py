@@ -207,7 +207,16 @@ def load(
 def feed(np: Any, rng: Any, item: Any, batch: int) -> Any:
     """Random values for one input; an open axis is as long as the batch."""
     shape = [size if isinstance(size, int) else batch for size in item.shape]
-    return rng.standard_normal(shape).astype(np.float32)
+    kind = kind_of(np, item)
+    if np.issubdtype(kind, np.floating):
+        return rng.standard_normal(shape).astype(kind)
+    return rng.integers(0, 2, shape).astype(kind)  # which any table has rows for
+
+
+def kind_of(np: Any, item: Any) -> Any:
+    """The NumPy type of one input."""
+    name = item.type.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
 
 
 def once(loaded: dict[str, Any]) -> float:
@@ -333,12 +342,12 @@ def outputs(load: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for model in job["models"]:
         session = load(model)["session"]
-        names = [item.name for item in session.get_inputs()]
+        given = session.get_inputs()
         made = []
         for sample in job["inputs"]:
             feeds = {
-                name: array(np, item)
-                for name, item in zip(names, sample)  # noqa: B905  Python 3.9
+                one.name: array(np, item).astype(kind_of(np, one))
+                for one, item in zip(given, sample)  # noqa: B905  Python 3.9
             }
             made.append([told_array(np, item) for item in session.run(None, feeds)])
         found.append({"outputs": made})

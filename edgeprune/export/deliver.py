@@ -13,7 +13,7 @@ from edgeprune.export.parity import compare_with_file, prove_parity
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.benchmark import Exported
 from edgeprune.records import AccuracyLoss, ModelFigures, Parity, Quantisation
-from edgeprune.workload import accuracy, right_answers, share
+from edgeprune.tasks import judged, scores_of
 
 NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
 NOT_KNOWN = Quantisation(
@@ -32,8 +32,8 @@ class Int8:
 
 
 def validation_accuracy(path: Path, splits: Splits) -> float:
-    """An exported file's accuracy on the validation split, 0..1."""
-    return accuracy(OnnxModel(path), splits.validation)
+    """An exported file's metric on the validation split."""
+    return judged(splits.task, OnnxModel(path), splits.validation)
 
 
 def prove(item: Exported, splits: Splits) -> Parity:
@@ -45,28 +45,49 @@ def prove(item: Exported, splits: Splits) -> Parity:
     return prove_parity(item.model, item.path, splits.validation)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """A metric on the test split.
+
+    Attributes:
+        each: of each sample, shape (N,); None where it is no mean over samples.
+    """
+
+    value: float
+    each: Tensor | None = None
+
+
 class TestSplit:
-    """What files get right of the test split, which is read once for each."""
+    """What files make of the test split, which is read once for each."""
 
     def __init__(self, splits: Splits) -> None:
         self._splits = splits
-        self._right: dict[Path, Tensor] = {}
+        self._scores: dict[Path, Scores] = {}
 
     def accuracy(self, path: Path) -> float:
-        """An exported file's accuracy, 0..1."""
-        return share(self._answers(path))
+        """An exported file's metric."""
+        return self._found(path).value
 
     def loss(self, before: Path, after: Path) -> AccuracyLoss:
         """Compare two files on the same samples."""
-        lost = self._answers(before).double() - self._answers(after).double()
-        count = max(len(lost), 1)
-        error = float(lost.std(correction=0)) / math.sqrt(count)
+        count = self._splits.sizes[2]
+        first, second = self._found(before), self._found(after)
+        if first.each is None or second.each is None:
+            return AccuracyLoss(first.value - second.value, None, count)
+        lost = first.each - second.each
+        error = float(lost.std(correction=0)) / math.sqrt(max(len(lost), 1))
         return AccuracyLoss(float(lost.mean()), error, len(lost))
 
-    def _answers(self, path: Path) -> Tensor:
-        if path not in self._right:
-            self._right[path] = right_answers(OnnxModel(path), self._splits.test)
-        return self._right[path]
+    def _found(self, path: Path) -> Scores:
+        if path not in self._scores:
+            task, model, test = self._splits.task, OnnxModel(path), self._splits.test
+            each = scores_of(task, model, test)
+            if each is None:
+                self._scores[path] = Scores(judged(task, model, test))
+            else:
+                value = float(each.mean()) if len(each) else 0.0
+                self._scores[path] = Scores(value, each)
+        return self._scores[path]
 
 
 def kept_int8(

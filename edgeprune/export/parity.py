@@ -15,6 +15,9 @@ from edgeprune.records import Parity
 
 SAMPLES = 256
 TOLERANCE = 1e-3  # of the largest output: float32 sums in another order
+NOTHING = 1e-6  # a difference of values, however small all are: the runtime's sigmoid
+MOST_OUTPUTS = 2**26  # numbers that are held of each, 256 MB
+SCORES = 2  # axes of outputs that may be scores of classes
 AGREEMENT = 0.99  # of top-1 answers; ties may fall either way
 
 
@@ -55,6 +58,8 @@ def compare_with_file(
             expected.append(model(x[: SAMPLES - seen]))
             found.append(exported(x[: SAMPLES - seen]))
             seen += len(expected[-1])
+            if seen * expected[-1][0].numel() > MOST_OUTPUTS:
+                break
     outputs = torch.cat(expected), torch.cat(found)
     return compare_outputs(path.name, *outputs, tolerance)
 
@@ -66,6 +71,8 @@ def compare_outputs(
     difference = float((expected - found).abs().max())
     relative = difference / max(float(expected.abs().max()), 1e-12)
     agreement = float((expected.argmax(1) == found.argmax(1)).double().mean())
+    same = relative <= (tolerance or 0) or difference <= NOTHING
+    alike = agreement >= AGREEMENT or expected.ndim != SCORES
     return Parity(
         file=name,
         samples=len(expected),
@@ -73,7 +80,5 @@ def compare_outputs(
         largest_relative=relative,
         top1_agreement=agreement,
         tolerance=tolerance,
-        passed=None
-        if tolerance is None
-        else relative <= tolerance and agreement >= AGREEMENT,
+        passed=None if tolerance is None else same and alike,
     )

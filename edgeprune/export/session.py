@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.errors import ExportError
+from edgeprune.onnx_files.feeds import feeds_of, inputs_of, joined
 
 
 class OnnxModel:
@@ -33,17 +34,22 @@ class OnnxModel:
         except Exception as error:
             message = f"{path.name} does not load in ONNX Runtime: {error}."
             raise ExportError(message) from error
-        self._input = self._session.get_inputs()[0]
+        self._batch = self._session.get_inputs()[0].shape[0]
+        self._given = inputs_of(self._session)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """The shape of one sample; an open axis has the length 1."""
-        axes = self._input.shape[1:]
-        return tuple(axis if isinstance(axis, int) else 1 for axis in axes)
+        """The shape of one sample of the first input; an open axis has the length 1."""
+        return self._given[0].shape
+
+    def feeds(self, x: Tensor) -> list[NDArray[np.float32]]:
+        """What each input is given for some samples, in float32."""
+        found = feeds_of(self._given, x.numpy().astype(np.float32))
+        return [np.ascontiguousarray(item, np.float32) for item in found.values()]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs, shape (N, ...), for inputs of shape (N, ...)."""
-        batch, cores = self._input.shape[0], torch.get_num_threads()
+        batch, cores = self._batch, torch.get_num_threads()
         values = x.numpy().astype(np.float32)
         if not isinstance(batch, int):
             batch = -(-len(values) // cores)
@@ -56,7 +62,7 @@ class OnnxModel:
         return torch.from_numpy(np.concatenate(found)[: len(values)])
 
     def _run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run(None, {self._input.name: values})[0])
+        return joined(self._session.run(None, feeds_of(self._given, values)))
 
 
 def _filled(values: NDArray[np.float32], batch: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from edgeprune.finetune.constraint import Constraint
 from edgeprune.graph.device import CPU
 from edgeprune.progress import SILENT, Progress
 from edgeprune.settings import Optimizer
+from edgeprune.tasks import Classification, Task
 
 NO_CHANGES = Augmentation()
+CLASSES = Classification()
 AVERAGE = 0.1  # of all steps: what an average of the weights looks back over best
 
 
@@ -43,6 +46,7 @@ class TrainingConfig:
         device: to train on, where one process trains without a constraint.
         state: a file that the training is written to after every epoch, and goes on
             from if it is there.
+        task: what is learnt and judged; that of the data set.
     """
 
     purpose: str = "finetune"
@@ -61,9 +65,10 @@ class TrainingConfig:
     augment: Augmentation = NO_CHANGES
     enough: float | None = None
     accuracy: float | None = None
-    floor: float = 0.0
+    floor: float = -math.inf
     known: bool = False
     constraint: Constraint | None = None
     device: torch.device = CPU
     state: Path | None = None
     progress: Progress = SILENT
+    task: Task = CLASSES

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgeprune.files import cached
 from edgeprune.graph.device import CPU
@@ -107,13 +106,13 @@ def _step_seconds(
 ) -> float:
     """Fastest of a few training steps, after one that does not count."""
     network = form.prepare(copied(model)).to(device).train()
-    x, y = form.lay_out(batch[0]).to(device), batch[1].to(device)
+    x = form.lay_out(batch[0]).to(device)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         start = time.perf_counter()
         with form.running(device):
             outputs = network(x)
-        loss = functional.cross_entropy(outputs.float(), y)
+        loss = outputs.float().square().mean()  # of whatever task: it takes no time
         loss.backward()
         float(loss.detach())  # waits for all that a device has still to do
         seconds.append(time.perf_counter() - start)

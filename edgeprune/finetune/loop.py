@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.data import Splits
 from edgeprune.data.splits import Batch, reorder
 from edgeprune.errors import WorkloadError
-from edgeprune.finetune.config import TrainingConfig
+from edgeprune.finetune.config import CLASSES, TrainingConfig
 from edgeprune.finetune.formats import PLAIN, Format, fastest_format
 from edgeprune.finetune.process_group import ProcessGroup, team
 from edgeprune.finetune.resume import CheckpointSelector, keep, kept_state, resume_
@@ -28,8 +28,8 @@ from edgeprune.graph.operations import samples_at_once
 from edgeprune.launch import launched
 from edgeprune.progress import SILENT, RunInterrupted
 from edgeprune.records import Epoch, SecondHead, Training
+from edgeprune.tasks import Task, judged
 from edgeprune.tensor_file import fingerprint
-from edgeprune.workload import accuracy
 
 STEPS = 200  # of fine-tuning, about
 TIMED_STEPS = 4  # to learn how long one takes; the first does not count
@@ -53,7 +53,7 @@ def train(
     if config.epochs and not any(item.requires_grad for item in model.parameters()):
         message = "No parameter of the model is trained: all have requires_grad=False."
         raise WorkloadError(message)
-    members = _members(config)
+    config, members = replace(config, task=splits.task), _members(config)
     start = fingerprint(model.state_dict())
     saved = kept_state(config, start)
     for rate in (config.learning_rate, config.learning_rate / 10):
@@ -79,8 +79,9 @@ def evaluate(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device = CPU,
+    task: Task = CLASSES,
 ) -> float:
-    """Accuracy of a module in its own number format, 0..1."""
+    """The metric of a module in its own number format."""
     network, step = on_device(model, device), 0
 
     def predict(x: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def evaluate(
         return torch.cat([network(part) for part in x.split(step)])
 
     with evaluating(network):
-        return accuracy(predict, batches)  # type: ignore[arg-type]
+        return judged(task, predict, batches)
 
 
 def _members(config: TrainingConfig) -> ProcessGroup:
@@ -134,8 +135,7 @@ class _Training:
     def go(self, splits: Splits) -> tuple[nn.Module, Training] | None:
         """All epochs; None if the loss stops being a number."""
         config, model = self.config, self.model
-        reorder(splits.train, config.seed)
-        first = self.members.agreed(next(iter(splits.train)))
+        first = self._first(splits)
         whole = _steps_per_epoch(splits, len(first[1]))
         form = self._agreed(lambda: fastest_format(model, first, self.members.device))
         steps = self._steps(splits, first, form, whole)
@@ -148,10 +148,11 @@ class _Training:
         before = self._before(trainer, splits, steps)
         best = CheckpointSelector(
             start,
-            before if trainer.settled else -1.0,
+            before if trainer.settled else -math.inf,
             splits.sizes[1],
             config.floor,
             known=config.known,
+            metric=splits.task.metric,
         )
         history = resume_(trainer, config, best, self.saved)
         epochs = math.ceil(steps / max(whole, 1))
@@ -168,9 +169,14 @@ class _Training:
                     best.compete(trainer.ema_or_model, found, number)
                 if self.members.main:
                     keep(trainer, config, self.start, history, best)
-            config.progress.finish(f"validation accuracy {best.accuracy:.2%}")
+            config.progress.finish(_told(config, best))
         record = self._record(form, before, best, history)
         return best.model, replace(record, hints=trainer.hints)
+
+    def _first(self, splits: Splits) -> Batch:
+        """The first batch of all."""
+        reorder(splits.train, self.config.seed)
+        return self.members.agreed(next(iter(splits.train)))
 
     def _before(self, trainer: Trainer, splits: Splits, steps: int) -> float:
         """The accuracy before the first step."""
@@ -240,13 +246,17 @@ class _Training:
         )
 
 
+def _told(config: TrainingConfig, best: CheckpointSelector) -> str:
+    return f"validation {config.task.metric.told(best.accuracy)}"
+
+
 def _epoch(trainer: Trainer, splits: Splits, number: int, *, last: bool) -> Epoch:
     """One pass over the training data and a look at the validation split."""
     began = time.perf_counter()
     loss, beside = trainer.epoch(splits.train, number)
     if last:
         trainer.finish()
-    found = trainer.accuracy(splits.validation) if math.isfinite(loss) else 0.0
+    found = trainer.accuracy(splits.validation) if math.isfinite(loss) else -math.inf
     seconds = time.perf_counter() - began
     return Epoch(number, loss, trainer.rate, found, seconds, beside)
 

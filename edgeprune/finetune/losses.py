@@ -1,38 +1,40 @@
-"""Losses: errors against labels, and differences from a teacher."""
+"""Losses: errors against targets, and differences from a teacher."""
 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
-TEMPERATURE = 4.0
-DISTILLED_SHARE = 0.7  # of the loss; the rest is cross-entropy with the labels
+from edgeprune.errors import WorkloadError
+from edgeprune.tasks import Task
+
+DISTILLED_SHARE = 0.7  # of the loss; the rest is what the task learns by
 
 
 def loss_of(
-    outputs: Tensor, y: Tensor, soft: Tensor | None, smoothing: float = 0.0
+    task: Task, outputs: Tensor, y: Tensor, soft: Tensor | None, smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy, mixed with T^2 * KL to the teacher's softened outputs.
+    """The task's loss, mixed with how far outputs are from the teacher's.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network", 2015. Labels are
     smoothed only where there is no teacher: it tells how alike classes are, which
     smoothing rubs out; Mueller et al., "When Does Label Smoothing Help?", 2019.
 
     Args:
-        outputs: shape (N, classes), as is `soft`.
+        outputs: shape (N, ...), as is `soft`.
         smoothing: share of each label that is spread over all classes.
+
+    Raises:
+        WorkloadError: there is nothing to learn from.
     """
-    if soft is None:
-        return functional.cross_entropy(outputs, y, label_smoothing=smoothing)
-    hard = functional.cross_entropy(outputs, y)
-    divergence = functional.kl_div(
-        functional.log_softmax(outputs / TEMPERATURE, 1),
-        functional.log_softmax(soft / TEMPERATURE, 1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    share = DISTILLED_SHARE
-    return (1 - share) * hard + share * TEMPERATURE**2 * divergence
+    smooth = smoothing if soft is None else 0.0
+    hard = task.loss(outputs, y, smooth) if task.learns else None
+    if soft is None and hard is None:
+        message = f"{task.name} has no targets to learn by: --distil no does not go"
+        raise WorkloadError(f"{message} with it.")
+    if soft is None or hard is None:
+        return task.distilled(outputs, soft) if hard is None else hard
+    taught = task.distilled(outputs, soft)
+    return (1 - DISTILLED_SHARE) * hard + DISTILLED_SHARE * taught
 
 
 def masked_mean_square(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from edgeprune.errors import DamagedFileError, OutputError
 from edgeprune.finetune.config import TrainingConfig
 from edgeprune.finetune.state import Saved, load_state, save_state
 from edgeprune.finetune.trainer import Trainer
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import Epoch
 
 KNOWN_SLACK = 0.05  # accuracy that known samples may seem to lose by training
@@ -41,20 +42,22 @@ class CheckpointSelector:
         model: nn.Module,
         accuracy: float,
         samples: int,
-        floor: float = 0.0,
+        floor: float = -math.inf,
         *,
         known: bool = False,
+        metric: Metric = ACCURACY,
     ) -> None:
         self.model, self.accuracy, self.epoch = model, accuracy, 0
         self.top = self._start = accuracy
         self._samples, self._floor = samples, floor
         self._slack = KNOWN_SLACK if known else 0.0
+        self._metric = metric
 
     def compete(self, model: nn.Module, accuracy: float, epoch: int) -> None:
         """Take a later state if it is as good."""
         self.top = max(self.top, accuracy)
-        chance = math.sqrt(max(self.top * (1 - self.top), 0.0) / self._samples)
-        reached = self._floor if self.top >= self._floor else 0.0
+        chance = self._metric.chance(self.top, self._samples)
+        reached = self._floor if self.top >= self._floor else -math.inf
         best = max(self._start, self.top - chance)
         needed = max(reached, best - self._slack)
         if accuracy >= needed:

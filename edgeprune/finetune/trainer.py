@@ -25,7 +25,7 @@ from edgeprune.finetune.process_group import ProcessGroup
 from edgeprune.finetune.shared_norms import share_norms_
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
-from edgeprune.workload import check_outputs, right_answers
+from edgeprune.tasks import tallied, value_of
 
 WARMUP_SHARE = 0.1  # of all steps
 CLIP_NORM = 5.0
@@ -51,6 +51,7 @@ class Trainer:
         team: ProcessGroup,
     ) -> None:
         self._config, self._form, self._steps, self._team = config, form, steps, team
+        self._task = config.task
         self._model = form.prepare(copied(model)).to(team.device)
         self._teacher = config.teacher
         if self._teacher is not None:
@@ -130,16 +131,19 @@ class Trainer:
         return mean, second if self._config.inpaint else None
 
     def accuracy(self, batches: Batches) -> float:
-        """Measure the accuracy, 0..1; each process looks at its part of the samples."""
+        """Measure the metric; each process looks at its part of the samples."""
         model, device = self.ema_or_model, self._team.device
 
         def predict(x: Tensor) -> Tensor:
             return model(self._form.lay_out(x).to(device))
 
         with evaluating(model):  # in float32, as the exported file
-            right = right_answers(predict, self._team.part(batches))
-        count, seen = self._team.sums(int(right.sum()), len(right))
-        return count / max(seen, 1)
+            counted = tallied(self._task, predict, self._team.part(batches))
+        length, filled = self._team.sums(len(counted), len(counted) > 0)
+        if not len(counted):  # no sample was in this process's part
+            counted = torch.zeros(round(length / max(filled, 1)), dtype=torch.float64)
+        sums = torch.tensor(self._team.sums(*counted.tolist()), dtype=torch.float64)
+        return value_of(self._task, sums)
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -193,10 +197,12 @@ class Trainer:
             for item in self._besides:
                 stack.enter_context(item.watching(self._model, self._teacher))
             outputs = self._model(seen)
-            check_outputs(outputs, y)
+            if self._task.learns:
+                self._task.check(outputs, y)
             soft = self._soft_targets(x)
         y = y.to(device)
-        main = loss_of(outputs.float(), y, soft, self._config.smoothing)
+        smoothing = self._config.smoothing
+        main = loss_of(self._task, outputs.float(), y, soft, smoothing)
         losses = [item.weight * item.loss(x) for item in self._besides]
         loss = sum(losses, main)
         # Gradients are averaged over processes whose parts may differ in length.

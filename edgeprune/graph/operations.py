@@ -14,6 +14,7 @@ from edgeprune.graph.torch_private import TorchDispatchMode, tree_leaves
 PER_VALUE = 30  # multiply-accumulates take as long as writing one value, about
 AT_ONCE = 16 * 1024**2  # bytes of a value; memory of larger ones is never kept for more
 FLOAT_BYTES = 4
+MOST_OUTPUTS = 2**14  # of a sample, to tell how far two networks are apart
 
 
 def operations(model: nn.Module, x: Tensor) -> float:
@@ -44,6 +45,18 @@ def samples_at_once(model: nn.Module, x: Tensor) -> int:
     with evaluating(model), torch.no_grad(), _Values() as made:
         model(x)
     return max(1, AT_ONCE // (FLOAT_BYTES * max(made.largest, 1)))
+
+
+def thinned(outputs: Tensor) -> Tensor:
+    """Outputs by which networks are compared: of large ones every so many positions.
+
+    Args:
+        outputs: shape (N, ...).
+    """
+    each = outputs[0].numel() if len(outputs) else 0
+    if each <= MOST_OUTPUTS:
+        return outputs
+    return outputs.flatten(1)[:, :: -(-each // MOST_OUTPUTS)]
 
 
 class _Values(TorchDispatchMode):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from edgeprune.graph.operations import thinned
 from edgeprune.graph.recorder import CONSTANT
 from edgeprune.graph.rules import result_shape
 from edgeprune.graph.torch_private import tree_leaves, tree_map_only
@@ -84,10 +85,10 @@ class StepwiseInterpreter:
         return self._values[batch][node]
 
     def outputs(self) -> list[Tensor]:
-        """Run to the end and return what the network returns first, by batch."""
+        """Run to the end; what the network returns first, by batch, thinned."""
         self.through(self._ahead[0])
         last = next(reversed(self._positions))
-        return [values[last][0] for values in self._values]
+        return [thinned(values[last][0]) for values in self._values]
 
     def snapshot(self) -> Snapshot:
         """What is held now; nothing is copied."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -32,6 +33,12 @@ from edgeprune.onnx_files.portable import OPSET, make_portable_
 from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.writing import written
 from edgeprune.temporary import last_words
+from edgeprune.workload.packed import (
+    Packing,
+    packing_of,
+    unpacked,
+    unpacked_inputs,
+)
 
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
@@ -64,12 +71,14 @@ def write_onnx(
     """
     if dynamic_batch:  # of one sample the exporter would make a fixed number
         inputs = some_samples(inputs, max(len(inputs[0]), 2))
+    packing = packing_of(model)
+    model, inputs = unpacked(model), unpacked_inputs(model, inputs)
     try:
         if isinstance(model, ImportedNetwork):
             shapes = tuple(tuple(item.shape) for item in inputs)
             proto = written(model, shapes, dynamic_batch=dynamic_batch)
         else:
-            proto = _exported(model, inputs, dynamic_batch=dynamic_batch)
+            proto = _exported(model, inputs, packing, dynamic_batch=dynamic_batch)
         make_portable_(proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
@@ -83,24 +92,38 @@ def write_onnx(
 
 
 def _exported(
-    model: nn.Module, inputs: Inputs, *, dynamic_batch: bool
+    model: nn.Module,
+    inputs: Inputs,
+    packing: Packing | None,
+    *,
+    dynamic_batch: bool,
 ) -> onnx.ModelProto:
     """The file of torch's exporter, with names that say what is what."""
-    shapes = ({0: Dim("batch", min=1)},) * len(inputs) if dynamic_batch else None
+    taken = packing.inputs if packing else None
+    given = packing.outputs if packing else None
+    names = _input_names(model, inputs) if taken is None else list(taken.names)
+    keyed = taken is not None and taken.keyed
+    axes = {0: Dim("batch", min=1)}
+    shapes: Any = None
+    if dynamic_batch:
+        shapes = dict.fromkeys(names, axes) if keyed else (axes,) * len(inputs)
     with _exporting(model):
         program = torch.onnx.export(
             model,
-            inputs,
+            () if keyed else inputs,
+            kwargs=dict(zip(names, inputs, strict=True)) if keyed else None,
             dynamo=True,
             opset_version=OPSET,
-            input_names=_input_names(model, inputs),
+            input_names=names,
+            output_names=None if given is None else list(given.names),
             dynamic_shapes=shapes,
             verbose=False,
             external_data=False,
         )
     proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
     _name_output_(proto)
-    _name_weights_(proto, model, inputs)
+    if packing is None:
+        _name_weights_(proto, model, inputs)
     return proto
 
 

@@ -78,9 +78,10 @@ class ImportedNetwork(nn.Module):
         for name, value in constants.items():
             self.register_buffer(self.constant_names[name], value)
 
-    def forward(self, *given: Tensor) -> Any:
-        """The outputs of the file."""
-        values: dict[str, Tensor] = dict(zip(self.input_names, given, strict=True))
+    def forward(self, *given: Tensor, **named: Tensor) -> Any:
+        """The outputs of the file, by its inputs in their order or by name."""
+        names = [name for name in self.input_names if name not in named]
+        values = {**dict(zip(names, given, strict=True)), **named}
         for step in self.steps:
             taken = [self._value(values, item) for item in step.inputs]
             if step.pads:

@@ -23,11 +23,13 @@ import torch
 from onnx import numpy_helper, version_converter
 
 from edgeprune.errors import WorkloadError, first_line
+from edgeprune.onnx_files.feeds import Given, inputs_of
 from edgeprune.onnx_files.graph import constants_of
 from edgeprune.onnx_files.portable import OPSET, opset_of
-from edgeprune.onnx_files.shapes import Sample, open_axes, takes, write_fixed
+from edgeprune.onnx_files.shapes import Sample, takes, write_fixed
 from edgeprune.onnx_in.network import ImportedNetwork, network_of
 from edgeprune.onnx_in.node import UnknownFormError
+from edgeprune.tasks.structure import tensors_in
 from edgeprune.temporary import temporary_folder
 
 TOLERANCE = 1e-3  # of the largest output
@@ -35,7 +37,6 @@ NOTHING = 1e-6  # a difference of values, however small all are: the runtime's s
 SEVERAL = 3  # samples: what holds for one need not for more
 QUANTIZES = ("QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
 RECURRENT, STATES = ("LSTM", "GRU", "RNN"), (5, 6)  # the inputs that they begin with
-FLOAT = onnx.TensorProto.FLOAT
 # It turns products over several axes into ones of a matrix, where samples are merged.
 MERGES = ["MatMulAddFusion"]
 
@@ -54,7 +55,6 @@ def load_onnx_model(path: Path, sample: Sample | None) -> ImportedNetwork:
     if any(node.op_type in QUANTIZES for node in proto.graph.node):
         message = f"{path} is in int8 already: give the float file that it was made of"
         raise WorkloadError(f"{message}.")
-    _check_ends(path, proto)
     if sample is not None and not takes(proto, sample):
         shape = "x".join(map(str, sample))
         raise WorkloadError(f"{path} does not take --input {shape}.")
@@ -70,18 +70,6 @@ def load_onnx_model(path: Path, sample: Sample | None) -> ImportedNetwork:
             raise WorkloadError(f"{message} ({error}).") from error
         _prove(path, net, fixed)
     return net
-
-
-def _check_ends(path: Path, proto: onnx.ModelProto) -> None:
-    given = open_axes(proto)
-    if len(proto.graph.output) != 1 or len(given) != 1:
-        names = ", ".join(item.name for item in proto.graph.output)
-        message = f"{path} has {len(given)} inputs and the outputs {names}"
-        raise WorkloadError(f"{message}: one of each is taken.")
-    (first,) = (item for item in proto.graph.input if item.name in given)
-    if first.type.tensor_type.elem_type != FLOAT:
-        kind = onnx.TensorProto.DataType.Name(first.type.tensor_type.elem_type)
-        raise WorkloadError(f"{path} takes {kind.lower()} values: float is taken.")
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -190,32 +178,43 @@ def _prove(path: Path, model: ImportedNetwork, fixed: Path) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(str(fixed), options, ["CPUExecutionProvider"])
-    given = session.get_inputs()[0]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(SEVERAL, *given.shape[1:], generator=generator)
+    given = [(item.name, item) for item in inputs_of(session)]
+    x = {name: _some(item) for name, item in given}
     made: list[Any] = [
-        session.run(None, {given.name: part.numpy()})[0] for part in x.split(1)
+        session.run(None, {name: value[at : at + 1] for name, value in x.items()})
+        for at in range(SEVERAL)
     ]
     for count in (1, SEVERAL):
-        expected = np.concatenate(made[:count])
         samples = "one sample" if count == 1 else f"{count} samples at a time"
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = model(x[:count]).numpy()
+                parts = [torch.from_numpy(value[:count]) for value in x.values()]
+                found = tensors_in(model(*parts))
         except Exception as error:
             message = f"{path} was converted, and the module does not run on {samples}"
             raise WorkloadError(f"{message}: {first_line(error)}.") from error
-        if (difference := _difference(found, expected)) is not None:
-            raise WorkloadError(
-                f"{path} was converted, and the module answers otherwise than the "
-                f"file on {samples}: {difference}."
-            )
+        for one, *others in zip(found, *made[:count], strict=True):
+            difference = _difference(one.numpy(), np.concatenate(others))
+            if difference is not None:
+                raise WorkloadError(
+                    f"{path} was converted, and the module answers otherwise than the "
+                    f"file on {samples}: {difference}."
+                )
+
+
+def _some(given: Given) -> Any:
+    """Random values for an input."""
+    generator, shape = np.random.default_rng(0), (SEVERAL, *given.shape)
+    if np.issubdtype(given.dtype, np.floating):
+        return generator.standard_normal(shape).astype(given.dtype)
+    return generator.integers(0, 2, shape).astype(given.dtype)
 
 
 def _difference(found: Any, expected: Any) -> str | None:
     if found.shape != expected.shape:
         return f"shape {found.shape} in place of {expected.shape}"
+    found, expected = np.float64(found), np.float64(expected)
     off, most = np.abs(found - expected).max(), np.abs(expected).max()
     if off <= TOLERANCE * most + NOTHING:
         return None

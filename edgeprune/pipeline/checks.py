@@ -15,7 +15,8 @@ from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.workload import Workload, check_outputs, right_answers, share
+from edgeprune.tasks import Classification, scores_of
+from edgeprune.workload import Workload
 
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
 MANY_ZEROS = 0.05  # of all weights: worth a note
@@ -43,8 +44,9 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
             outputs = model(x)
     except Exception:  # noqa: BLE001  of the user's code
         return None
-    check_outputs(outputs, y)
-    check_outputs(outputs, torch.full_like(y, data.classes - 1))
+    data.task.check(outputs, y)
+    if data.classes:
+        data.task.check(outputs, torch.full_like(y, data.classes - 1))
     if not torch.isfinite(outputs).all():
         message = f"{type(model).__name__} returns NaN or infinity for samples of "
         raise WorkloadError(f"{message}{data.name!r}: its weights or its code do it.")
@@ -52,11 +54,11 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
         if kinds := ", ".join(without_gradient(model)):
             message = f"{kinds} of an ONNX file has no gradient to train by"
             raise WorkloadError(f"{message}: give --no-train.")
-        _check_training(copied(model), x[:2])
-    return int(outputs.shape[1])
+        _check_training(copied(model), x[:2], outputs.ndim)
+    return int(outputs.shape[1]) if data.classes else None
 
 
-def _check_training(model: nn.Module, x: Tensor) -> None:
+def _check_training(model: nn.Module, x: Tensor, axes: int) -> None:
     """Refuse a model that returns something else in training.
 
     Raises:
@@ -67,7 +69,7 @@ def _check_training(model: nn.Module, x: Tensor) -> None:
             outputs = model.train()(x)
     except Exception:  # noqa: BLE001  as of batch norm, which two samples are too few for
         return
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+    if not isinstance(outputs, Tensor) or outputs.ndim != axes:
         kind, found = type(model).__name__, type(outputs).__name__
         raise WorkloadError(
             f"{kind} returns a {found} in training, where further heads run: give it "
@@ -82,7 +84,7 @@ def note_scale(job: Job, log: RunLog) -> None:
     another scale must get more right by three standard errors.
     """
     guess, model = job.data.guessed_scale, job.workload.model
-    if guess is None:
+    if guess is None or not isinstance(job.data.task, Classification):
         return
     x, y = next(iter(job.data.validation))
     mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in astuple(guess))
@@ -112,14 +114,17 @@ def knows_validation(job: Job, log: RunLog, baseline: ModelSnapshot) -> bool:
     two standard errors, as it would be if only those were known.
     """
     data, found = job.data, baseline.accuracy
+    if not data.classes:
+        return False
     trained = found >= CHANCE / data.classes and not job.settings.from_scratch
     if not trained or "validation" not in data.cut_from_training:
         return False
     model, count = job.workload.model, data.sizes[1]
     with evaluating(model):
         batches = islice(data.calibration, math.ceil(count / job.settings.batch_size))
-        trained_on = right_answers(model, batches)[:count]
-    before = share(trained_on)
+        trained_on = scores_of(data.task, model, batches)
+    assert trained_on is not None  # of classes
+    before = float(trained_on[:count].mean())
     error = math.sqrt((found * (1 - found) + before * (1 - before)) / max(count, 1))
     if before - found > 2 * error:
         return False
@@ -143,7 +148,7 @@ def note_doubts(
             "classes, numbered from 0: where class 0 is not output 0, --classes says "
             "which output each class folder is"
         )
-    if baseline.accuracy < CHANCE / job.data.classes:
+    if baseline.accuracy < CHANCE / max(job.data.classes, 1) and job.data.classes:
         log.note(
             f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "
             "missing?"

@@ -9,6 +9,7 @@ from torch import nn
 from edgeprune.data import Splits
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.survey import survey
+from edgeprune.metric import Metric
 from edgeprune.pipeline.evaluation import Evaluator
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.profile.network import Profile
@@ -60,6 +61,11 @@ class RunContext:
         return self.job.data
 
     @property
+    def metric(self) -> Metric:
+        """What networks are judged by."""
+        return self.data.task.metric
+
+    @property
     def progress(self) -> Progress:
         """Who is told how far it is."""
         return self.job.progress
@@ -79,6 +85,7 @@ class RunContext:
             seed=self.settings.seed,
             progress=self.progress,
             device=self.job.device,
+            task=self.data.task,
         )
 
     def keep(self, attempt: Attempt) -> Attempt:

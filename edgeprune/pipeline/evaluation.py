@@ -238,8 +238,9 @@ class Evaluator:
         )
 
     def accuracy(self, network: nn.Module) -> float:
-        """A module's accuracy on the validation split, 0..1."""
-        return evaluate(network, self.data.validation, self.device)
+        """A module's metric on the validation split."""
+        data = self.data
+        return evaluate(network, data.validation, self.device, data.task)
 
     def latency_table(
         self, model: nn.Module, graph: ChannelGraph, progress: Progress = SILENT

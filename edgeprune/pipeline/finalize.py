@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from edgeprune import stop
@@ -148,12 +147,13 @@ def held_on_test(
     the original knows of the validation samples makes them say too little.
     """
     before = baseline.test_accuracy or 0.0
-    floor = context.settings.floor(before)
+    metric = context.data.task.metric
+    floor = context.settings.floor(before, metric)
     found = before - loss.points
-    if context.settings.accuracy_floor is None:
-        error = loss.error  # of the difference to the original
+    if not context.settings.has_floor:
+        error = loss.error or 0.0  # of the difference to the original
     else:
-        error = math.sqrt(found * (1 - found) / max(loss.samples, 1))
+        error = metric.chance(found, loss.samples)
     if decision.verdict != "met" or floor - found <= CHANCE_ERRORS * error:
         return decision
     known = (
@@ -163,8 +163,9 @@ def held_on_test(
         else ""
     )
     reason = (
-        f"of {loss.samples} test samples it is right on {found:.2%} "
-        f"({loss.text}), below the floor {floor:.2%} that is allowed there{known}"
+        f"on {loss.samples} test samples its {metric.told(found)} "
+        f"({loss.text(metric)}) is below the floor {metric.text(floor)} that is "
+        f"allowed there{known}"
     )
     return replace(decision, verdict="floor", reason=reason)
 

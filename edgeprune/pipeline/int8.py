@@ -39,8 +39,10 @@ def try_int8(
     if PairedTiming(paired.timing, plain.timing).ratio >= 1:
         reason = f"fp32 is faster here: int8 has {verdict.reason}"
     elif accuracy < context.floor:
-        floor = context.floor
-        reason = f"validation accuracy {accuracy:.2%} is below the floor {floor:.2%}"
+        found, floor = (
+            context.metric.text(value) for value in (accuracy, context.floor)
+        )
+        reason = f"validation {context.metric.name} {found} is below the floor {floor}"
     if reason:
         small.path.unlink()
         return deliver.Int8(replace(verdict, kept=False, reason=reason))

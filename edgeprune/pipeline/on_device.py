@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeprune.devices.runner import Array, Runner
+from edgeprune.devices.runner import Runner
 from edgeprune.errors import DeviceError
 from edgeprune.export.parity import compare_outputs
 from edgeprune.export.session import OnnxModel
 from edgeprune.measure.benchmark import Exported
+from edgeprune.onnx_files.feeds import joined
 from edgeprune.pipeline.context import RunContext
 from edgeprune.records import Parity
 
@@ -77,10 +78,8 @@ def _first(context: RunContext) -> Tensor:
 
 def _compared(runner: Runner, path: Path, tolerance: float, samples: Tensor) -> Parity:
     batch = runner.batch
-    parts: list[list[Array]] = [
-        [np.ascontiguousarray(part.numpy(), dtype=np.float32)]
-        for part in samples.split(batch)
-    ]
-    made = [outputs[0] for outputs in runner.outputs([path], parts)[0]]
+    here = OnnxModel(path)
+    parts = [here.feeds(part) for part in samples.split(batch)]
+    made = [joined(outputs) for outputs in runner.outputs([path], parts)[0]]
     found = torch.from_numpy(np.concatenate(made))
-    return compare_outputs(path.name, OnnxModel(path)(samples), found, tolerance)
+    return compare_outputs(path.name, here(samples), found, tolerance)

@@ -12,7 +12,7 @@ from edgeprune.records import Budget, pressure_of
 from edgeprune.units import milliseconds
 
 FASTER = 0.95  # of fp32's time: less is not worth another kind of file
-MOST_POINTS = 0.01  # of validation accuracy that int8 may lose, where it is chosen
+MOST = 0.5  # of what may be lost as a rule: a point of accuracy
 Start = tuple[Evaluator, ModelSnapshot]
 
 
@@ -51,7 +51,7 @@ def _chosen(
     None where fp32 is better: it is within the budget as it is, or int8 wins nothing.
     """
     evaluator, whole = baseline
-    runner = job.runner
+    runner, metric = job.runner, job.data.task.metric
     if runner.estimates or "int8" not in runner.target.runtime.precisions:
         return None
     if budget.memory_bytes is not None:  # which nobody can count in int8
@@ -65,17 +65,20 @@ def _chosen(
     except ExportError as error:
         log.note(f"precision: fp32: {error}")
         return None
-    floor = max(job.settings.floor(whole.accuracy), whole.accuracy - MOST_POINTS)
+    floor = max(
+        job.settings.floor(whole.accuracy, metric),
+        whole.accuracy - MOST * metric.usual_drop / metric.points,
+    )
     if start.accuracy < floor:
         log.note(
-            f"precision: fp32: int8 takes the validation accuracy from "
-            f"{whole.accuracy:.2%} to {start.accuracy:.2%}"
+            f"precision: fp32: int8 takes the validation {metric.name} from "
+            f"{metric.text(whole.accuracy)} to {metric.text(start.accuracy)}"
         )
         return None
     log.note(
         f"precision: int8, which takes {start.costs.latency_ratio:.0%} of the "
-        f"original's time at a validation accuracy of {start.accuracy:.2%} "
-        f"({whole.accuracy:.2%} in fp32)"
+        f"original's time at a validation {metric.name} of "
+        f"{metric.text(start.accuracy)} ({metric.text(whole.accuracy)} in fp32)"
     )
     return found, start
 

@@ -48,13 +48,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
     log = RunLog()
     with log.stage("profile"):
         outputs = check_answers(job.workload, trains=job.settings.train)
-        benchmark = Benchmark(
-            job.runner,
-            job.workload.inputs,
-            folder,
-            job.settings.dynamic_batch,
-            facts=description(job),
-        )
+        benchmark = _benchmark(job, folder)
         profile = profile_network(job.workload.model, benchmark, job.progress)
         evaluator = Evaluator.of(profile, profile.benchmark, job.data, job.device)
         baseline = _baseline(profile, evaluator)
@@ -84,9 +78,15 @@ def prepare(job: Job, folder: Path) -> RunContext:
         start=start,
         budget=budget,
         limits=never_slower(budget),
-        floor=job.settings.floor(baseline.accuracy),
+        floor=job.settings.floor(baseline.accuracy, job.data.task.metric),
         known=known,
     )
+
+
+def _benchmark(job: Job, folder: Path) -> Benchmark:
+    """What writes and times the run's files."""
+    inputs, open_batch = job.workload.inputs, job.settings.dynamic_batch
+    return Benchmark(job.runner, inputs, folder, open_batch, facts=description(job))
 
 
 def _baseline(profile: Profile, evaluator: Evaluator) -> ModelSnapshot:

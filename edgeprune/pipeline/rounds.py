@@ -141,10 +141,11 @@ class Rounds:
             if pressure_of(snapshot.costs, limits) <= 1:
                 self.valid.append(snapshot)
                 return snapshot
+        metric = self.context.metric
         log.note(
             f"growth {number} was undone: {milliseconds(snapshot.costs.latency_ms)} "
-            f"and validation accuracy {snapshot.accuracy:.2%}, {start.accuracy:.2%} "
-            "before it"
+            f"and validation {metric.told(snapshot.accuracy)}, "
+            f"{metric.text(start.accuracy)} before it"
         )
         return None
 

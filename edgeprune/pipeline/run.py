@@ -71,9 +71,11 @@ def _int8_loses_too_much(context: RunContext) -> Ended | None:
     whole, found = context.baseline.accuracy, context.start.accuracy
     if not found < context.floor <= whole:
         return None
+    metric = context.metric
     reason = (
-        f"int8 alone takes the validation accuracy from {whole:.2%} to "
-        f"{found:.2%}, below the floor {context.floor:.2%}: leave --precision out"
+        f"int8 alone takes the validation {metric.name} from {metric.text(whole)} to "
+        f"{metric.text(found)}, below the floor {metric.text(context.floor)}: leave "
+        "--precision out"
     )
     return stop.Decision("floor", reason), context.start
 
@@ -111,7 +113,11 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
     while True:
         baseline, *history = (result for _, result in taken)
         decision = stop.decide(
-            history, baseline, context.floor, until_floor=until_floor
+            history,
+            baseline,
+            context.floor,
+            until_floor=until_floor,
+            metric=context.metric,
         )
         at, goal = decision.resume + 1, decision.goal
         start, result = taken[at]
@@ -160,9 +166,10 @@ def _by_components(context: RunContext, rounds: Rounds) -> Ended:
     accuracy = result.step.validation_accuracy
     if accuracy >= context.floor:
         return stop.Decision("exhausted", "it became no faster"), start
+    metric = context.metric
     reason = (
-        f"its validation accuracy {accuracy:.2%} is below the floor "
-        f"{context.floor:.2%}; more training, a larger --variance or a larger "
+        f"its validation {metric.told(accuracy)} is below the floor "
+        f"{metric.text(context.floor)}; more training, a larger --variance or a larger "
         "--max-drop would help"
     )
     return stop.Decision("floor", reason), start
@@ -206,9 +213,10 @@ def _above_floor(
     if result.accuracy >= context.floor:
         return decision
     whose = "the unpruned network's int8" if context.in_int8 else "the baseline's own"
+    metric = context.metric
     reason = (
-        f"{whose} validation accuracy {result.accuracy:.2%} is below the floor "
-        f"{context.floor:.2%}, and no pruned model is above it"
+        f"{whose} validation {metric.told(result.accuracy)} is below the floor "
+        f"{metric.text(context.floor)}, and no pruned model is above it"
     )
     return replace(decision, verdict="floor", reason=reason)
 

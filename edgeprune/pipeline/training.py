@@ -64,7 +64,7 @@ class Trainings:
         floor = context.floor + max(0.0, whole - context.start.accuracy)
         enough = floor if settings.stop_at_floor else None
         if not last:
-            enough = min(enough or 1.0, whole)
+            enough = min(whole if enough is None else enough, whole)
         usual = "sgd" if settings.from_scratch else "muon"
         return replace(
             base_config(context.job),
@@ -121,18 +121,20 @@ class Trainings:
         the validation split can tell; for a quick answer none above the floor.
         """
         whole, log = self.context.baseline.accuracy, self.context.log
+        name = self.context.data.task.metric.name
         if self.context.settings.effort == "quick":
             return 0 if accuracy >= self.context.floor else math.ceil(most / PARTS)
         if accuracy >= whole:
             log.note(
                 "training was left out: the network had the original's validation "
-                "accuracy without it; --effort best trains anyway"
+                f"{name} without it; --effort best trains anyway"
             )
             return 0
         samples = self.context.data.sizes[1]
-        if whole - accuracy <= math.sqrt(whole * (1 - whole) / max(samples, 1)):
+        metric = self.context.data.task.metric
+        if whole - accuracy <= metric.chance(whole, samples):
             log.note(
-                "training was short: before it the network was as accurate as the "
+                "training was short: before it the network was as good as the "
                 f"original, as far as {samples} validation samples can tell; --effort "
                 "best trains longer"
             )

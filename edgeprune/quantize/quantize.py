@@ -23,6 +23,7 @@ from torch import Tensor
 from edgeprune.errors import ExportError, first_line
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
+from edgeprune.onnx_files.feeds import feeds_of, inputs_of
 from edgeprune.onnx_files.metadata import describe_, description_of
 from edgeprune.onnx_files.portable import make_portable_
 from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
@@ -216,13 +217,15 @@ def _feeds(
     proto: onnx.ModelProto, batches: Iterable[tuple[Tensor, Tensor]], samples: int
 ) -> list[Feeds]:
     """The first samples, in batches of the size that a file takes."""
-    first = proto.graph.input[0]
-    batch = first.type.tensor_type.shape.dim[0].dim_value or 1
+    options = quiet_options()
+    session = ort.InferenceSession(proto.SerializeToString(), options, [CPU])
+    given, length = inputs_of(session), session.get_inputs()[0].shape[0]
+    batch = length if isinstance(length, int) else 1
     held = _first_samples(batches, samples)
     count = max(batch, len(held) // batch * batch)
     held = np.resize(held, (count, *held.shape[1:]))
     return [
-        {first.name: held[start : start + batch]} for start in range(0, count, batch)
+        feeds_of(given, held[start : start + batch]) for start in range(0, count, batch)
     ]
 
 

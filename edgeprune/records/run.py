@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records.budget import Budget
 from edgeprune.records.device import Machine, Sustained
 from edgeprune.records.groups import DataFacts, RefusedGroup
@@ -221,24 +222,23 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyLoss:
-    """The accuracy that one file loses against another on the same samples.
+    """The metric that one file loses against another on the same samples.
 
     Attributes:
-        points: the share of samples, 0..1, that it gets right less often; below 0
-            where it gets more right.
-        error: the standard error of that, from the samples on which the two differ.
+        points: how much it is lower, of an accuracy as a share, 0..1; below 0 where it
+            is higher.
+        error: the standard error of that, from the samples on which the two differ;
+            None where the metric is no mean over samples.
         samples: of the test split.
     """
 
     points: float
-    error: float
+    error: float | None
     samples: int
 
-    @property
-    def text(self) -> str:
-        """The change in points, with the interval that holds it 19 times of 20."""
-        gained = round(-100 * self.points, 2) + 0.0  # which makes -0.0 to 0.0
-        return f"{gained:+.2f} ± {196 * self.error:.2f} points"
+    def text(self, metric: Metric) -> str:
+        """The change in its unit, with the interval that holds it 19 times of 20."""
+        return metric.change(-self.points, self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +308,7 @@ class RunReport:
     sustained: Sustained | None = None
     deployed: Literal["fp32", "int8"] | None = None
     run_id: str = ""
+    metric: Metric = ACCURACY
 
     @property
     def counted(self) -> ModelFigures:

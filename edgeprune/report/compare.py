@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import DataFacts, ModelFigures, PairedTiming, RunReport
-from edgeprune.report.summary import Row, rows_of
-from edgeprune.units import milliseconds, percent
+from edgeprune.report.summary import Row, rows_of, shown_by
+from edgeprune.units import milliseconds
 
 IGNORED_SETTINGS = {"out"}
 
@@ -20,7 +21,8 @@ class Comparison:
         warnings: machines, networks, data or settings that differ, so that figures may
             not compare.
         latencies: in milliseconds.
-        accuracies: on the test split, 0..1; None where there is none.
+        accuracies: on the test split; None where there is none.
+        metric: what they are.
     """
 
     names: tuple[str, str]
@@ -28,12 +30,13 @@ class Comparison:
     warnings: tuple[str, ...]
     latencies: tuple[float, float]
     accuracies: tuple[float | None, float | None]
+    metric: Metric = ACCURACY
 
     def regressions(self, allowed: float) -> tuple[str, ...]:
         """Say what got worse by more than a share, or what cannot be told.
 
         Args:
-            allowed: of the time, and of accuracy on its scale of 0..1.
+            allowed: of the time, and of the metric on its scale, 0..1 of shares.
         """
         return (*self._slower(allowed), *self._less_accurate(allowed))
 
@@ -53,12 +56,15 @@ class Comparison:
             return []
         lacking = self.names[0] if before is None else self.names[1]
         if before is None or after is None:
-            return [f"{lacking} has no test accuracy to compare"]
+            return [f"{lacking} has no test {self.metric.name} to compare"]
         if before - after <= allowed:
             return []
-        shares = f"{percent(before)} -> {percent(after)}"
-        worse = f"worse by {100 * (before - after):.2f} points ({shares})"
-        return [f"{lacking}: test accuracy is {worse}, {100 * allowed:.4g} are allowed"]
+        metric, show = self.metric, shown_by(self.metric)
+        worse = f"{metric.points * (before - after):.2f} {metric.word}".rstrip()
+        return [
+            f"{lacking}: test {metric.name} is worse by {worse} ({show(before)} -> "
+            f"{show(after)}), {metric.points * allowed:.4g} are allowed"
+        ]
 
 
 def compare_reports(
@@ -68,10 +74,11 @@ def compare_reports(
     before, after = _counted(first), _counted(second)
     return Comparison(
         names=names,
-        rows=tuple(rows_of([before, after])),
+        rows=tuple(rows_of([before, after], first.metric)),
         warnings=tuple(_unlike(first, second)),
         latencies=(before.latency_ms, after.latency_ms),
         accuracies=(before.test_accuracy, after.test_accuracy),
+        metric=first.metric,
     )
 
 
@@ -96,6 +103,7 @@ def _unlike(first: RunReport, second: RunReport) -> list[str]:
         ("runtime", one.runtime, two.runtime),
         ("threads", one.threads, two.threads),
         ("provider", one.provider, two.provider),
+        ("metric", first.metric.name, second.metric.name),
         ("data", _data(first.data), _data(second.data)),
     ]
     names = sorted((set(first.settings) | set(second.settings)) - IGNORED_SETTINGS)
@@ -117,7 +125,8 @@ def _network(report: RunReport) -> str:
 def _data(data: DataFacts) -> str:
     counts = f"{data.train} + {data.validation} + {data.test} samples"
     shape = "x".join(map(str, data.sample_shape))
-    found = f"{data.name} ({counts} of {shape}, {data.classes} classes)"
+    classes = f", {data.classes} classes" if data.classes else ""
+    found = f"{data.name} ({counts} of {shape}{classes})"
     return f"{found}, {data.preprocessing}" if data.preprocessing else found
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import UNPRUNED, RunReport, Training
 from edgeprune.report.html import AFTER, BEFORE, LAYOUT, LIMIT, plot, rendered
 from edgeprune.report.summary import (
@@ -11,6 +14,7 @@ from edgeprune.report.summary import (
     models_of,
     on_device,
     rows_of,
+    shown_by,
     timing_warnings,
 )
 
@@ -23,16 +27,22 @@ def render_page(report: RunReport) -> str:
         report=report,
         models=list(models),
         compared=compared(models),
-        rows=rows_of(list(models.values())),
+        rows=rows_of(list(models.values()), report.metric),
+        show=shown_by(report.metric),
+        metric=report.metric,
         on_device=on_device(report),
         warnings=[*timing_warnings(report), *report.notes],
-        trainings=[(item, manner(item)) for item in report.training if item.epochs],
+        trainings=[
+            (item, manner(item, report.metric))
+            for item in report.training
+            if item.epochs
+        ],
         accuracy_plot=plot(accuracy_figure(report)),
         layers_plot=plot(layers_figure(report)),
     )
 
 
-def manner(training: Training) -> str:
+def manner(training: Training, metric: Metric = ACCURACY) -> str:
     """How a network was trained, in words."""
     said = ["distilled from the original" if training.distilled else "by labels"]
     if training.hints:
@@ -48,21 +58,23 @@ def manner(training: Training) -> str:
     if head is not None and head.accuracy_without is not None:
         kept = "kept" if head.kept else "not kept"
         said.append(
-            f"second head of weight {head.weight:g}: {training.best_accuracy:.2%}, "
-            f"{head.accuracy_without:.2%} without it; {kept}"
+            f"second head of weight {head.weight:g}: "
+            f"{metric.text(training.best_accuracy)}, "
+            f"{metric.text(head.accuracy_without)} without it; {kept}"
         )
     return "; ".join(said)
 
 
 def accuracy_figure(report: RunReport) -> go.Figure:
-    """Validation accuracy against ms over the steps, with floor and budget."""
-    steps = report.steps
+    """The metric against ms over the steps, with floor and budget."""
+    steps, metric = report.steps, report.metric
+    shown = metric.shown
     in_int8 = report.counted is report.int8
     before, after = (", in fp32", ", in int8") if in_int8 else ("", "")
     figure = go.Figure()
     figure.add_scatter(
         x=[step.latency_ms for step in steps],
-        y=[step.validation_accuracy * 100 for step in steps],
+        y=[shown(step.validation_accuracy) for step in steps],
         text=[step.name for step in steps],
         mode="lines+markers+text",
         textposition="top center",
@@ -72,7 +84,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
     pruned = [step for step in steps if step.name not in UNPRUNED]
     figure.add_scatter(
         x=[step.latency_ms for step in pruned],
-        y=[step.accuracy_before_training * 100 for step in pruned],
+        y=[shown(step.accuracy_before_training) for step in pruned],
         mode="markers",
         marker={"color": BEFORE, "size": 9, "symbol": "x"},
         name=f"before training{before}",
@@ -81,25 +93,21 @@ def accuracy_figure(report: RunReport) -> go.Figure:
     if held := [item for item in report.reconstructions if item.purpose in times]:
         figure.add_scatter(
             x=[times[item.purpose] for item in held],
-            y=[item.accuracy_before * 100 for item in held],
+            y=[shown(item.accuracy_before) for item in held],
             mode="markers",
             marker={"color": BEFORE, "size": 9, "symbol": "circle-open"},
             name=f"before reconstruction{before}",
         )
     figure.add_hline(
-        y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
+        y=shown(report.accuracy_floor), line_dash="dot", annotation_text="floor"
     )
     limit_ms = report.budget.most_ms(report.baseline.latency_ms)
     if limit_ms is not None:
-        figure.add_vline(
-            x=limit_ms,
-            line_color=LIMIT,
-            line_dash="dash",
-            annotation_text="budget",
-        )
+        dashed: dict[str, Any] = {"line_color": LIMIT, "line_dash": "dash"}
+        figure.add_vline(x=limit_ms, annotation_text="budget", **dashed)
     figure.update_layout(
         xaxis_title="median latency, ms",
-        yaxis_title="validation accuracy, %",
+        yaxis_title=f"validation {metric.name}, {metric.unit}".rstrip(", "),
         height=420,
         **LAYOUT,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import ModelFigures, RunReport
 from edgeprune.units import megabytes, millions, milliseconds, percent
 
@@ -16,13 +17,14 @@ class Row:
     """One figure of several models.
 
     Attributes:
-        smaller_is_better: None where change says nothing.
+        metric: that it is a value of; None where smaller is better, and what counts
+            is how many times.
     """
 
     label: str
     values: tuple[Value, ...]
     show: Callable[[float], str]
-    ratio: bool = True
+    metric: Metric | None = None
 
     def text(self, index: int) -> str:
         """One value, or a dash where there is none."""
@@ -34,13 +36,19 @@ class Row:
         before, after = self.values[0], self.values[1]
         if before is None or after is None:
             return ""
-        if not self.ratio:
-            return f"{(after - before) * 100:+.2f} points"
+        if self.metric is not None:
+            return self.metric.change(after - before)
         return f"{before / after:.2f}x" if after else ""
 
 
-def rows_of(models: list[ModelFigures]) -> list[Row]:
+def shown_by(metric: Metric) -> Callable[[float], str]:
+    """How values of a metric stand in a table."""
+    return percent if metric.unit == "%" else metric.text
+
+
+def rows_of(models: list[ModelFigures], metric: Metric = ACCURACY) -> list[Row]:
     """The figures that are compared, in the order in which they are read."""
+    show = shown_by(metric)
 
     def take(pick: Callable[[ModelFigures], Value]) -> tuple[Value, ...]:
         return tuple(pick(model) for model in models)
@@ -61,12 +69,12 @@ def rows_of(models: list[ModelFigures]) -> list[Row]:
             megabytes,
         ),
         Row(
-            "accuracy, validation",
+            f"{metric.name}, validation",
             take(lambda m: m.validation_accuracy),
-            percent,
-            ratio=False,
+            show,
+            metric,
         ),
-        Row("accuracy, test", take(lambda m: m.test_accuracy), percent, ratio=False),
+        Row(f"{metric.name}, test", take(lambda m: m.test_accuracy), show, metric),
     ]
 
 

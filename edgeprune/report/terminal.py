@@ -36,7 +36,7 @@ def show_report(console: Console, report: RunReport) -> None:
     for name in models:
         table.add_column(name, justify="right")
     table.add_column(compared(models), justify="right")
-    for row in rows_of(list(models.values())):
+    for row in rows_of(list(models.values()), report.metric):
         cells = [row.text(index) for index in range(len(models))]
         table.add_row(row.label, *cells, row.change())
     console.print()

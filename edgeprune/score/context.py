@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from edgeprune.graph.groups import ChannelGraph, Group, Member
 from edgeprune.graph.labels import LabelArray
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records.surgery import inside
+from edgeprune.tasks import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
         samples: how many samples a criterion that needs data reads.
         step: samples that go through the network at once, at most.
         device: where the network runs.
+        task: what the targets are.
 
     Example:
         >>> import edgeprune, torch
@@ -45,6 +47,7 @@ class Context:
     progress: Progress = SILENT
     step: int = 32
     device: torch.device = CPU
+    task: Task = field(default_factory=Classification)
 
     def tensor(self, path: str) -> Tensor:
         """A parameter or buffer by its path."""
@@ -57,6 +60,11 @@ class Context:
             group.name: torch.zeros(group.size, dtype=torch.float64)
             for group in self.graph.groups
         }
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch; where the task has none, of the outputs' size."""
+        found = self.task.loss(outputs, targets) if self.task.learns else None
+        return outputs.square().flatten(1).sum(1).mean() if found is None else found
 
     def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and labels, a step at a time, until there are enough samples."""

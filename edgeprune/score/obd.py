@@ -7,6 +7,7 @@ from torch import Tensor
 
 from edgeprune.score.context import Context
 from edgeprune.score.weight_gradients import by_channel, weight_gradients
+from edgeprune.tasks import Classification
 
 STEP = 8  # samples whose curvature one backward pass draws
 
@@ -21,7 +22,8 @@ def obd(context: Context) -> dict[str, Tensor]:
     J^T (diag(p) - p p^T) J, and what is in the bracket is the mean of u u^T for
     u = r sqrt(p) - p (r . sqrt(p)) with random signs r. Signs of different samples are
     independent, so the squared gradient of a sum over samples of u . z is h in the
-    mean. Summed over all filters that make a channel.
+    mean. Summed over all filters that make a channel. Outputs that are no class scores
+    are taken to have a squared loss, whose matrix is J^T J: u = r.
     """
     generator = torch.Generator().manual_seed(context.seed)
     seen = 0
@@ -32,6 +34,8 @@ def obd(context: Context) -> dict[str, Tensor]:
         outputs = outputs.flatten(1)
         p = outputs.detach().softmax(1)
         signs = torch.randint(0, 2, p.shape, generator=generator).to(p) * 2 - 1
+        if not isinstance(context.task, Classification):
+            return (outputs * signs).sum()
         roots = signs * p.sqrt()
         return (outputs * (roots - p * roots.sum(1, keepdim=True))).sum()
 

@@ -102,11 +102,17 @@ def projection_importance(shares: Array, explained: Array) -> Array:
 
 
 def one_hot(labels: Tensor) -> Array:
-    """Shape (N, classes that are there).
+    """Targets as responses: classes as shape (N, those that are there), numbers as are.
 
     Raises:
-        ScoreError: there is only one.
+        ScoreError: there is only one class.
     """
+    if labels.is_floating_point() or labels.ndim > 1:
+        return (
+            labels.flatten(1).double().numpy()
+            if labels.ndim > 1
+            else (labels.double().numpy()[:, None])
+        )
     classes, numbers = labels.unique(return_inverse=True)
     if len(classes) < 2:
         message = (

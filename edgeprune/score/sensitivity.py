@@ -16,18 +16,19 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import TraceError
+from edgeprune.errors import TraceError, WorkloadError
 from edgeprune.graph.channels import BATCH_NORMS
 from edgeprune.graph.cores import on_cores
 from edgeprune.graph.device import on_device
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import Group
 from edgeprune.graph.model_copy import copied
-from edgeprune.graph.operations import operations
+from edgeprune.graph.operations import operations, thinned
 from edgeprune.graph.surgery import apply_surgery_, plan_surgery
 from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
 from edgeprune.score.reruns import Reruns
+from edgeprune.tasks import value_of
 
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE = 60 * 30e9  # operations for all of it: a minute on two cores, about
@@ -52,6 +53,7 @@ class OutputErrorEvaluator:
 
     def __init__(self, context: Context, trials: int) -> None:
         self._graph, self._device = context.graph, context.device
+        self._task = context.task
         self._model = on_device(context.model, context.device)
         x, y = _samples(context, trials)
         parts = math.ceil(len(x) / STEP)  # none of them of one sample
@@ -104,13 +106,15 @@ class OutputErrorEvaluator:
 
     @property
     def accuracy(self) -> float | None:
-        """The original's accuracy on the samples; None where outputs are no classes."""
+        """The original's metric on the samples; None of too many outputs."""
         return self._accuracy(self._original)
 
     def _accuracy(self, outputs: Tensor) -> float | None:
-        if outputs.ndim != 2:
+        try:
+            self._task.check(outputs, self._y)
+        except WorkloadError:  # of so many outputs that they were thinned
             return None
-        return float((outputs.argmax(1) == self._y).double().mean())
+        return value_of(self._task, self._task.tally(outputs, self._y))
 
     def _changed(self, plans: Iterable[Plan]) -> Iterator[Tensor]:
         """The outputs of the networks that surgery makes."""
@@ -231,4 +235,4 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
     """A network's outputs for all samples, on the CPU in float64, a step at a time."""
     parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
     with torch.no_grad():
-        return torch.cat([model(part).cpu().double() for part in parts])
+        return torch.cat([thinned(model(part)).cpu().double() for part in parts])

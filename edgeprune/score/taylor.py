@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from edgeprune.score.activations import consumer_inputs, gated
 from edgeprune.score.context import Context
@@ -22,7 +21,7 @@ def taylor(context: Context) -> dict[str, Tensor]:
     totals = context.zeros()
     seen = 0
     for batch in gated(context, consumer_inputs(context)):
-        loss = functional.cross_entropy(batch.outputs, batch.labels, reduction="sum")
+        loss = context.loss(batch.outputs, batch.labels) * len(batch.labels)
         changes: dict[str, Tensor] = {}
         for name, flow in batch.flows(loss, torch.mul, last=True):
             changes[name] = changes.get(name, 0) + flow.sums

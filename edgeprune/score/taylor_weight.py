@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from edgeprune.score.context import Context
 from edgeprune.score.weight_gradients import by_channel, weight_gradients
@@ -18,7 +17,7 @@ def taylor_weight(context: Context) -> dict[str, Tensor]:
     """
     totals = context.zeros()
     batches = 0
-    for found in weight_gradients(context, functional.cross_entropy, context.step):
+    for found in weight_gradients(context, context.loss, context.step):
         changes: dict[str, Tensor] = {}
         for group, member, weight, grad in found:
             change = by_channel(weight * grad, member, group.size)

@@ -14,6 +14,7 @@ from edgeprune.settings.commands import (
     ScoreSettings,
     SparsifySettings,
 )
+from edgeprune.settings.floor import FLOORS, FloorSettings
 from edgeprune.settings.load import COMMANDS, FILE, load_settings, settings_of_call
 from edgeprune.settings.option import (
     Option,
@@ -28,7 +29,6 @@ from edgeprune.settings.parts import (
     DEFAULT_CRITERION,
     BudgetSettings,
     DataSettings,
-    FloorSettings,
     NetworkSettings,
     WorkloadSettings,
 )
@@ -48,6 +48,7 @@ __all__ = [
     "COMMANDS",
     "DEFAULT_CRITERION",
     "FILE",
+    "FLOORS",
     "MASKED",
     "Augmented",
     "BudgetSettings",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from edgeprune.errors import ConfigError
+from edgeprune.settings.floor import FloorSettings
 from edgeprune.settings.option import Option, Panel, flag
 from edgeprune.settings.parts import (
     BUDGET_NAMES,
@@ -15,7 +16,6 @@ from edgeprune.settings.parts import (
     CriterionSettings,
     DeviceSettings,
     FileSettings,
-    FloorSettings,
     NetworkSettings,
     WorkloadSettings,
 )
@@ -143,7 +143,7 @@ class CompressSettings(
     @property
     def until_floor(self) -> bool:
         """Whether a floor alone says how far to prune."""
-        given = self.accuracy_floor is not None or self.max_drop is not None
+        given = self.has_floor or self.max_drop is not None
         return given and not self.limited and self.structure == "solver"
 
     def missing_budget(self) -> str:

@@ -19,6 +19,7 @@ from edgeprune.settings.commands import (
     ScoreSettings,
     SparsifySettings,
 )
+from edgeprune.settings.floor import FLOORS
 from edgeprune.settings.option import SettingsModel, flag
 
 FILE = "edgeprune.toml"
@@ -54,9 +55,10 @@ def load_settings(
     if unknown := sorted(set(held) - known):
         raise ConfigError(_unknown(unknown[0], known, f" in {path}"))
     said = {key: value for key, value in given.items() if value is not None}
-    for name, other in (("accuracy_floor", "max_drop"), ("max_drop", "accuracy_floor")):
-        if name in said:
-            held.pop(other, None)
+    ends = {*FLOORS, "max_drop"}
+    if not ends.isdisjoint(said):
+        for name in ends:
+            held.pop(name, None)
     if said.get("train") is False:
         held.pop("epochs", None)
     own = command.options()

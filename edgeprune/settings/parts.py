@@ -30,7 +30,6 @@ BUDGET_NAMES = (
     "max_size_mb",
     "max_memory_mb",
 )
-DEFAULT_DROP = 2.0  # points below the baseline
 DEFAULT_CRITERION = "l1"
 CRITERIA_HELP = (
     "How the channels of a group are ranked, such as l1, taylor, obd or pls_vip; an "
@@ -129,6 +128,16 @@ class DataSettings(SettingsModel):
             default="class folders in alphabetical order",
         ),
     ] = None
+    task: Annotated[
+        str,
+        Option(
+            "What the network is for: classification, multilabel, segmentation, image, "
+            "embedding, regression, agreement (with the original, without labels) or "
+            "package.module:make_task.",
+            Panel.MODEL,
+            default="as outputs and targets look",
+        ),
+    ] = "auto"
     batch_size: Annotated[
         int,
         Field(ge=2),
@@ -225,42 +234,6 @@ class FileSettings(TargetSettings):
         NamedPath | None,
         Option("Folder of the run.", Panel.HOW, default="a new one under runs/"),
     ] = None
-
-
-class FloorSettings(SettingsModel):
-    """How much accuracy may be lost."""
-
-    accuracy_floor: Annotated[
-        float | None,
-        Field(ge=0, le=1),
-        Option(
-            "Lowest validation accuracy, 0 to 1.",
-            Panel.ACCURACY,
-            expected="a share from 0 to 1 is expected, such as 0.92",
-        ),
-    ] = None
-    max_drop: Annotated[
-        float | None,
-        Field(ge=0, le=100),
-        Option(
-            "Points that validation accuracy may lie below the baseline's.",
-            Panel.ACCURACY,
-            default=f"{DEFAULT_DROP:g}, unless --accuracy-floor is given",
-        ),
-    ] = None
-
-    def floor(self, baseline_accuracy: float) -> float:
-        """The lowest validation accuracy that is accepted, 0..1."""
-        if self.accuracy_floor is not None:
-            return self.accuracy_floor
-        drop = DEFAULT_DROP if self.max_drop is None else self.max_drop
-        return max(0.0, baseline_accuracy - drop / 100)
-
-    def check(self) -> None:
-        """Refuse two floors."""
-        super().check()
-        if self.accuracy_floor is not None and self.max_drop is not None:
-            raise ConfigError("Give --accuracy-floor or --max-drop, not both.")
 
 
 class CriterionSettings(SettingsModel):

@@ -67,7 +67,9 @@ def sparsify(job: SparseJob, folder: Path) -> SparseOutcome:
     with flushing_denormals():
         graph = survey(model, benchmark.inputs)
         baseline = reached("baseline", model, job)
-        floor = job.settings.floor(baseline.step.validation_accuracy)
+        floor = job.settings.floor(
+            baseline.step.validation_accuracy, job.data.task.metric
+        )
         run = _Sparsification(job, benchmark, graph, baseline, floor)
         run.note_others()
         sparse, reason = run.trained()
@@ -101,7 +103,8 @@ class Smaller:
 def reached(name: str, model: nn.Module, job: SparseJob) -> Reached:
     """Figures that need no file."""
     graph = build_channel_graph(model, job.workload.inputs)
-    cost, accuracy = count(graph.traced), evaluate(model, job.data.validation)
+    cost, data = count(graph.traced), job.data
+    accuracy = evaluate(model, data.validation, task=data.task)
     sparsity = sparsity_of(model, graph)
     return Reached(model, SparseStep(name, sparsity, accuracy, cost.macs, cost.params))
 
@@ -155,10 +158,11 @@ class _Sparsification:
             wanted; empty if there is.
         """
         accuracy, floor = self.baseline.step.validation_accuracy, self.floor
+        metric = self.job.data.task.metric
         if accuracy < floor:
             return [], (
-                f"the baseline's own validation accuracy {accuracy:.2%} is below the "
-                f"floor {floor:.2%}"
+                f"the baseline's own validation {metric.told(accuracy)} is below the "
+                f"floor {metric.text(floor)}"
             )
         steps = [self.baseline]
         wanted = shares(self.job, self.method, self.first)
@@ -169,8 +173,8 @@ class _Sparsification:
             accuracy = found.step.validation_accuracy
             if accuracy < floor:
                 return steps[1:], (
-                    f"at {share:.0%} the validation accuracy {accuracy:.2%} is below "
-                    f"the floor {floor:.2%}"
+                    f"at {share:.0%} the validation {metric.told(accuracy)} is below "
+                    f"the floor {metric.text(floor)}"
                 )
             steps.append(found)
         return steps[1:], self._short(steps[-1].step)

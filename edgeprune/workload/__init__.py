@@ -1,4 +1,4 @@
-"""Workloads: a model with its weights, an example input, data and their metric."""
+"""Workloads: a model with its weights, an example input and data."""
 
 from edgeprune.workload.models import (
     EXAMPLE,
@@ -9,24 +9,20 @@ from edgeprune.workload.models import (
     meter_reader,
     output_names,
 )
-from edgeprune.workload.outputs import accuracy, check_outputs, right_answers, share
 from edgeprune.workload.weights import check_weights, load_weights_
-from edgeprune.workload.workload import Workload, example_inputs
+from edgeprune.workload.workload import Workload, example_inputs, example_of
 
 __all__ = [
     "EXAMPLE",
     "METER_SHAPE",
     "Workload",
-    "accuracy",
     "check_module",
-    "check_outputs",
     "check_weights",
     "example_inputs",
+    "example_of",
     "load_library_model",
     "load_model",
     "load_weights_",
     "meter_reader",
     "output_names",
-    "right_answers",
-    "share",
 ]

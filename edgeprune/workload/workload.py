@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from edgeprune.data import Splits
+from edgeprune.data import Batches, Splits
 from edgeprune.errors import WorkloadError
 from edgeprune.records import Surgery
 
@@ -53,3 +53,9 @@ def example_inputs(shape: tuple[int, ...], batch: int, seed: int) -> tuple[Tenso
         raise WorkloadError(f"One call of {size} values is too large: see --input.")
     generator = torch.Generator().manual_seed(seed)
     return (torch.randn(batch, *shape, generator=generator),)
+
+
+def example_of(batches: Batches, count: int) -> Tensor:
+    """The first samples, again and again: what integers may be only the data know."""
+    x, _ = next(iter(batches))
+    return x[:count].repeat(-(-count // len(x)), *[1] * (x.ndim - 1))[:count]

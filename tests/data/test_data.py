@@ -90,7 +90,9 @@ def test_byte_images_are_scaled_and_put_channels_first(tmp_path):
         ({"x_train": None}, "lacks x_train"),
         ({"y_train": np.zeros(40, int)}, "one class only"),
         ({"y_train": np.zeros(39, int)}, "40 inputs and 39 labels"),
-        ({"y_train": np.zeros(40)}, "integer class numbers"),
+        ({"y_train": np.zeros(40)}, "train split are float32 of shape .* class numb"),
+        ({"y_train": np.full(40, np.nan)}, "NaN or infinity among its targets"),
+        ({"y_train": np.array(["a"] * 40)}, "targets must be numbers"),
         ({"y_train": np.arange(40) - 1}, "negative"),
         ({"x_train": np.full((40, 3, 8, 8), np.nan, np.float32)}, "NaN"),
         (
@@ -228,9 +230,18 @@ def test_lists_of_samples_are_data_sets():
         ([1, 2, 3], "loaders or data sets, found int"),
         ([iter(()), iter(())], "must return"),
         ([dataset(classes=1), dataset(), dataset()], "one class only"),
-        ([[torch.zeros(3)], [torch.zeros(3)], [torch.zeros(3)]], "must yield"),
-        ([[(torch.zeros(3), torch.eye(3))]] * 3, r"class numbers .* \(3, 3\)"),
-        ([[(torch.zeros(3), torch.ones(3))]] * 3, "class numbers .* torch.float32"),
+        ([[(1, 2, 3)]] * 3, "must yield .inputs, targets., or inputs alone"),
+        ([[("a", torch.zeros(3))]] * 3, "must yield inputs as tensors"),
+        ([[(torch.zeros(3, 1), "abc")]] * 3, "must yield targets as tensors"),
+        (
+            [[(torch.zeros(3, 1), torch.eye(3)), (torch.zeros(3, 1), torch.zeros(3))]]
+            * 3,
+            r"float32 of shape \(N, 3\), those of .* of shape \(N\)",
+        ),
+        (
+            [[(torch.zeros(3, 1), torch.arange(3)), torch.zeros(3, 1)]] * 3,
+            "targets with some of its batches only",
+        ),
     ],
 )
 def test_factories_that_return_something_else_are_refused(made, complaint):

@@ -63,8 +63,12 @@ def test_peak_memory_grows_with_the_model(runner, tmp_path):
 
 def test_an_open_batch_is_timed_at_the_batch_that_was_asked_for():
     """The worker fills in the axis that a file leaves open."""
-    item = SimpleNamespace(shape=["batch", 3, 8, 8])
+    item = SimpleNamespace(shape=["batch", 3, 8, 8], type="tensor(float)")
     assert worker.feed(np, np.random.default_rng(0), item, 64).shape == (64, 3, 8, 8)
+    item = SimpleNamespace(shape=["batch", 5], type="tensor(int64)")
+    rows = worker.feed(np, np.random.default_rng(0), item, 8)
+    assert rows.dtype == np.int64
+    assert set(rows.flat) == {0, 1}  # for which any table has rows
 
 
 def test_a_corrupt_file_is_refused_with_the_stage(runner, tmp_path):

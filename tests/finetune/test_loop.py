@@ -20,10 +20,12 @@ from edgeprune.finetune.formats import (
     measured_format,
 )
 from edgeprune.finetune.loop import default_epochs, evaluate, train
-from edgeprune.finetune.losses import DISTILLED_SHARE, TEMPERATURE, loss_of
+from edgeprune.finetune.losses import DISTILLED_SHARE, loss_of
 from edgeprune.finetune.process_group import ProcessGroup
 from edgeprune.finetune.trainer import decay_of, rate_at
 from edgeprune.progress import SILENT
+from edgeprune.tasks import Classification
+from edgeprune.tasks.classes import TEMPERATURE
 from tests.data_sets import colours, splits
 from tests.nets import Bottom, Signal
 
@@ -112,7 +114,7 @@ def test_the_distillation_loss_is_the_published_formula():
     hard = -F.softmax(outputs, 1)[range(5), y].log().mean()
     share = DISTILLED_SHARE
     expected = (1 - share) * hard + share * t * t * divergence
-    torch.testing.assert_close(loss_of(outputs, y, soft), expected)
+    torch.testing.assert_close(loss_of(Classification(), outputs, y, soft), expected)
 
 
 def test_the_rate_rises_and_falls_to_zero():

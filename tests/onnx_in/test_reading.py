@@ -152,12 +152,36 @@ def test_what_cannot_be_taken_is_said_in_a_sentence(tmp_path):
     assert load_onnx_model(tmp_path / "open.onnx", (3, 32, 32)) is not None
 
 
-def test_two_outputs_are_refused(tmp_path):
-    proto = onnx.load(written(Shuffled(), tmp_path))
-    name = proto.graph.node[0].output[0]
-    proto.graph.output.append(helper.make_tensor_value_info(name, 1, [1, 16, 32, 32]))
-    onnx.save(proto, tmp_path / "two.onnx")
-    assert "one of each is taken" in refused(tmp_path / "two.onnx")
+def test_several_inputs_and_outputs_are_taken_by_name(tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows, self.net = nn.Embedding(5, 3), Shuffled()
+
+        def forward(self, image, kind):
+            scores = self.net(image + self.rows(kind)[:, :, None, None])
+            return scores, scores.argmax(1)
+
+    model, kind = Two().eval(), torch.arange(4)
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            (X[:1], kind[:1]),
+            tmp_path / "two.onnx",
+            dynamo=True,
+            verbose=False,
+            input_names=["image", "kind"],
+            output_names=["scores", "best"],
+        )
+    found = load_onnx_model(tmp_path / "two.onnx", None)
+    assert (found.input_names, found.output_names) == (
+        ("image", "kind"),
+        ("scores", "best"),
+    )
+    scores, best = model(X, kind)
+    for made in (found(X, kind), found(kind=kind, image=X)):
+        assert torch.allclose(made[0], scores, atol=1e-5)
+        assert torch.equal(made[1], best)
 
 
 def test_a_module_that_errs_is_found_out(tmp_path, monkeypatch):

@@ -87,4 +87,4 @@ def test_a_dozen_validation_samples_cannot_judge_a_floor(tmp_path):
     before, after = done.report.baseline, done.report.result
     assert loss.points == pytest.approx(before.test_accuracy - after.test_accuracy)
     assert loss.samples == 188
-    assert loss.text in done.report.sentence
+    assert loss.text(done.report.metric) in done.report.sentence

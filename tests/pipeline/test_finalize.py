@@ -84,7 +84,7 @@ def test_the_test_split_has_the_last_word_on_the_floor(
     decision = held_on_test(told, stop.met(0), figures, loss)
     assert (decision.verdict == "met") == held
     if not held:
-        assert decision.reason.startswith("of 10000 test samples it is right on 8")
+        assert decision.reason.startswith("on 10000 test samples its accuracy 8")
         assert "the weights may know the validation samples" in decision.reason
     unmet = stop.Decision("exhausted", "nothing is left to remove")
     assert held_on_test(told, unmet, figures, loss) is unmet

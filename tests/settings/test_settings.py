@@ -3,6 +3,7 @@
 import pytest
 
 from edgeprune.errors import ConfigError
+from edgeprune.metric import ACCURACY
 from edgeprune.pipeline.limits import budget_of
 from edgeprune.records import Budget
 from edgeprune.settings import (
@@ -135,9 +136,11 @@ def test_faults_in_the_file_name_the_file(tmp_path, text, complaint):
 
 
 def test_the_floor_is_two_points_below_the_baseline_by_default(tmp_path):
-    assert load_settings({}, tmp_path).floor(0.9) == pytest.approx(0.88)
-    assert load_settings({"max_drop": 5}, tmp_path).floor(0.9) == pytest.approx(0.85)
-    assert load_settings({"accuracy_floor": 0.7}, tmp_path).floor(0.9) == 0.7
+    assert load_settings({}, tmp_path).floor(0.9, ACCURACY) == pytest.approx(0.88)
+    assert load_settings({"max_drop": 5}, tmp_path).floor(
+        0.9, ACCURACY
+    ) == pytest.approx(0.85)
+    assert load_settings({"accuracy_floor": 0.7}, tmp_path).floor(0.9, ACCURACY) == 0.7
 
 
 def test_shares_are_read():

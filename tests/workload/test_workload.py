@@ -2,11 +2,9 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 
 from edgeprune.errors import WorkloadError
 from edgeprune.workload import (
-    accuracy,
     load_model,
 )
 from tests.nets import Bottom
@@ -50,23 +48,3 @@ def test_timm_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(WorkloadError, match=r"pip install 'edgeprune\[timm\]'"):
         load_model("timm:resnet18", num_classes=None, seed=0)
-
-
-def test_accuracy_counts_every_sample_once():
-    x = torch.tensor([[3.0, 1.0], [0.0, 1.0], [2.0, 1.0]])
-    batches = [(x[:2], torch.tensor([0, 0])), (x[2:], torch.tensor([0]))]
-    assert accuracy(nn.Identity(), batches) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(
-    ("predict", "complaint"),
-    [
-        (lambda x: x[:, :1], "has 1 outputs, the data have label 1: number"),
-        (lambda x: x[:, 0], r"shape \(N, classes\), found shape \(2,\)"),
-        (lambda x: {"out": x}, "found dict"),
-        (lambda x: x.repeat(2, 1), "4 rows for 2 samples"),
-    ],
-)
-def test_outputs_that_are_no_class_scores_are_refused(predict, complaint):
-    with pytest.raises(WorkloadError, match=complaint):
-        accuracy(predict, [(torch.zeros(2, 2), torch.tensor([0, 1]))])

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from edgeprune.devices.transports.base import Answer, Job, sent
 from edgeprune.devices.worker import turns
+from edgeprune.onnx_files.feeds import inputs_of
 from edgeprune.onnx_files.operators import onnx_operator
 
 BLOCK = 8  # channels that the device computes together
@@ -193,13 +194,16 @@ class FakeTransport:
 
 def _run_here(path: Path, job: Job) -> list[list[dict[str, Any]]]:
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    return [
-        [
-            sent(np.asarray(made))
-            for made in session.run(None, dict(zip(names, sample, strict=True)))
-        ]
+    given = inputs_of(session)
+    feeds = [
+        {
+            item.name: value.astype(item.dtype)
+            for item, value in zip(given, sample, strict=True)
+        }
         for sample in job.inputs
+    ]
+    return [
+        [sent(np.asarray(made)) for made in session.run(None, held)] for held in feeds
     ]
 
 

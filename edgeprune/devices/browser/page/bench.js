@@ -147,8 +147,22 @@ const LEVELS = {
 function feed(item, random) {
   const shape = item.shape.map((size) => (typeof size === "number" && size > 0 ? size : job.batch));
   const values = new Float32Array(shape.reduce((one, two) => one * two, 1));
-  for (let at = 0; at < values.length; at++) values[at] = random();
-  return new ort.Tensor("float32", values, shape);
+  const whole = item.type in WHOLE;
+  for (let at = 0; at < values.length; at++) values[at] = whole ? random() > 0 : random();
+  return tensor(item, values, shape);
+}
+
+// Numbers in the type that an input has; any table has rows for 0 and 1.
+const WHOLE = {
+  int64: (values) => BigInt64Array.from(values, (value) => BigInt(Math.round(value))),
+  int32: (values) => Int32Array.from(values),
+  uint8: (values) => Uint8Array.from(values),
+  bool: (values) => Uint8Array.from(values),
+};
+
+function tensor(item, values, shape) {
+  const made = WHOLE[item.type];
+  return made ? new ort.Tensor(item.type, made(values), shape) : new ort.Tensor("float32", values, shape);
 }
 
 // Normal values, by Box and Muller from a 32-bit generator.
@@ -293,7 +307,10 @@ async function outputs() {
     const names = item.session.inputNames;
     const made = [];
     for (const sample of job.inputs) {
-      const feeds = Object.fromEntries(sample.map((held, at) => [names[at], received(held)]));
+      const facts = item.session.inputMetadata;
+      const feeds = Object.fromEntries(
+        sample.map((held, at) => [names[at], received(facts[at], held)]),
+      );
       const answers = await item.session.run(feeds);
       const told = [];
       for (const output of item.session.outputNames) told.push(await sent(answers[output]));
@@ -306,9 +323,9 @@ async function outputs() {
   return found;
 }
 
-function received({ shape, data }) {
+function received(item, { shape, data }) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  return new ort.Tensor("float32", new Float32Array(bytes.buffer), shape);
+  return tensor(item, new Float32Array(bytes.buffer), shape);
 }
 
 async function sent(tensor) {

@@ -1,0 +1,156 @@
+"""What a network is for, and how it is called: by the settings, or as both look."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.data import Reading, Splits
+from edgeprune.data.answered import Answered
+from edgeprune.data.factory import import_factory
+from edgeprune.data.noise import noise_splits
+from edgeprune.errors import ConfigError, DataError, WorkloadError
+from edgeprune.graph.operations import operations, samples_at_once
+from edgeprune.settings import WorkloadSettings
+from edgeprune.tasks import (
+    Structure,
+    Task,
+    Unpacking,
+    agreement_with,
+    inferred,
+    one_hot,
+    targets_of,
+    task_named,
+)
+from edgeprune.workload.packed import packed, structure_of_outputs
+
+AUTO, AGREEMENT = "auto", "agreement"
+Prepared = tuple[nn.Module, Splits]
+
+
+def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Prepared:
+    """A network that takes and gives one tensor, and data with their task.
+
+    A model that does not run is left as it is: its trace explains why.
+
+    Raises:
+        WorkloadError: what it returns fits no task.
+        ConfigError: there is no such task.
+    """
+    task = _asked(settings)
+    x, y = next(iter(splits.validation))
+    given: Any = (x[:1],)
+    if splits.structure is not None:
+        given = splits.structure.named(x[:1])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            several = structure_of_outputs(model, given)
+            model = packed(model, splits.structure, several)
+            outputs = _answers(model, x[:1])
+    except WorkloadError:
+        raise
+    except Exception:  # noqa: BLE001  of the user's code
+        return packed(model, splits.structure, None), replace(
+            splits, task=task or splits.task
+        )
+    agrees = task is None and not splits.labelled
+    if settings.task == AGREEMENT or agrees:
+        return model, _agreeing(model, splits, outputs, several)
+    return model, replace(splits, task=_taught(task, splits, (outputs, y), several))
+
+
+def _taught(
+    task: Task | None,
+    splits: Splits,
+    first: tuple[Tensor, Tensor],
+    several: Structure | None,
+) -> Task:
+    """The task of data with targets."""
+    if task is not None and not splits.labelled:
+        message = f"--task {task.name} needs targets, and the data have none"
+        raise ConfigError(f"{message}: leave it out, or give --task agreement.")
+    if task is not None:
+        return _unpacking(task, several, None)
+    if several is not None:
+        names = ", ".join(several.names)
+        message = f"The model returns several tensors ({names}): say with --task"
+        raise WorkloadError(f"{message} what for, or --task agreement.")
+    outputs, targets = first
+    if one_hot(targets):
+        message = "The targets are one-hot rows: give class numbers of shape (N,), or"
+        raise WorkloadError(f"{message} say --task multilabel.")
+    return inferred(outputs, targets[:1])
+
+
+def _asked(settings: WorkloadSettings) -> Task | None:
+    """The task that the settings name; None where they leave it open."""
+    name = settings.task
+    if name in (AUTO, AGREEMENT):
+        return None
+    if ":" not in name:
+        return task_named(name)
+    try:
+        made = import_factory(name)()
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    if not isinstance(made, Task):
+        kind = type(made).__name__
+        raise ConfigError(f"--task {name} must give an edgeprune.Task, found {kind}.")
+    return made
+
+
+def _agreeing(
+    model: nn.Module, splits: Splits, outputs: Tensor, several: Structure | None
+) -> Splits:
+    """Data whose targets are what the original answers."""
+    scores = None if several is not None else outputs
+    task = agreement_with(scores, labelled=False)
+    original = copy.deepcopy(model).eval()
+    step = samples_at_once(original, next(iter(splits.validation))[0][:1])
+
+    def answer(x: Tensor) -> Tensor:
+        parts = [_answers(original, part) for part in x.split(step)]
+        return targets_of(task, torch.cat(parts))
+
+    parts = {
+        name: Answered(getattr(splits, name), answer)
+        for name in ("validation", "test", "calibration")
+    }
+    task = _unpacking(task, several, several)
+    return replace(splits, **parts, task=task, classes=0, labelled=False)
+
+
+def noise_of(model: nn.Module, settings: WorkloadSettings, reading: Reading) -> Splits:
+    """Noise with what a network, which is packed for it, answers."""
+    assert settings.input is not None  # the caller has asked for it
+    one = torch.zeros(1, *settings.input)
+    several = structure_of_outputs(model, (one,))
+    packed(model, None, several)
+    each, together = operations(model, one), samples_at_once(model, one)
+    numbers = _answers(model, one).numel()
+    splits = noise_splits(model, settings.input, reading, each, together, numbers)
+    return replace(splits, task=_unpacking(splits.task, several, several))
+
+
+def _answers(model: nn.Module, x: Tensor) -> Tensor:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(x)
+    finally:
+        model.train(training)
+
+
+def _unpacking(
+    task: Task, outputs: Structure | None, targets: Structure | None
+) -> Task:
+    if outputs is None and targets is None:
+        return task
+    return Unpacking(task, outputs, targets)

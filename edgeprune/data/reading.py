@@ -1,0 +1,164 @@
+"""Batches of a user's as pairs of tensors, whatever stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.data.splits import Batch, Batches
+from edgeprune.errors import DataError, WorkloadError, first_line
+from edgeprune.tasks import Structure
+
+
+@dataclass(frozen=True)
+class UserBatches:
+    """How batches of a user's are read.
+
+    Attributes:
+        structure: of the inputs, where there are several.
+        targets: of the targets, where there are several.
+        labelled: there are targets.
+    """
+
+    name: str
+    structure: Structure | None
+    targets: Structure | None
+    labelled: bool
+
+    def read(self, loader: Any) -> Batches:
+        """The same batches as pairs of tensors."""
+        return _Read(loader, self)
+
+    def pair(self, batch: Any) -> Batch:
+        """One batch.
+
+        Raises:
+            DataError: it has another form than the first.
+        """
+        x, y = parts_of(self.name, batch)
+        if (y is not None) != self.labelled:
+            message = f"{self.name} yields targets with some of its batches only"
+            raise DataError(f"{message}, found {type(batch).__name__}.")
+        inputs = self._one(x, self.structure, "inputs")
+        if y is None:
+            return inputs, torch.zeros(len(inputs), dtype=torch.int64)
+        return inputs, self._one(y, self.targets, "targets")
+
+    def _one(self, value: Any, structure: Structure | None, what: str) -> Tensor:
+        if structure is None:
+            return as_tensor(self.name, value, what)
+        try:
+            return structure.packed(value)
+        except (KeyError, RuntimeError) as error:
+            message = f"{self.name} must yield {what} like those of its first batch"
+            raise DataError(f"{message}: {first_line(error)}.") from error
+
+
+def reading_of(name: str, loader: Any) -> UserBatches:
+    """How a loader is read, by its first batch.
+
+    Raises:
+        DataError: there is none, or no tensor in it.
+    """
+    first = next(raw_batches(name, loader), None)
+    if first is None:
+        raise DataError(f"Data {name!r} has an empty train split.")
+    x, y = parts_of(name, first)
+    return UserBatches(
+        name, _several(name, x, "x"), _several(name, y, "y"), y is not None
+    )
+
+
+def parts_of(name: str, batch: Any) -> tuple[Any, Any]:
+    """Inputs and targets of a batch; None for targets where there are none.
+
+    Raises:
+        DataError: it is neither inputs nor a pair.
+    """
+    if isinstance(batch, Tensor | Mapping):
+        return batch, None
+    if isinstance(batch, list | tuple) and len(batch) == 1:
+        return batch[0], None
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    kind = type(batch).__name__
+    message = f"{name} must yield (inputs, targets), or inputs alone, found {kind}"
+    raise DataError(f"{message}.")
+
+
+def raw_batches(name: str, loader: Any) -> Iterator[Any]:
+    """Batches of the user's, whose code may raise anything.
+
+    Raises:
+        DataError: it did.
+    """
+    if not isinstance(loader, Iterable):
+        kind = type(loader).__name__
+        raise DataError(f"{name} must give loaders or data sets, found {kind}.")
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            message = f"{name} failed while a batch was read: {first_line(error)}."
+            raise DataError(message) from error
+        yield batch
+
+
+def as_tensor(name: str, value: Any, what: str) -> Tensor:
+    """One value of a batch as a tensor of numbers, samples first.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        found = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        found = None
+    if found is None or found.ndim == 0 or found.is_complex():
+        message = f"{name} must yield {what} as tensors of shape (N, ...)"
+        raise DataError(f"{message}, found {repr(value)[:80]}.")
+    if what == "inputs" and not isinstance(value, Tensor | np.ndarray):
+        kind = type(value).__name__
+        raise DataError(f"{name} must yield tensors of inputs, found a {kind}.")
+    return found
+
+
+def _several(name: str, value: Any, what: str) -> Structure | None:
+    """The structure of inputs or targets; None of a single tensor."""
+    if not isinstance(value, Mapping | tuple | list):
+        return None
+    if all(not isinstance(part, Tensor) for part in _values(value)):
+        return None
+    try:
+        return Structure.of(value, what)
+    except WorkloadError as error:
+        raise DataError(f"Data {name!r}: {error}") from error
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values() if isinstance(value, Mapping) else value)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A user's loader, read in one way."""
+
+    loader: Any
+    how: UserBatches
+
+    @property
+    def generator(self) -> Any:
+        """What draws the order, where the loader has one."""
+        return getattr(self.loader, "generator", None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in raw_batches(self.how.name, self.loader):
+            yield self.how.pair(batch)

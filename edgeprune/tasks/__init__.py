@@ -1,0 +1,46 @@
+"""What networks are for: how outputs are judged, taught and told to agree."""
+
+from edgeprune.tasks.agreement import Agreement, TopAgreement
+from edgeprune.tasks.choose import (
+    TASKS,
+    agreement_with,
+    inferred,
+    one_hot,
+    targets_of,
+    task_named,
+)
+from edgeprune.tasks.classes import Classification, Multilabel, Segmentation
+from edgeprune.tasks.structure import Structure
+from edgeprune.tasks.task import (
+    Task,
+    Unpacking,
+    judged,
+    scores_of,
+    tallied,
+    value_of,
+)
+from edgeprune.tasks.values import Embedding, Image, Regression
+
+__all__ = [
+    "TASKS",
+    "Agreement",
+    "Classification",
+    "Embedding",
+    "Image",
+    "Multilabel",
+    "Regression",
+    "Segmentation",
+    "Structure",
+    "Task",
+    "TopAgreement",
+    "Unpacking",
+    "agreement_with",
+    "inferred",
+    "judged",
+    "one_hot",
+    "scores_of",
+    "tallied",
+    "targets_of",
+    "task_named",
+    "value_of",
+]

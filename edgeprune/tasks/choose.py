@@ -1,0 +1,83 @@
+"""Which task it is: by name, or by what the outputs and the targets look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from edgeprune.errors import ConfigError
+from edgeprune.tasks.agreement import Agreement, TopAgreement
+from edgeprune.tasks.classes import Classification, Multilabel, Segmentation
+from edgeprune.tasks.task import Task
+from edgeprune.tasks.values import Embedding, Image, Regression
+
+PICTURE = 4  # axes of a batch
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "multilabel": Multilabel,
+    "segmentation": Segmentation,
+    "image": Image,
+    "embedding": Embedding,
+    "regression": Regression,
+}
+
+
+def task_named(name: str) -> Task:
+    """One of the tasks.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in TASKS:
+        known = ", ".join(TASKS)
+        message = f"Unknown task {name!r}: choose one of {known}, or give"
+        raise ConfigError(f"{message} package.module:make_task.")
+    return TASKS[name]()
+
+
+def inferred(outputs: Any, targets: Tensor) -> Task:
+    """The task that outputs and targets of a batch look like.
+
+    Class numbers of samples make a classification, of pixels a segmentation; targets
+    of the shape of the outputs are labels, where they are 0 and 1 only, pictures or
+    numbers.
+    """
+    if not isinstance(outputs, Tensor):
+        return Classification()  # which says what it found
+    whole = not targets.is_floating_point()
+    if whole and targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
+        return Segmentation()
+    if whole and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
+        return Classification()
+    if outputs.shape == targets.shape and outputs.ndim == PICTURE:
+        return Image()
+    binary = bool(((targets == 0) | (targets == 1)).all())
+    if outputs.shape == targets.shape and outputs.ndim == 2 and binary:
+        return Multilabel()
+    if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
+        return Regression()
+    return Classification()
+
+
+def agreement_with(outputs: Any, *, labelled: bool) -> Task:
+    """The task where the targets are what the original answers.
+
+    Args:
+        labelled: those of the training data are, too.
+    """
+    scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+    return TopAgreement(labelled=labelled) if scores else Agreement()
+
+
+def targets_of(task: Task, outputs: Tensor) -> Tensor:
+    """What the original answers, as targets of an agreement."""
+    return outputs.argmax(1) if isinstance(task, TopAgreement) else outputs.float()
+
+
+def one_hot(targets: Tensor) -> bool:
+    """Whether each of several rows has one 1 and is 0 else."""
+    rows = targets.ndim == 2 and len(targets) > 1 < targets.shape[1]
+    return rows and bool(
+        ((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all()
+    )

@@ -1,0 +1,219 @@
+"""The interface of a task; what it leaves out works for any outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune.errors import WorkloadError
+from edgeprune.metric import ACCURACY, Metric
+from edgeprune.tasks.structure import Structure, tensors_in
+
+TINY = 1e-12
+
+
+class Task(ABC):
+    """What a network is for.
+
+    Outputs are those of a batch: a tensor of shape (N, ...), or what your network
+    returns where that is more. Targets are what your data give beside the inputs.
+
+    Attributes:
+        name: such as segmentation.
+        metric: what outputs are judged by.
+        learns: there are targets to learn by, not the original alone.
+
+    Example:
+        >>> import edgeprune, torch
+        >>> class Counting(edgeprune.Task):
+        ...     name = "counting"
+        ...     metric = edgeprune.Metric("error", "people", False, in_points=False)
+        ...     def tally(self, outputs, targets):
+        ...         off = (outputs[:, 0] - targets).abs().sum()
+        ...         return torch.tensor([float(off), len(targets)])
+        ...     def value(self, sums):
+        ...         return -float(sums[0] / sums[1])
+        ...     def loss(self, outputs, targets):
+        ...         return (outputs[:, 0] - targets).abs().mean()
+        >>> Counting().metric.text(-3.25)
+        '3.25 people'
+    """
+
+    name: str = "task"
+    metric: Metric = ACCURACY
+    learns: bool = True
+
+    def check(self, outputs: Any, targets: Any) -> None:  # noqa: B027  all may fit
+        """Refuse outputs that do not fit the targets.
+
+        Raises:
+            WorkloadError: what was returned, and what is expected.
+        """
+
+    @abstractmethod
+    def tally(self, outputs: Any, targets: Any) -> Tensor:
+        """What is counted of a batch, shape (K,): it adds up over batches."""
+
+    @abstractmethod
+    def value(self, sums: Tensor) -> float:
+        """The metric of all that was counted; a larger one is better."""
+
+    def each(self, outputs: Any, targets: Any) -> Tensor | None:  # noqa: ARG002
+        """The metric of each sample, shape (N,), where that of all is their mean."""
+        return None
+
+    def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Tensor | None:  # noqa: ARG002
+        """A scalar to learn by; None where only the original can be learnt from.
+
+        Args:
+            smoothing: of labels, where that has a meaning.
+        """
+        return None
+
+    def distilled(self, outputs: Any, wanted: Any) -> Tensor:
+        """How far outputs are from the original's, a scalar to learn by.
+
+        The share of their variance that is missed, mean over all that is returned.
+        """
+        pairs = zip(tensors_in(outputs), tensors_in(wanted), strict=True)
+        shares = [
+            (found - other).square().mean() / other.var().clamp_min(TINY)
+            for found, other in pairs
+            if other.is_floating_point() and other.numel() > 1
+        ]
+        return torch.stack(shares).mean()
+
+
+def judged(
+    task: Task,
+    predict: Callable[[Tensor], Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> float:
+    """A metric over batches of (inputs, targets).
+
+    Raises:
+        WorkloadError: the outputs do not fit the targets.
+    """
+    return value_of(task, tallied(task, predict, batches))
+
+
+def tallied(
+    task: Task,
+    predict: Callable[[Tensor], Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> Tensor:
+    """What a task counts in batches; empty where there are none."""
+    sums = torch.zeros(0, dtype=torch.float64)
+    with torch.no_grad():
+        for x, y in batches:
+            if not len(y):
+                continue
+            outputs = predict(x)
+            task.check(outputs, y)
+            found = task.tally(outputs, y).double().cpu()
+            sums = found if not len(sums) else sums + found
+    return sums
+
+
+def value_of(task: Task, sums: Tensor) -> float:
+    """A metric of what was counted; 0 of nothing."""
+    return task.value(sums) if len(sums) else 0.0
+
+
+def scores_of(
+    task: Task,
+    predict: Callable[[Tensor], Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> Tensor | None:
+    """The metric of each sample, shape (N,); None where it is no mean over samples.
+
+    Raises:
+        WorkloadError: the outputs do not fit the targets.
+    """
+    found = [torch.zeros(0, dtype=torch.float64)]
+    with torch.no_grad():
+        for x, y in batches:
+            if not len(y):
+                continue
+            outputs = predict(x)
+            task.check(outputs, y)
+            each = task.each(outputs, y)
+            if each is None:
+                return None
+            found.append(each.double().cpu())
+    return torch.cat(found)
+
+
+def mean_of(found: Tensor) -> Tensor:
+    """What a mean over samples is counted by: its sum, and how many there are."""
+    return torch.stack([found.double().sum(), found.new_tensor(len(found)).double()])
+
+
+def shape_text(outputs: Any) -> str:
+    """What was returned, in a few words."""
+    if isinstance(outputs, Tensor):
+        return f"shape {tuple(outputs.shape)}"
+    return type(outputs).__name__
+
+
+def same_shape(outputs: Any, targets: Tensor, what: str) -> None:
+    """Refuse outputs of another shape than the targets.
+
+    Raises:
+        WorkloadError: both shapes.
+    """
+    if isinstance(outputs, Tensor) and outputs.shape == targets.shape:
+        return
+    raise WorkloadError(
+        f"The model must return {what} of the targets' shape {tuple(targets.shape)}, "
+        f"found {shape_text(outputs)}."
+    )
+
+
+class Unpacking(Task):
+    """A task whose outputs, and perhaps targets, are rows in which several are packed.
+
+    Args:
+        outputs, targets: how; None where they are one tensor.
+    """
+
+    def __init__(
+        self, task: Task, outputs: Structure | None, targets: Structure | None
+    ) -> None:
+        self.task, self._outputs, self._targets = task, outputs, targets
+        self.name, self.metric, self.learns = task.name, task.metric, task.learns
+
+    def _both(self, outputs: Tensor, targets: Any) -> tuple[Any, Any]:
+        wanted = targets if self._targets is None else self._targets.named(targets)
+        return self._out(outputs), wanted
+
+    def _out(self, outputs: Tensor) -> Any:
+        return outputs if self._outputs is None else self._outputs.named(outputs)
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """As the task does."""
+        self.task.check(*self._both(outputs, targets))
+
+    def tally(self, outputs: Any, targets: Any) -> Tensor:
+        """As the task does."""
+        return self.task.tally(*self._both(outputs, targets))
+
+    def value(self, sums: Tensor) -> float:
+        """As the task does."""
+        return self.task.value(sums)
+
+    def each(self, outputs: Any, targets: Any) -> Tensor | None:
+        """As the task does."""
+        return self.task.each(*self._both(outputs, targets))
+
+    def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Tensor | None:
+        """As the task does."""
+        return self.task.loss(*self._both(outputs, targets), smoothing)
+
+    def distilled(self, outputs: Any, wanted: Any) -> Tensor:
+        """As the task does."""
+        return self.task.distilled(self._out(outputs), self._out(wanted))

@@ -1,0 +1,103 @@
+"""Networks that take or give several tensors, in the form that all stages work on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.tasks.structure import Structure
+
+PACKING = "_edgeprune_packing"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a network is called.
+
+    Attributes:
+        own: its own class.
+        inputs, outputs: what is packed; None where it is one tensor.
+    """
+
+    own: type[nn.Module]
+    inputs: Structure | None
+    outputs: Structure | None
+
+    def call(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Rows of inputs to rows of outputs."""
+        if self.inputs is None:
+            made = self.own.forward(model, x)
+        elif self.inputs.keyed:
+            made = self.own.forward(model, **self.inputs.named(x))  # type: ignore[arg-type]
+        else:
+            made = self.own.forward(model, *self.inputs.unpacked(x))
+        return made if self.outputs is None else self.outputs.packed(made)
+
+
+def packed(
+    model: nn.Module, inputs: Structure | None, outputs: Structure | None
+) -> nn.Module:
+    """The same network, with the same modules, that takes and gives one tensor.
+
+    Its class is changed, not what it holds: paths of parameters stay.
+    """
+    if inputs is None and outputs is None:
+        return model
+    own = type(model)
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return vars(self)[PACKING].call(self, x)
+
+    facts = {"forward": forward, "__module__": own.__module__}
+    setattr(model, PACKING, Packing(own, inputs, outputs))
+    model.__class__ = type(own.__name__, (own,), facts)
+    return model
+
+
+def packing_of(model: nn.Module) -> Packing | None:
+    """How a network is packed; None where it is not."""
+    return vars(model).get(PACKING)
+
+
+def unpacked(model: nn.Module) -> nn.Module:
+    """The network as it was handed over, with the same modules and tensors."""
+    packing = packing_of(model)
+    if packing is None:
+        return model
+    made = copy.copy(model)
+    made.__class__ = packing.own
+    delattr(made, PACKING)
+    return made
+
+
+def unpacked_inputs(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the network itself is called with."""
+    packing = packing_of(model)
+    if packing is None or packing.inputs is None:
+        return inputs
+    return packing.inputs.unpacked(inputs[0])
+
+
+def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
+    """How the outputs of a network are packed; None where they are one tensor.
+
+    Args:
+        given: a batch, as the network itself takes it.
+
+    Raises:
+        WorkloadError: it gives no tensors, or not one for each sample.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            made = model(**given) if isinstance(given, dict) else model(*given)
+    finally:
+        model.train(training)
+    if isinstance(made, Tensor):
+        return None
+    return Structure.of(made, "output")

@@ -1,0 +1,179 @@
+"""Nine tasks, each from one call to its files, judged in its own unit."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import edgeprune
+from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.report.compare import compare_reports
+from examples import tasks
+from tests.made_up import FAKE
+
+
+def vectors(model):
+    """What a network makes of the images, as targets."""
+    parts = []
+    for x, _ in tasks.squares():
+        with torch.no_grad():
+            parts.append(TensorDataset(x, model.eval()(x)))
+    return tuple(parts)
+
+
+def trunk(outputs):
+    torch.manual_seed(1)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+        *(nn.Conv2d(32, 48, 3, stride=2, padding=1), nn.BatchNorm2d(48), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, outputs)),
+    )
+
+
+def labels():
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        TensorDataset(x, torch.randint(0, 2, (len(x), 6), generator=generator).float())
+        for x, _ in tasks.squares()
+    )
+
+
+def corners():
+    parts = []
+    for x, masks in tasks.squares():
+        low, left = masks[:, :16].sum((1, 2)) > 50, masks[:, :, :16].sum((1, 2)) > 50
+        parts.append(TensorDataset(x, 2 * low.long() + left.long()))
+    return tuple(parts)
+
+
+CASES = {
+    "classification": (lambda: trunk(4), corners, {}, "accuracy", "%"),
+    "multilabel": (lambda: trunk(6), labels, {"task": "multilabel"}, "F1", "%"),
+    "segmentation": (tasks.make_segmenter, tasks.make_masks, {}, "mIoU", "%"),
+    "image": (tasks.make_denoiser, tasks.make_clean, {}, "PSNR", " dB"),
+    "embedding": (
+        lambda: trunk(16),
+        lambda: vectors(trunk(16)),
+        {"task": "embedding"},
+        "cosine",
+        "",
+    ),
+    "regression": (tasks.make_finder, tasks.make_places, {}, "R2", ""),
+    "no labels": (tasks.make_denoiser, tasks.make_photos, {}, "agreement", "%"),
+    "several": (tasks.make_camera, tasks.make_photos_with_zoom, {}, "agreement", "%"),
+    "own": (
+        tasks.make_finder,
+        tasks.make_places,
+        {"task": "examples.tasks:make_distance"},
+        "distance",
+        " px",
+    ),
+}
+
+
+def compressed(name, out, **settings):
+    make, data, how, _, _ = CASES[name]
+    usual = {"budget": "60%", "precision": "fp32", "max_drop": 100, "train": False}
+    return edgeprune.compress(
+        make(), data(), target=FAKE, out=out, **{**usual, **how, **settings}
+    )
+
+
+def outputs_by_name(model, x):
+    with torch.no_grad():
+        made = model(**x) if isinstance(x, dict) else model(x)
+    return made if isinstance(made, dict) else {"output": made}
+
+
+def first_input(name):
+    sample = CASES[name][1]()[1][0]
+    if isinstance(sample, dict):
+        return {key: value[None] for key, value in sample.items()}
+    return sample[0][None]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_budget_is_met_and_the_file_is_the_module_by_name(name, tmp_path):
+    make, _, _, metric, unit = CASES[name]
+    done = compressed(name, tmp_path / "run")
+    report = done.report
+    assert report.status == "met", report.sentence
+    assert (report.metric.name, done.report.plans != ()) == (metric, True)
+    assert f"test {metric} " in report.sentence
+    assert report.metric.text(report.result.test_accuracy).endswith(unit)
+    x = first_input(name)
+    session = ort.InferenceSession(
+        done.folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    fed = x if isinstance(x, dict) else {"input": x}
+    made = session.run(None, {key: value.numpy() for key, value in fed.items()})
+    named = dict(zip([item.name for item in session.get_outputs()], made, strict=True))
+    expected = outputs_by_name(done.model, x)
+    assert named.keys() == expected.keys()
+    for key, value in expected.items():
+        assert np.allclose(named[key], value, atol=1e-4), key
+    again = edgeprune.load(done.folder, make)
+    assert type(again) is type(make())
+    for key, value in outputs_by_name(again, x).items():
+        assert torch.allclose(value, expected[key], atol=1e-5)
+    assert compare_reports(("a", "b"), report, report).regressions(0.0) == ()
+    page = (done.folder / "report.html").read_text()
+    assert f"{metric}, test" in page
+
+
+@pytest.mark.parametrize("name", ["segmentation", "image", "several", "own"])
+def test_training_and_int8_know_the_task(name, tmp_path):
+    done = compressed(name, tmp_path / "run", precision="auto", epochs=2, train=True)
+    report = done.report
+    assert report.counted.validation_accuracy is not None
+    assert report.counted.precision == "int8"
+    parity = report.parity[0]
+    assert parity.passed
+    if report.training:
+        first, last = (
+            report.training[0].accuracy_before,
+            report.training[0].best_accuracy,
+        )
+        assert last >= first
+
+
+def test_floors_are_in_the_unit_of_the_metric(tmp_path):
+    asked = {"max_drop": None, "min_psnr": 40.0}
+    done = compressed("image", tmp_path / "run", **asked)
+    assert "with the floor at 40 dB" in done.report.sentence
+    assert done.report.status == "unmet"  # the denoiser is untrained
+    with pytest.raises(ConfigError, match="--min-psnr does not go with the"):
+        compressed("segmentation", tmp_path / "other", **asked)
+    with pytest.raises(ConfigError, match="Give --min-psnr or --max-drop, not both"):
+        compressed("image", tmp_path / "both", min_psnr=40.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "complaint"),
+    [
+        ("several", {"task": "regression"}, ConfigError, "the data have none"),
+        ("image", {"task": "segmentation"}, WorkloadError, "class scores of shape"),
+        ("image", {"task": "cooking"}, ConfigError, "Unknown task 'cooking'"),
+        ("own", {"task": "examples.tasks:make_places"}, ConfigError, "found tuple"),
+        ("own", {"task": "examples.tasks:nothing"}, ConfigError, "Cannot import"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused_in_a_sentence(
+    name, settings, error, complaint, tmp_path
+):
+    with pytest.raises(error, match=complaint):
+        compressed(name, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_outputs_with_labels_need_a_task(tmp_path):
+    pairs = [
+        [(sample, at % 2) for at, sample in enumerate(part)]
+        for part in tasks.make_photos_with_zoom()
+    ]
+    with pytest.raises(WorkloadError, match=r"several tensors \(place, kind, vector\)"):
+        edgeprune.compress(
+            tasks.make_camera(), pairs, budget="60%", target=FAKE, out=tmp_path / "run"
+        )
