@@ -17,6 +17,12 @@ class Metric:
         unit: what stands behind the number, such as dB; "%" of shares of 0..1.
         usual_drop: what may be lost where nobody says: in the unit, or in points.
         in_points: 1 is the best there is, and what is lost is said in hundredths.
+
+    Example:
+        >>> import edgeprune
+        >>> error = edgeprune.Metric("error", "px", False, in_points=False)
+        >>> error.text(-3.5), error.change(0.5)
+        ('3.5 px', '-0.50 px')
     """
 
     name: str = "accuracy"

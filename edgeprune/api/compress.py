@@ -68,7 +68,7 @@ def compress(
     Args:
         model: a module, or a description as for `--model`.
         data: a description as for `--data`, or (train, validation, test) loaders or
-            data sets of (input, class).
+            data sets of (input, target), or of inputs alone.
         budget: milliseconds, or any of budget_ms, max_macs, max_params, max_size_mb,
             max_memory_mb; a share of the original's as "50%". None is needed with
             structure="pca" or an accuracy floor.
@@ -84,7 +84,7 @@ def compress(
         >>> done = edgeprune.compress(
         ...     nets.make_net(), data.make_data(), budget="60%", max_drop=100, epochs=1
         ... )
-        >>> done.report.status, done.report.result.latency_ratio <= 0.6
+        >>> done.report.status, done.report.counted.latency_ratio <= 0.6
         ('met', True)
     """
     timed = isinstance(budget, int | float | str)
