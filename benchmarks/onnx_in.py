@@ -7,9 +7,9 @@
 
 The files ship inside packages: detectors, classifiers and recognisers that people use,
 with their trained weights and no source. Each is compressed by `edgeprune compress
---model FILE --precision fp32 --minutes 3` to 67 % of its own time on this machine, from
+--model FILE --precision fp32 --minutes 2` to 67 % of its own time on this machine, from
 photos that nobody has labelled (see `networks.data_folder`), scaled to mean 0 and
-deviation 1: layers are fitted, then it learns from the original for three minutes.
+deviation 1: layers are fitted, then it learns from the original for two minutes.
 Agreement is with the original file on other photos: how often the largest
 score is at the same place, where outputs look like scores of classes; else the share of
 the outputs' variance that is the same. What cannot be taken is a row with the reason.
@@ -44,7 +44,7 @@ from edgeprune.files import cache_folder
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "onnx_in.json", HERE / "onnx_in.md"
 SHARE = "67%"
-MINUTES = 3.0  # of learning from the original
+MINUTES = 2.0  # of learning from the original
 PHOTOS = (256, 100, 100)  # for fitting, choosing and judging
 # Package: the files in it, with the shape of a sample where they leave it open.
 PACKAGES: dict[str, dict[str, str | None]] = {

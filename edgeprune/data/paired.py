@@ -1,0 +1,163 @@
+"""Folders of images with a picture for each: masks of classes, or what should come out.
+
+`images/` beside `masks/` or `targets/`, with the same names but for the ending; in one
+folder, or in `train/`, `val/` and `test/`. Images alone, in no class folder, have no
+labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from edgeprune.data.images import BROKEN, opened
+from edgeprune.data.memory import free_memory
+from edgeprune.data.splits import (
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    Arrays,
+    Reading,
+    Splits,
+    array_splits,
+)
+from edgeprune.errors import DataError, first_line
+
+IMAGES, MASKS, TARGETS = "images", "masks", "targets"
+PARTS = ("train", "val", "test")
+Pair = tuple[Any, Any]  # images, and what belongs to them
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder of images.
+
+    Attributes:
+        wanted: the folder of what belongs to each; None where there is none.
+    """
+
+    images: Path
+    wanted: Path | None
+
+    @classmethod
+    def of(cls, root: Path) -> Folder | None:
+        """What stands in a folder; None where it is something else."""
+        if (root / IMAGES).is_dir():
+            held = [root / name for name in (MASKS, TARGETS) if (root / name).is_dir()]
+            if len(held) > 1:
+                raise DataError(f"{root} has both {MASKS}/ and {TARGETS}/: which?")
+            return cls(root / IMAGES, held[0] if held else None)
+        return cls(root, None) if root.is_dir() and _pictures(root) else None
+
+
+def is_paired(root: Path) -> bool:
+    """Whether a folder holds images with masks or targets, or images alone."""
+    return Folder.of(root) is not None or (root / "train" / IMAGES).is_dir()
+
+
+def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
+    """Images resized to the input's height and width, and masks or targets with them.
+
+    Raises:
+        DataError: an image without its mask, a broken file, or too many to be kept.
+    """
+    root = Path(source)
+    shape = (input_shape[0], input_shape[1], input_shape[2])
+    whole = Folder.of(root)
+    if whole is not None:
+        rest, test = _cut(_read(whole, shape), TEST_SHARE)
+        train, validation = _cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
+        note = "split by edgeprune: 70/15/15"
+    else:
+        given = {name: Folder.of(root / name) for name in PARTS}
+        train = _read(_needed(root, given["train"]), shape)
+        note = "split by the folder"
+        held = given["val"], given["test"]
+        if held[0] is None or held[1] is None:
+            note = "what is missing cut from train/"
+        validation, test = (
+            None if folder is None else _read(folder, shape) for folder in held
+        )
+        if test is None:
+            train, test = _cut(train, TEST_SHARE)
+        if validation is None:
+            train, validation = _cut(train, VALIDATION_SHARE)
+    return array_splits(
+        Arrays(
+            source,
+            *(*train, *test, *validation),
+            note=note,
+            labelled=whole.wanted is not None if whole else True,
+        ),
+        reading,
+    )
+
+
+def _needed(root: Path, folder: Folder | None) -> Folder:
+    if folder is None or folder.wanted is None:
+        message = f"{root}/train must hold {IMAGES}/ with {MASKS}/ or {TARGETS}/"
+        raise DataError(f"{message} beside it.")
+    return folder
+
+
+def _read(folder: Folder, shape: tuple[int, int, int]) -> Pair:
+    """All images of a folder, and what belongs to each."""
+    paths = _pictures(folder.images)
+    size = len(paths) * int(np.prod(shape)) * 2
+    if size > (free := free_memory()):
+        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DataError(f"{folder.images} holds {len(paths)} images, {sizes}.")
+    x = np.stack([opened(str(path), shape).numpy() for path in paths])
+    if folder.wanted is None:
+        return x, np.zeros(len(x), dtype=np.int64)
+    named = {path.stem: path for path in _pictures(folder.wanted)}
+    missing = [path.name for path in paths if path.stem not in named]
+    if missing:
+        message = f"{folder.wanted} has nothing for {missing[0]}"
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"{message}{more}.")
+    found = [named[path.stem] for path in paths]
+    if folder.wanted.name == TARGETS:
+        return x, np.stack([opened(str(path), shape).numpy() for path in found])
+    return x, np.stack([_mask(path, shape[1:]) for path in found])
+
+
+def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
+    """The classes of pixels: the numbers that the file holds, its palette apart."""
+    try:
+        with Image.open(path) as image:
+            held = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+            values = np.asarray(held)
+    except BROKEN as error:
+        message = f"Mask {str(path)!r} cannot be read: {first_line(error)}"
+        raise DataError(f"{message}.") from error
+    if values.ndim != 2 or values.dtype.kind not in "biu":
+        message = f"Mask {str(path)!r} must hold one class number for each pixel"
+        raise DataError(f"{message}, found {image.mode}.")
+    return values.astype(np.int64)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+    )
+
+
+def _cut(
+    held: tuple[Any, Any], share: float
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The rest, and a part that is drawn."""
+    x, y = held
+    if len(x) < 4:
+        raise DataError(f"{len(x)} images are too few to split.")
+    order = np.random.default_rng(0).permutation(len(x))
+    count = max(1, int(len(x) * share))
+    part, rest = np.sort(order[:count]), np.sort(order[count:])
+    return (x[rest], y[rest]), (x[part], y[part])

@@ -1,0 +1,83 @@
+"""Images with masks, with pictures that should come out, and images alone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.data import Reading, load_data
+from edgeprune.errors import DataError
+
+READ, SHAPE = Reading(4), (3, 8, 8)
+
+
+def fill(folder, count, kind=None, size=(16, 12)):
+    rng = np.random.default_rng(count)
+    for number in range(count):
+        pixels = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        if kind == "masks":
+            mask = Image.fromarray((pixels[..., 0] > 127).astype(np.uint8) + number % 2)
+            (folder / kind).mkdir(exist_ok=True)
+            mask.save(folder / kind / f"{number}.png")
+        elif kind:
+            (folder / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+
+
+def test_masks_are_class_numbers_of_the_size_of_the_input(tmp_path):
+    fill(tmp_path, 20, "masks")
+    splits = load_data(str(tmp_path), READ, SHAPE)
+    assert splits.sizes == (14, 3, 3)
+    x, y = next(iter(splits.validation))
+    assert (x.shape, y.shape) == ((3, *SHAPE), (3, 8, 8))
+    assert set(y.unique().tolist()) <= {0, 1, 2}
+    assert not y.is_floating_point()
+    assert 0 <= x.min() < x.max() <= 1
+
+
+def test_targets_are_pictures_of_0_to_1(tmp_path):
+    for part, count in (("train", 9), ("val", 4), ("test", 5)):
+        fill(tmp_path / part, count, "targets")
+    splits = load_data(str(tmp_path), READ, SHAPE)
+    assert splits.sizes == (9, 4, 5)
+    x, y = next(iter(splits.test))
+    assert np.allclose(x, y)  # they are the same files here
+    assert "split by the folder" in splits.note
+
+
+def test_a_split_that_is_missing_is_cut_from_the_training_images(tmp_path):
+    fill(tmp_path / "train", 20, "masks")
+    fill(tmp_path / "test", 4, "masks")
+    splits = load_data(str(tmp_path), READ, SHAPE)
+    assert splits.sizes == (17, 3, 4)
+    assert "cut from train/" in splits.note
+
+
+def test_images_alone_have_no_labels(tmp_path):
+    fill(tmp_path, 10)
+    for splits in (
+        load_data(str(tmp_path), READ, SHAPE),
+        load_data(str(tmp_path / "images"), READ, SHAPE),
+    ):
+        assert not splits.labelled
+        assert sum(splits.sizes) == 10
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda at: (at / "masks/3.png").unlink(), "has nothing for 3.png"),
+        (lambda at: (at / "targets").mkdir(), "both masks/ and targets/"),
+        (lambda at: (at / "masks/3.png").write_text("no"), "masks/3.png' cannot be"),
+        (
+            lambda at: Image.new("RGB", (9, 9)).save(at / "masks/3.png"),
+            "one class number for each pixel",
+        ),
+    ],
+)
+def test_what_is_missing_or_broken_is_named(tmp_path, spoil, complaint):
+    fill(tmp_path, 10, "masks")
+    spoil(tmp_path)
+    with pytest.raises(DataError, match=complaint):
+        load_data(str(tmp_path), READ, SHAPE)
