@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -42,6 +43,19 @@ class OnnxModel:
         """The shape of one sample of the first input; an open axis has the length 1."""
         return self._given[0].shape
 
+    def named_inputs(self, x: Tensor) -> dict[str, NDArray[Any]]:
+        """What each input is given for some samples."""
+        return feeds_of(self._given, x.numpy().astype(np.float32))
+
+    def named_outputs(self, x: Tensor) -> dict[str, NDArray[Any]]:
+        """Each output for some samples, by its name."""
+        names = [item.name for item in self._session.get_outputs()]
+        made = [self._all(part) for part in self._parts(x)]
+        return {
+            name: np.concatenate([part[at] for part in made])[: len(x)]
+            for at, name in enumerate(names)
+        }
+
     def feeds(self, x: Tensor) -> list[NDArray[np.float32]]:
         """What each input is given for some samples, in float32."""
         found = feeds_of(self._given, x.numpy().astype(np.float32))
@@ -49,20 +63,25 @@ class OnnxModel:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs, shape (N, ...), for inputs of shape (N, ...)."""
-        batch, cores = self._batch, torch.get_num_threads()
-        values = x.numpy().astype(np.float32)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            found = list(pool.map(self._run, self._parts(x)))
+        return torch.from_numpy(np.concatenate(found)[: len(x)])
+
+    def _parts(self, x: Tensor) -> list[NDArray[np.float32]]:
+        """Samples in batches of the size that the file takes."""
+        batch, values = self._batch, x.numpy().astype(np.float32)
         if not isinstance(batch, int):
-            batch = -(-len(values) // cores)
-        parts = [
+            batch = -(-len(values) // torch.get_num_threads())
+        return [
             _filled(values[start : start + batch], batch)
             for start in range(0, len(values), batch)
         ]
-        with ThreadPoolExecutor(cores) as pool:
-            found = list(pool.map(self._run, parts))
-        return torch.from_numpy(np.concatenate(found)[: len(values)])
 
     def _run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return joined(self._session.run(None, feeds_of(self._given, values)))
+        return joined(self._all(values))
+
+    def _all(self, values: NDArray[np.float32]) -> list[Any]:
+        return list(self._session.run(None, feeds_of(self._given, values)))
 
 
 def _filled(values: NDArray[np.float32], batch: int) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,13 @@ import numpy as np
 import onnx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
+from onnx import helper
 
 from edgeprune.data import Splits
 from edgeprune.export.session import OnnxModel
 from edgeprune.onnx_files.portable import oldest_for
 from edgeprune.onnx_files.providers import Taken, advice
+from edgeprune.tasks import Classification
 
 HERE = Path(__file__).parent
 SAMPLES = 8
@@ -29,6 +32,8 @@ IMAGE = 4  # axes of a batch of images
 EXACT = 1e-5
 PAGE, LABELS, PREPARES = "README.md", "labels.txt", "preprocessing.json"
 REFERENCE, CHECK = "reference.npz", "check.py"
+KOTLIN = {"float32": "Float", "int64": "Long", "int32": "Int"}
+SWIFT = {"float32": "float", "int64": "int64", "int32": "int32"}
 TOLERANCE = {"fp32": 1e-3, "int8": 5e-2}  # of the largest output: kernels differ
 
 
@@ -70,14 +75,15 @@ def handover(delivered: Delivered, splits: Splits) -> dict[str, bytes]:
 
 def _reference(path: Path, splits: Splits) -> dict[str, NDArray[Any]]:
     """Some validation inputs, raw where that is known, and the file's outputs."""
-    x, _ = next(iter(splits.validation))
-    x = x[:SAMPLES]
-    found: dict[str, NDArray[Any]] = {"inputs": x.numpy().astype(np.float32)}
-    found["outputs"] = OnnxModel(path)(x).numpy()
+    model = OnnxModel(path)
+    x = next(iter(splits.validation))[0][:SAMPLES]
+    found = {f"input {name}": value for name, value in model.named_inputs(x).items()}
+    found |= {f"output {name}": value for name, value in model.named_outputs(x).items()}
     how = splits.preparation
     if how is not None and how.bytes and x.ndim == IMAGE:
-        raw = how.undone(found["inputs"])
-        if np.abs(how.done(raw) - found["inputs"]).max() < EXACT:
+        inputs = x.numpy().astype(np.float32)
+        raw = how.undone(inputs)
+        if np.abs(how.done(raw) - inputs).max() < EXACT:
             found["raw"] = raw.transpose(0, 2, 3, 1)  # as decoders give them
     return found
 
@@ -91,20 +97,50 @@ def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
 
 def _described(proto: onnx.ModelProto, splits: Splits, delivered: Delivered) -> str:
     """How an input is made, as JSON."""
-    given = proto.graph.input[0]
-    shape = [axis.dim_value or None for axis in given.type.tensor_type.shape.dim]
     how = splits.preparation
     held = {
         "model": delivered.name,
-        "input": {"name": given.name, "shape": shape, "type": "float32"},
+        "inputs": [
+            {"name": item.name, "shape": item.shape, "type": item.kind}
+            for item in _ends(proto.graph.input)
+        ],
         "outputs": [item.name for item in proto.graph.output],
-        "task": "classification",
+        "task": splits.task.name,
         "classes": splits.classes,
         "preprocessing": None if how is None else asdict(how),
         "tolerance": TOLERANCE[delivered.precision],
         "made_by": f"edgeprune {version('edgeprune')}",
     }
     return json.dumps(held, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class End:
+    """An input or output of the file.
+
+    Attributes:
+        shape: None for a length that is open.
+        kind: such as float32.
+    """
+
+    name: str
+    shape: list[int | None]
+    kind: str
+
+    @property
+    def sizes(self) -> list[int]:
+        """The shape of one call."""
+        return [size or 1 for size in self.shape]
+
+
+def _ends(infos: Iterable[onnx.ValueInfoProto]) -> list[End]:
+    found: list[End] = []
+    for item in infos:
+        kind = item.type.tensor_type
+        shape = [axis.dim_value or None for axis in kind.shape.dim]
+        name = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        found.append(End(item.name, shape, name))
+    return found
 
 
 def _page(
@@ -121,17 +157,19 @@ def _page(
         keep_trailing_newline=True,
         autoescape=False,
     )
-    given = proto.graph.input[0]
-    axes = [axis.dim_value or 1 for axis in given.type.tensor_type.shape.dim]
     return environment.get_template("README.md.jinja").render(
         item=delivered,
-        input=given.name,
-        output=proto.graph.output[0].name,
-        shape=axes,
+        inputs=_ends(proto.graph.input),
+        outputs=_ends(proto.graph.output),
+        scores=isinstance(splits.task, Classification),
+        metric=splits.task.metric,
+        arrays={kind: f"{name}Array" for kind, name in KOTLIN.items()},
+        buffers={kind: f"{name}Buffer" for kind, name in KOTLIN.items()},
+        swift=SWIFT,
         how=splits.preparation,
         labels=bool(splits.class_names),
         raw="raw" in reference,
-        samples=len(reference["inputs"]),
+        samples=len(next(iter(reference.values()))),
         oldest=oldest_for(proto),
         taken=_told(advice(delivered.path)),
         size=delivered.path.stat().st_size,

@@ -14,7 +14,7 @@ def description(job: Job) -> dict[str, str]:
     """How inputs are made, what outputs mean, and what made the file."""
     data, how = job.data, job.data.preparation
     facts = {
-        "task": "classification",
+        "task": data.task.name,
         "made_by": f"edgeprune {version('edgeprune')}",
         "run": job.run_id,
     }
