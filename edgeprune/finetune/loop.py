@@ -213,7 +213,7 @@ class _Training:
             trainer.step(x, y, 1 / self.members.count)
             times.append(time.perf_counter())
         step_s = (times[-1] - times[1]) / max(len(times) - 2, 1)
-        trainer.accuracy([first])
+        trainer.accuracy([next(iter(splits.validation))])
         look_s = (time.perf_counter() - times[-1]) * splits.sizes[1] / len(first[1])
         steps = config.seconds / (step_s + look_s / whole)
         if steps < whole:

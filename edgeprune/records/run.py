@@ -269,8 +269,8 @@ class RunReport:
     Example:
         >>> import edgeprune
         >>> report = edgeprune.read_report("runs/first")
-        >>> before, after = report.baseline, report.result
-        >>> after.latency_ratio <= 0.6, after.params < before.params
+        >>> before, after = report.baseline, report.counted
+        >>> after.latency_ratio <= 0.6, after.size_bytes < before.size_bytes
         (True, True)
     """
 

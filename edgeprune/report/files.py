@@ -31,7 +31,7 @@ def read_report(run: str | Path) -> RunReport:
     Example:
         >>> import edgeprune
         >>> report = edgeprune.read_report("runs/first")
-        >>> report.status, report.result.macs < report.baseline.macs
+        >>> report.status, report.counted.latency_ratio <= 0.6
         ('met', True)
     """
     path = Path(run)

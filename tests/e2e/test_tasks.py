@@ -139,6 +139,13 @@ def test_training_and_int8_know_the_task(name, tmp_path):
         assert last >= first
 
 
+def test_without_labels_it_learns_for_as_long_as_it_may(tmp_path):
+    done = compressed("no labels", tmp_path / "run", train=True, minutes=0.05)
+    (training,) = done.report.training
+    assert training.epochs
+    assert training.best_accuracy >= training.accuracy_before
+
+
 def test_floors_are_in_the_unit_of_the_metric(tmp_path):
     asked = {"max_drop": None, "min_psnr": 40.0}
     done = compressed("image", tmp_path / "run", **asked)
