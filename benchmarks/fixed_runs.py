@@ -89,7 +89,16 @@ def signal_net() -> nn.Module:
 
 def example(out: Path) -> Found:
     """The embedded example from the command line, to four fifths of its time."""
-    arguments = ["compress", "--budget-ms", "80%", "--epochs", "3", "--quiet"]
+    arguments = [
+        "compress",
+        "--budget-ms",
+        "80%",
+        "--epochs",
+        "3",
+        "--quiet",
+        "--precision",
+        "fp32",
+    ]
     sys.argv = ["edgeprune", *arguments, "--target", DEVICE, "--out", str(out)]
     with suppress(SystemExit):
         cli.main()
@@ -105,6 +114,7 @@ def resnet20(out: Path) -> Found:
         budget="50%",
         max_drop=100.0,
         epochs=1,
+        precision="fp32",
         target=DEVICE,
         out=out,
     )
@@ -120,6 +130,7 @@ def signal(out: Path) -> Found:
         max_drop=100.0,
         epochs=4,
         criterion="taylor,obd",
+        precision="fp32",
         target=DEVICE,
         out=out,
     )
@@ -136,6 +147,7 @@ def pca(out: Path) -> Found:
         variance=0.95,
         max_drop=100.0,
         epochs=1,
+        precision="fp32",
         target=DEVICE,
         out=out,
     )
