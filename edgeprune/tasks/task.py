@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from edgeprune.metric import ACCURACY, Metric
 from edgeprune.tasks.structure import Structure, tensors_in
 
 TINY = 1e-12
+Batch = tuple[Tensor, Tensor]
+Predict = Callable[[Tensor], Any]
 
 
 class Task(ABC):
@@ -88,11 +90,7 @@ class Task(ABC):
         return torch.stack(shares).mean()
 
 
-def judged(
-    task: Task,
-    predict: Callable[[Tensor], Any],
-    batches: Iterable[tuple[Tensor, Tensor]],
-) -> float:
+def judged(task: Task, predict: Predict, batches: Iterable[Batch]) -> float:
     """A metric over batches of (inputs, targets).
 
     Raises:
@@ -101,21 +99,12 @@ def judged(
     return value_of(task, tallied(task, predict, batches))
 
 
-def tallied(
-    task: Task,
-    predict: Callable[[Tensor], Any],
-    batches: Iterable[tuple[Tensor, Tensor]],
-) -> Tensor:
+def tallied(task: Task, predict: Predict, batches: Iterable[Batch]) -> Tensor:
     """What a task counts in batches; empty where there are none."""
     sums = torch.zeros(0, dtype=torch.float64)
-    with torch.no_grad():
-        for x, y in batches:
-            if not len(y):
-                continue
-            outputs = predict(x)
-            task.check(outputs, y)
-            found = task.tally(outputs, y).double().cpu()
-            sums = found if not len(sums) else sums + found
+    for outputs, y in _answered(task, predict, batches):
+        found = task.tally(outputs, y).double().cpu()
+        sums = found if not len(sums) else sums + found
     return sums
 
 
@@ -124,28 +113,32 @@ def value_of(task: Task, sums: Tensor) -> float:
     return task.value(sums) if len(sums) else 0.0
 
 
-def scores_of(
-    task: Task,
-    predict: Callable[[Tensor], Any],
-    batches: Iterable[tuple[Tensor, Tensor]],
-) -> Tensor | None:
+def scores_of(task: Task, predict: Predict, batches: Iterable[Batch]) -> Tensor | None:
     """The metric of each sample, shape (N,); None where it is no mean over samples.
 
     Raises:
         WorkloadError: the outputs do not fit the targets.
     """
     found = [torch.zeros(0, dtype=torch.float64)]
-    with torch.no_grad():
-        for x, y in batches:
-            if not len(y):
-                continue
-            outputs = predict(x)
-            task.check(outputs, y)
-            each = task.each(outputs, y)
-            if each is None:
-                return None
-            found.append(each.double().cpu())
+    for outputs, y in _answered(task, predict, batches):
+        each = task.each(outputs, y)
+        if each is None:
+            return None
+        found.append(each.double().cpu())
     return torch.cat(found)
+
+
+def _answered(
+    task: Task, predict: Predict, batches: Iterable[Batch]
+) -> Iterator[tuple[Any, Tensor]]:
+    """Outputs with their targets, looked at."""
+    for x, y in batches:
+        if not len(y):
+            continue
+        with torch.no_grad():
+            outputs = predict(x)
+        task.check(outputs, y)
+        yield outputs, y
 
 
 def mean_of(found: Tensor) -> Tensor:
