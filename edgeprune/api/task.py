@@ -18,6 +18,7 @@ from edgeprune.errors import ConfigError, DataError, WorkloadError
 from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.settings import WorkloadSettings
 from edgeprune.tasks import (
+    TASKS,
     Structure,
     Task,
     Unpacking,
@@ -30,6 +31,7 @@ from edgeprune.tasks import (
 from edgeprune.workload.packed import packed, structure_of_outputs
 
 AUTO, AGREEMENT = "auto", "agreement"
+MAIN = ("out", "logits", "output")  # what the output that counts is called
 Prepared = tuple[nn.Module, Splits]
 
 
@@ -75,17 +77,29 @@ def _taught(
     if task is not None and not splits.labelled:
         message = f"--task {task.name} needs targets, and the data have none"
         raise ConfigError(f"{message}: leave it out, or give --task agreement.")
-    if task is not None:
-        return _unpacking(task, several, None)
-    if several is not None:
-        names = ", ".join(several.names)
-        message = f"The model returns several tensors ({names}): say with --task"
-        raise WorkloadError(f"{message} what for, or --task agreement.")
     outputs, targets = first
-    if one_hot(targets):
+    main = None if several is None else _main(several, asked=task is not None)
+    if several is not None and main is not None:
+        outputs = several.unpacked(outputs)[main]
+    if task is not None and type(task) not in TASKS.values():
+        return _unpacking(task, several, None)  # of the user's: it knows all outputs
+    if task is None and one_hot(targets):
         message = "The targets are one-hot rows: give class numbers of shape (N,), or"
         raise WorkloadError(f"{message} say --task multilabel.")
-    return inferred(outputs, targets[:1])
+    task = inferred(outputs, targets[:1]) if task is None else task
+    return task if several is None else Unpacking(task, several, None, main)
+
+
+def _main(several: Structure, *, asked: bool) -> int:
+    """The output that is judged: the one with a usual name, or the first if asked."""
+    names = [name for name in MAIN if name in several.names]
+    if names:
+        return several.names.index(names[0])
+    if not asked:
+        told = ", ".join(several.names)
+        message = f"The model returns several tensors ({told}): say with --task"
+        raise WorkloadError(f"{message} what for, or --task agreement.")
+    return 0
 
 
 def _asked(settings: WorkloadSettings) -> Task | None:

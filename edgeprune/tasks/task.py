@@ -172,12 +172,18 @@ class Unpacking(Task):
 
     Args:
         outputs, targets: how; None where they are one tensor.
+        main: the number of the output that is judged by itself; None for all.
     """
 
     def __init__(
-        self, task: Task, outputs: Structure | None, targets: Structure | None
+        self,
+        task: Task,
+        outputs: Structure | None,
+        targets: Structure | None,
+        main: int | None = None,
     ) -> None:
         self.task, self._outputs, self._targets = task, outputs, targets
+        self._main = main
         self.name, self.metric, self.learns = task.name, task.metric, task.learns
 
     def _both(self, outputs: Tensor, targets: Any) -> tuple[Any, Any]:
@@ -185,7 +191,11 @@ class Unpacking(Task):
         return self._out(outputs), wanted
 
     def _out(self, outputs: Tensor) -> Any:
-        return outputs if self._outputs is None else self._outputs.named(outputs)
+        if self._outputs is None:
+            return outputs
+        if self._main is not None:
+            return self._outputs.unpacked(outputs)[self._main]
+        return self._outputs.named(outputs)
 
     def check(self, outputs: Any, targets: Any) -> None:
         """As the task does."""

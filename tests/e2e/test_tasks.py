@@ -184,3 +184,32 @@ def test_several_outputs_with_labels_need_a_task(tmp_path):
         edgeprune.compress(
             tasks.make_camera(), pairs, budget="60%", target=FAKE, out=tmp_path / "run"
         )
+
+
+class WithAuxiliary(nn.Module):
+    """As torchvision's segmentation networks: a dict with the one that counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.more = tasks.make_segmenter(), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        found = {"aux": self.more(x), "out": self.net(x)}
+        return {**found, "late": found["aux"]} if self.training else found
+
+
+def test_of_several_outputs_the_one_that_is_called_out_counts(tmp_path):
+    done = edgeprune.compress(
+        WithAuxiliary(),
+        tasks.make_masks(),
+        budget={"max_macs": "60%"},
+        target=FAKE,
+        max_drop=100,
+        epochs=1,
+        out=tmp_path / "run",
+    )
+    assert done.report.metric.name == "mIoU"
+    session = ort.InferenceSession(
+        done.folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    assert [item.name for item in session.get_outputs()] == ["aux", "out"]
