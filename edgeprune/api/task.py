@@ -46,6 +46,7 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
     """
     task = _asked(settings)
     x, y = next(iter(splits.validation))
+    splits = _in_whole_numbers(model, splits, x[:1])
     given: Any = (x[:1],)
     if splits.structure is not None:
         given = splits.structure.named(x[:1])
@@ -65,6 +66,21 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
     if settings.task == AGREEMENT or agrees:
         return model, _agreeing(model, splits, outputs, several)
     return model, replace(splits, task=_taught(task, splits, (outputs, y), several))
+
+
+def _in_whole_numbers(model: nn.Module, splits: Splits, x: Tensor) -> Splits:
+    """Inputs as whole numbers where the network takes nothing else, as an embedding."""
+    if splits.structure is not None or not torch.equal(x, x.round()):
+        return splits
+    for values in (x, x.long()):
+        try:
+            _answers(model, values)
+        except Exception:  # noqa: BLE001  of the user's code
+            continue
+        if values is x:
+            return splits
+        return replace(splits, structure=Structure.single(values))
+    return splits
 
 
 def _taught(

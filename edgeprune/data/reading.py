@@ -14,6 +14,8 @@ from edgeprune.data.splits import Batch, Batches
 from edgeprune.errors import DataError, WorkloadError, first_line
 from edgeprune.tasks import Structure
 
+WHOLE = (torch.int64, torch.int32)  # numbers of words and the like, not of pixels
+
 
 @dataclass(frozen=True)
 class UserBatches:
@@ -132,7 +134,9 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
 
 
 def _several(name: str, value: Any, what: str) -> Structure | None:
-    """The structure of inputs or targets; None of a single tensor."""
+    """The structure of inputs or targets; None of a single tensor of numbers."""
+    if what == "x" and isinstance(value, Tensor) and value.dtype in WHOLE:
+        return Structure.single(value)
     if not isinstance(value, Mapping | tuple | list):
         return None
     if all(not isinstance(part, Tensor) for part in _values(value)):

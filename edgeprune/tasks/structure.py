@@ -77,6 +77,12 @@ class Structure:
             isinstance(value, Mapping),
         )
 
+    @classmethod
+    def single(cls, value: Tensor) -> Structure:
+        """Of one tensor of whole numbers, which stages work on in float32."""
+        dtype = str(value.dtype).removeprefix("torch.")
+        return cls((Part("input", tuple(value.shape[1:]), dtype),), keyed=False)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all values."""

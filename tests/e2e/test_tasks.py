@@ -213,3 +213,49 @@ def test_of_several_outputs_the_one_that_is_called_out_counts(tmp_path):
         done.folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
     assert [item.name for item in session.get_outputs()] == ["aux", "out"]
+
+
+class Words(nn.Module):
+    """Whole numbers in, scores of classes out."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.conv = nn.Embedding(50, 32), nn.Conv1d(32, 48, 3)
+        self.head = nn.Linear(48, 4)
+
+    def forward(self, words):
+        maps = self.conv(self.table(words).transpose(1, 2)).relu()
+        return self.head(maps.mean(2))
+
+
+def sentences(folder):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 50, (120, 12), generator=generator)
+    y = torch.arange(120) % 4
+    np.savez(folder / "words.npz", x_train=x, y_train=y, x_test=x[:40], y_test=y[:40])
+    parts = TensorDataset(x, y)
+    return {"loaders": (parts, parts, parts), "npz": str(folder / "words.npz")}
+
+
+@pytest.mark.parametrize("source", ["loaders", "npz"])
+def test_whole_numbers_reach_an_embedding_as_they_are(source, tmp_path):
+    data = sentences(tmp_path)[source]
+    done = edgeprune.compress(
+        Words(),
+        data,
+        budget={"max_macs": "70%"},
+        target=FAKE,
+        max_drop=100,
+        train=False,
+        out=tmp_path / "run",
+    )
+    assert done.report.status == "met"
+    assert done.report.metric.name == "accuracy"
+    session = ort.InferenceSession(
+        done.folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    (given,) = session.get_inputs()
+    assert (given.name, given.type) == ("input", "tensor(int64)")
+    x = torch.randint(0, 50, (1, 12))
+    (made,) = session.run(None, {"input": x.numpy()})
+    assert np.allclose(done.model(x).detach(), made, atol=1e-5)
