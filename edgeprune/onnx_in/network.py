@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgeprune.onnx_files.graph import Constants, constants_of
 from edgeprune.onnx_files.portable import OPSET, PLAIN_DOMAINS, opset_of
+from edgeprune.onnx_in.blocks import blocks_in
 from edgeprune.onnx_in.layers import FIRST_TWO, LAYERS, linear
-from edgeprune.onnx_in.node import Built, Node, UnknownFormError, Value
+from edgeprune.onnx_in.node import Built, Node, UnknownFormError
 from edgeprune.onnx_in.opaque import opaque
 from edgeprune.onnx_in.pointwise import POINTWISE
 from edgeprune.onnx_in.positions import POSITIONS, Function
+from edgeprune.onnx_in.steps import Block, Step, Steps
 
 BUILDERS = {**LAYERS, **POSITIONS, **POINTWISE}
+ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Elu")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One call of a module.
-
-    Attributes:
-        layer: its name.
-        node: the number of the operator in the file.
-        bias_from: the number of the operator whose constant is the layer's bias.
-        pads: of what it is given.
-        rank: of the first value, where it is known.
-        done: values that nothing needs afterwards.
-    """
-
-    layer: str
-    node: int
-    inputs: tuple[Value, ...]
-    outputs: tuple[str, ...]
-    pads: tuple[int, ...] = ()
-    bias_from: int = -1
-    rank: int = 0
-    done: tuple[str, ...] = ()
-
-
-class ImportedNetwork(nn.Module):
+class ImportedNetwork(Steps):
     """The network of an ONNX file.
 
-    It takes the file's inputs in their order, and gives its outputs: one tensor, or a
-    tuple where there are several.
+    It takes the file's inputs in their order, or by name, and gives its outputs: one
+    tensor, or a tuple where there are several.
 
     Attributes:
         skeleton: the file without what modules hold.
-        opaque: the operators that torch has no counterpart of.
     """
 
     def __init__(
@@ -64,42 +42,20 @@ class ImportedNetwork(nn.Module):
         constants: dict[str, Tensor],
         steps: list[Step],
     ) -> None:
-        super().__init__()
-        self.skeleton, self.steps = skeleton, steps
         held = {item.name for item in skeleton.graph.initializer}
-        self.input_names = tuple(
-            item.name for item in skeleton.graph.input if item.name not in held
-        )
-        self.output_names = tuple(item.name for item in skeleton.graph.output)
-        self.layers = nn.ModuleDict(layers)
-        self.constant_names = {
-            name: f"constant_{number}" for number, name in enumerate(constants)
-        }
-        for name, value in constants.items():
-            self.register_buffer(self.constant_names[name], value)
+        names = [item.name for item in skeleton.graph.input if item.name not in held]
+        made = [item.name for item in skeleton.graph.output]
+        super().__init__(steps, layers, constants, made)
+        self.skeleton = skeleton
+        self.input_names, self.output_names = tuple(names), tuple(made)
 
     def forward(self, *given: Tensor, **named: Tensor) -> Any:
         """The outputs of the file, by its inputs in their order or by name."""
         names = [name for name in self.input_names if name not in named]
         values = {**dict(zip(names, given, strict=True)), **named}
-        for step in self.steps:
-            taken = [self._value(values, item) for item in step.inputs]
-            if step.pads:
-                taken[0] = functional.pad(taken[0], step.pads)
-            made = self.layers[step.layer](*taken)
-            several = isinstance(made, tuple)
-            values.update(zip(step.outputs, made if several else (made,), strict=False))
-            for name in step.done:
-                values.pop(name, None)
-        found = tuple(self._value(values, name) for name in self.output_names)
+        self.run(values)
+        found = tuple(self.value(values, name) for name in self.output_names)
         return found[0] if len(found) == 1 else found
-
-    def _value(self, values: dict[str, Tensor], item: Value) -> Any:
-        if not isinstance(item, str):
-            return item
-        if item in values:
-            return values[item]
-        return getattr(self, self.constant_names[item])
 
 
 def network_of(proto: onnx.ModelProto) -> ImportedNetwork:
@@ -146,14 +102,61 @@ class _Builder:
                 behind = tuple(self.proto.graph.node[step.bias_from].output)
                 step = replace(step, outputs=behind)
             steps.append(step)
-        steps = self._freed(steps)
         read = {item for step in steps for item in step.inputs} | self.outputs
         named = {
             str(name): torch.from_numpy(np.array(self.constants[str(name)]))
             for name in sorted(read & self.constants.keys())
         }
         skeleton = self._skeleton(steps, named)
+        steps = self._in_blocks(steps, named)
         return ImportedNetwork(skeleton, self.layers, named, steps).eval()
+
+    def _in_blocks(self, steps: list[Step], named: dict[str, Tensor]) -> list[Step]:
+        """The steps with residual blocks as one of them each; tensors move along."""
+        kinds = [self.proto.graph.node[step.node].op_type for step in steps]
+        found = blocks_in(
+            steps,
+            [at for at, kind in enumerate(kinds) if kind == "Add"],
+            [at for at, kind in enumerate(kinds) if kind in ACTIVATIONS],
+            self.shapes,
+            self.outputs,
+        )
+        blocks = {block.start: block for block in found}
+        made: list[Step] = []
+        at = 0
+        while at < len(steps):
+            block = blocks.get(at)
+            inner = steps[block.start : block.stop] if block else []
+            if block is None or self._shares(inner, steps):
+                made.append(steps[at])
+                at += 1
+                continue
+            made.append(self._block(inner, named))
+            at = block.stop
+        return made
+
+    def _shares(self, inner: list[Step], steps: list[Step]) -> bool:
+        """Whether a layer or a constant tensor of a block is used elsewhere, too."""
+        others = [step for step in steps if step not in inner]
+        outside = {step.layer for step in others}
+        outside |= {name for step in others for name in step.constants}
+        return any(not outside.isdisjoint((s.layer, *s.constants)) for s in inner)
+
+    def _block(self, inner: list[Step], named: dict[str, Tensor]) -> Step:
+        given = inner[0].values[0]
+        layers = {step.layer: self.layers[step.layer] for step in inner}
+        for name in layers:
+            del self.layers[name]
+        constants = {
+            name: named.pop(name)
+            for step in inner
+            for name in step.constants
+            if name in named
+        }
+        name = f"block_of_{inner[0].layer}"
+        self.layers[name] = Block(inner, layers, constants, given)
+        last = inner[-1]
+        return Step(name, last.node, (given,), last.outputs, inner=tuple(inner))
 
     def _step(self, number: int, proto: onnx.NodeProto) -> Step:
         node = Node.of(
@@ -170,7 +173,9 @@ class _Builder:
         first = proto.input[0] if proto.input else ""
         rank = len(self.shapes.get(first, ()))
         pads, behind = built.pads, built.bias_from
-        return Step(layer, number, built.inputs, outputs, pads, behind, rank)
+        held = [item for item in built.inputs if item in self.constants]
+        constants = tuple(str(item) for item in held)
+        return Step(layer, number, built.inputs, outputs, pads, behind, rank, constants)
 
     def _built(self, node: Node) -> Built:
         try:
@@ -238,20 +243,6 @@ class _Builder:
         name = re.sub(r"\W+", "_", name).strip("_") or "layer"
         name = f"{name}_" if hasattr(nn.ModuleDict, name) else name
         return f"{name}_{len(self.layers)}" if name in self.layers else name
-
-    def _freed(self, steps: list[Step]) -> list[Step]:
-        last: dict[str, int] = {}
-        for at, step in enumerate(steps):
-            for item in (*step.inputs, *step.outputs):
-                if isinstance(item, str):
-                    last[item] = at
-        done: dict[int, list[str]] = {}
-        for name, at in last.items():
-            if name not in self.outputs:
-                done.setdefault(at, []).append(name)
-        return [
-            replace(step, done=tuple(done.get(at, ()))) for at, step in enumerate(steps)
-        ]
 
     def _skeleton(self, steps: list[Step], named: dict[str, Tensor]) -> onnx.ModelProto:
         """The file without the weights and constants that modules hold."""

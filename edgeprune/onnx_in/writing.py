@@ -18,8 +18,9 @@ from edgeprune.errors import ExportError
 from edgeprune.onnx_files.graph import sweep_
 from edgeprune.onnx_files.portable import OPSET, opset_of
 from edgeprune.onnx_in.layers import CONVOLUTIONS, FIRST_TWO, TRANSPOSED
-from edgeprune.onnx_in.network import ImportedNetwork, Step
+from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.positions import Reshape, Slice, Split
+from edgeprune.onnx_in.steps import Block, Step, Steps
 
 Shapes = tuple[tuple[int, ...], ...]
 CONVOLVING = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
@@ -79,16 +80,8 @@ class _Writer:
 
     def write_(self) -> None:
         """All layers and constants, in their places."""
-        for name, buffer in self.model.constant_names.items():
-            self.put(name, getattr(self.model, buffer))
         other: dict[int, list[onnx.NodeProto]] = {}
-        for step in self.model.steps:
-            layer = self.model.layers[step.layer]
-            if isinstance(layer, nn.Identity) or _is_chain(layer):
-                other[step.node] = list(self.instead(step, layer))
-                other[step.bias_from] = []
-            else:
-                self.fill_(step, layer)
+        self.steps_(self.model, "", other)
         if other:
             nodes = [
                 made
@@ -98,6 +91,27 @@ class _Writer:
             copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
             del self.graph.node[:]
             self.graph.node.extend(copies)
+
+    def steps_(
+        self, run: Steps, path: str, other: dict[int, list[onnx.NodeProto]]
+    ) -> None:
+        """What some steps hold.
+
+        Args:
+            path: of the module that runs them, with a dot behind it.
+            other: the operators that stand in the place of others, which is added to.
+        """
+        for name, buffer in run.constant_names.items():
+            self.put(name, getattr(run, buffer))
+        for step in run.steps:
+            layer, name = run.layers[step.layer], f"{path}layers.{step.layer}"
+            if isinstance(layer, Block):
+                self.steps_(layer, f"{name}.", other)
+            elif isinstance(layer, nn.Identity) or _is_chain(layer):
+                other |= {number: [] for number in step.nodes}
+                other[step.node] = list(self.instead(step, name, layer))
+            else:
+                self.fill_(step, name, layer)
 
     def put(self, name: str, value: Tensor) -> str:
         """Keep a value in the file; one that is there stays."""
@@ -115,9 +129,9 @@ class _Writer:
             if (value := getattr(layer, item)) is not None
         ]
 
-    def fill_(self, step: Step, layer: Any) -> None:
+    def fill_(self, step: Step, name: str, layer: Any) -> None:
         """The operator of a layer, with what the layer holds."""
-        node, name = self.nodes[step.node], f"layers.{step.layer}"
+        node = self.nodes[step.node]
         if isinstance(layer, CONVOLVING):
             _read_(node, [node.input[0], *self.weights(name, layer, AFFINE)])
             _set_(node, group=layer.groups)
@@ -161,13 +175,15 @@ class _Writer:
             behind = self.nodes[step.bias_from]
             _read_(behind, [node.output[0], self.put(f"{name}.bias", layer.bias)])
 
-    def instead(self, step: Step, layer: nn.Module) -> Iterator[onnx.NodeProto]:
+    def instead(
+        self, step: Step, path: str, layer: nn.Module
+    ) -> Iterator[onnx.NodeProto]:
         """What stands in the place of a layer that is left out, or is a product now.
 
         Raises:
             ExportError: it was given something uneven at its ends.
         """
-        before = self.nodes[step.node].input[0]
+        before = str(step.inputs[0])
         if not isinstance(layer, nn.Sequential):
             yield helper.make_node("Identity", [before], list(step.outputs))
             return
@@ -176,7 +192,7 @@ class _Writer:
             raise ExportError(f"{message}: --low-rank no leaves layers whole.")
         parts = list(layer.named_children())
         for at, (key, part) in enumerate(parts):
-            name = f"layers.{step.layer}.{key}"
+            name = f"{path}.{key}"
             made = step.outputs[0] if at == len(parts) - 1 else f"{name} output"
             if isinstance(part, nn.Linear):
                 names = [before, *self.weights(name, part, AFFINE)]

@@ -18,10 +18,12 @@ from edgeprune.graph.layers import replace_
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.onnx_in import reading
 from edgeprune.onnx_in.reading import load_onnx_model
+from edgeprune.onnx_in.steps import Block
 from edgeprune.quantize.quantize import quantize
 from edgeprune.records import Plan
 from tests.data_sets import coloured_parts
 from tests.made_up import FAKE
+from tests.nets import CifarResNet
 
 X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -272,6 +274,28 @@ def test_what_was_pruned_is_written_as_it_computes(tmp_path):
     )
     (made,) = session.run(None, {session.get_inputs()[0].name: X.numpy()})
     assert np.allclose(smaller(X).detach(), made, atol=1e-5)
+
+
+def test_residual_blocks_can_be_left_out_whole(tmp_path):
+    model = load_onnx_model(written(CifarResNet(2).eval(), tmp_path), None)
+    blocks = [item for item in model.modules() if isinstance(item, Block)]
+    assert len(blocks) == 4  # of six; two change the size of their maps
+    graph = edgeprune.survey(model, (X[:1],))
+    names = [name for name in graph.identities if "block_of" in name.split(".")[-1]]
+    assert len(names) == 4
+    gone = (names[0], names[2])
+    kept = {
+        name: channels
+        for name, channels in halved(graph).kept.items()
+        if not name.startswith(gone)
+    }
+    plan = Plan(kept, bypassed=gone)
+    smaller = edgeprune.apply(model, graph, plan)
+    path = written(smaller, tmp_path, name="smaller.onnx")
+    assert np.allclose(smaller(X).detach(), outputs(path, X), atol=1e-5)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    before = [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node]
+    assert kinds.count("Conv") == before.count("Conv") - 4
 
 
 def test_factored_layers_and_those_that_are_gone_are_written(tmp_path):
