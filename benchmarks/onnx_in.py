@@ -167,10 +167,7 @@ def write_(image: Image.Image, rng: np.random.Generator) -> None:
     for _ in range(max(1, height // 48)):
         size = int(rng.integers(12, max(14, min(36, height // 2))))
         text = "".join(rng.choice(list(LETTERS), int(rng.integers(4, 12))))
-        place = (
-            int(rng.integers(0, width // 2)),
-            int(rng.integers(0, height - size + 1)),
-        )
+        left, top = rng.integers(0, width // 2), rng.integers(0, height - size + 1)
         ink = 255 if rng.random() < 0.5 else 0
         fill = ink if image.mode == "L" else (ink, ink, ink)
         pen.text((int(left), int(top)), text, fill, ImageFont.load_default(size))
