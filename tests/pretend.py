@@ -101,6 +101,7 @@ def outcome(folder, device, criterion):
         CifarResNet(1),
         coloured_parts(),
         budget="60%",
+        precision="fp32",
         max_drop=100.0,
         epochs=1,
         criterion=criterion,

@@ -79,7 +79,7 @@ def run(monkeypatch, tmp_path, share, sliced_ms=SLICED_MS, **settings):
         target=FAKE,
         train=False,
         out=tmp_path / "run",
-        **settings,
+        **{"precision": "fp32", **settings},
     )
     return done, device
 

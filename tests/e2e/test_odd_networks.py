@@ -305,9 +305,9 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path, settings, complain
         sparsified(small(), tmp_path, method="prox-sg", rounds=2)
 
 
-def test_several_inputs_from_a_loader_are_one_sentence(tmp_path):
+def test_more_inputs_than_the_network_takes_are_one_sentence(tmp_path):
     batch = ([torch.randn(4, 3, 8, 8), torch.randn(4, 3)], torch.arange(4))
-    with pytest.raises(EdgepruneError, match="one tensor of inputs"):
+    with pytest.raises(EdgepruneError, match="takes 2 positional arguments but 3"):
         edgeprune.compress(
             small(), ([batch], [batch], [batch]), budget=1.0, out=tmp_path / "run"
         )

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def untrained(trained):
     """A run without training, from the command line."""
-    arguments = ["--max-macs", "1M", "--max-drop", "100", "--no-train", "--out", "bare"]
+    how_far = ["--max-macs", "1M", "--max-drop", "100", "--precision", "fp32"]
+    arguments = [*how_far, "--no-train", "--out", "bare"]
     done = command(trained, "compress", *MODEL, *arguments)
     assert done.returncode == 0, done.stderr
     return trained / "bare"
