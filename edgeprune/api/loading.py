@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgeprune.api.task import noise_of, prepared
+from edgeprune.api.task import Prepared, prepared, with_noise
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
@@ -64,7 +64,7 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     progress.start("load", 3 if settings.weights else 2)
     model, surgery = loaded_model(source, settings, progress)
     progress.advance(source)
-    splits = _splits(model, settings.data or "digits", settings)
+    model, splits = _with_data(model, settings.data or "digits", settings)
     train, validation, test = splits.sizes
     counts = f"{train} + {validation} + {test} samples"
     inputs = f"; inputs: {splits.preprocessing}" if splits.preprocessing else ""
@@ -85,9 +85,10 @@ def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Wo
     sleep_while_waiting()
     model, surgery = loaded_model(model, settings)
     if isinstance(data, str):
-        splits = _splits(model, data, settings)
+        model, splits = _with_data(model, data, settings)
     else:
         splits = splits_of("data", data, _reading(settings, settings.seed))
+        model, splits = prepared(model, splits, settings)
     name = settings.model or type(model).__name__
     found = _workload(name, model, splits, settings, settings.batch or 1)
     return replace(found, surgery=surgery)
@@ -123,18 +124,18 @@ def loaded_model(
     return model, Surgery()
 
 
-def _splits(model: nn.Module, data: str, settings: WorkloadSettings) -> Splits:
-    """A data set by its description, or none but what the model sees in noise."""
+def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepared:
+    """A network, and a data set by its description, or what it sees in noise."""
     if data != NOISE:
         reading = _reading(settings, settings.seed)
         if settings.num_classes is None:
             reading = replace(reading, names=output_names(settings.model or ""))
-        return load_data(data, reading, settings.input)
+        return prepared(model, load_data(data, reading, settings.input), settings)
     if settings.mean is not None:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
-    return noise_of(model, settings, _reading(settings, settings.seed))
+    return with_noise(model, settings, _reading(settings, settings.seed))
 
 
 def test_accuracy(path: Path, settings: DataSettings) -> float:
@@ -152,8 +153,6 @@ def test_accuracy(path: Path, settings: DataSettings) -> float:
 def _workload(
     name: str, model: nn.Module, splits: Splits, settings: WorkloadSettings, batch: int
 ) -> Workload:
-    if splits.name != NOISE:
-        model, splits = prepared(model, splits, settings)
     if splits.structure is not None:
         found = example_of(splits.validation, batch)
         return Workload(name, model, (found,), splits)

@@ -156,16 +156,18 @@ def _agreeing(
     return replace(splits, **parts, task=task, classes=0, labelled=False)
 
 
-def noise_of(model: nn.Module, settings: WorkloadSettings, reading: Reading) -> Splits:
-    """Noise with what a network, which is packed for it, answers."""
+def with_noise(
+    model: nn.Module, settings: WorkloadSettings, reading: Reading
+) -> Prepared:
+    """A network that gives one tensor, and noise with what it answers."""
     assert settings.input is not None  # the caller has asked for it
     one = torch.zeros(1, *settings.input)
     several = structure_of_outputs(model, (one,))
-    packed(model, None, several)
+    model = packed(model, None, several)
     each, together = operations(model, one), samples_at_once(model, one)
     numbers = _answers(model, one).numel()
     splits = noise_splits(model, settings.input, reading, each, together, numbers)
-    return replace(splits, task=_unpacking(splits.task, several, several))
+    return model, replace(splits, task=_unpacking(splits.task, several, several))
 
 
 def _answers(model: nn.Module, x: Tensor) -> Tensor:

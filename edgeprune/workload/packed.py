@@ -43,7 +43,7 @@ def packed(
 ) -> nn.Module:
     """The same network, with the same modules, that takes and gives one tensor.
 
-    Its class is changed, not what it holds: paths of parameters stay.
+    It is of another class, and holds the same: paths of parameters stay.
     """
     if inputs is None and outputs is None:
         return model
@@ -53,9 +53,10 @@ def packed(
         return vars(self)[PACKING].call(self, x)
 
     facts = {"forward": forward, "__module__": own.__module__}
-    setattr(model, PACKING, Packing(own, inputs, outputs))
-    model.__class__ = type(own.__name__, (own,), facts)
-    return model
+    made = copy.copy(model)  # whoever has handed it over calls it as before
+    setattr(made, PACKING, Packing(own, inputs, outputs))
+    made.__class__ = type(own.__name__, (own,), facts)
+    return made
 
 
 def packing_of(model: nn.Module) -> Packing | None:

@@ -175,6 +175,23 @@ def test_a_task_that_does_not_fit_is_refused_in_a_sentence(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_network_that_was_handed_over_is_called_as_before(tmp_path):
+    camera, data = tasks.make_camera(), tasks.make_photos_with_zoom()
+    edgeprune.compress(
+        camera,
+        data,
+        budget={"max_macs": "70%"},
+        precision="fp32",
+        target=FAKE,
+        max_drop=100,
+        train=False,
+        out=tmp_path / "run",
+    )
+    assert type(camera) is tasks.Camera
+    made = camera(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
+    assert list(made) == ["place", "kind", "vector"]
+
+
 def test_several_outputs_with_labels_need_a_task(tmp_path):
     pairs = [
         [(sample, at % 2) for at, sample in enumerate(part)]
