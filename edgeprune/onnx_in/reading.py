@@ -96,6 +96,7 @@ def _folded(path: Path, fixed: Path, folder: Path) -> onnx.ModelProto:
         message = f"ONNX Runtime does not load {path}: {first_line(error)}."
         raise WorkloadError(message) from error
     proto = _at_our_opset(onnx.load(folder / "folded.onnx"))
+    _hold_constants_(proto.graph)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     _follow_(proto)
     _forget_states_(proto)
@@ -113,6 +114,16 @@ def _at_our_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
         return version_converter.convert_version(proto, OPSET)
     except Exception:  # noqa: BLE001  of whatever kind: the file stays as it is
         return proto
+
+
+def _hold_constants_(graph: onnx.GraphProto) -> None:
+    """Turn constants that are operators, as the conversion makes them, into values."""
+    constants = constants_of(graph)
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.output[0] in constants:
+            value = numpy_helper.from_array(constants[node.output[0]], node.output[0])
+            graph.initializer.append(value)
+            graph.node.remove(node)
 
 
 def _forget_states_(proto: onnx.ModelProto) -> None:

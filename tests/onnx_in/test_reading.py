@@ -17,6 +17,7 @@ from edgeprune.graph.factored import Factored, structure_of
 from edgeprune.graph.layers import replace_
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.onnx_in import reading
+from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.onnx_in.reading import load_onnx_model
 from edgeprune.onnx_in.steps import Block
 from edgeprune.quantize.quantize import quantize
@@ -207,6 +208,30 @@ def test_what_holds_for_one_sample_only_is_said(tmp_path):
 
     path = written(Merged(), tmp_path, torch.randn(1, 3, 4, 4))
     assert "answers otherwise than the file on 3 samples at a time" in refused(path)
+
+
+def test_constants_that_the_conversion_makes_are_no_operators(tmp_path):
+    nodes = [
+        helper.make_node("Squeeze", ["x"], ["a"], axes=[3]),
+        helper.make_node("Conv", ["a", "w"], ["b"]),
+        helper.make_node("Unsqueeze", ["b"], ["y"], axes=[3]),
+    ]
+    ends = [
+        helper.make_tensor_value_info("x", 1, [1, 3, 8, 1]),
+        helper.make_tensor_value_info("y", 1, [1, 4, 6, 1]),
+    ]
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes, "old", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")]
+    )
+    imports = [helper.make_opsetid("", 11)]
+    proto = helper.make_model(graph, opset_imports=imports, ir_version=6)
+    onnx.save(proto, tmp_path / "old.onnx")
+    model = load_onnx_model(tmp_path / "old.onnx", None)
+    assert without_gradient(model) == ()
+    x = torch.randn(2, 3, 8, 1)
+    path = written(model, tmp_path, x, name="new.onnx")
+    assert np.allclose(model(x).detach(), outputs(path, x), atol=1e-5)
 
 
 def test_a_graph_in_a_graph_is_refused(tmp_path):
