@@ -1,7 +1,11 @@
 """Single operators of ONNX: those that become torch's, older forms, and the rest."""
 
 import numpy as np
+import onnxruntime as ort
+import torch
 from onnx import TensorProto
+
+from edgeprune.measure.onnx_file import write_onnx
 
 RANDOM = np.random.default_rng(0)
 
@@ -289,3 +293,17 @@ UNKNOWN = {
         1,
     ),
 }
+
+X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def written(model, folder, x=X, name="net.onnx"):
+    torch.manual_seed(0)
+    write_onnx(model.eval(), (x[:1],), folder / name)
+    return folder / name
+
+
+def outputs(path, x):
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: i[None].numpy()})[0] for i in x])
