@@ -15,6 +15,7 @@ from edgeprune.data.answered import Answered
 from edgeprune.data.factory import import_factory
 from edgeprune.data.noise import noise_splits
 from edgeprune.errors import ConfigError, DataError, WorkloadError
+from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.settings import WorkloadSettings
 from edgeprune.tasks import (
@@ -51,7 +52,7 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
     if splits.structure is not None:
         given = splits.structure.named(x[:1])
     try:
-        with warnings.catch_warnings():
+        with evaluating(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             several = structure_of_outputs(model, given)
             model = packed(model, splits.structure, several)
@@ -162,22 +163,19 @@ def with_noise(
     """A network that gives one tensor, and noise with what it answers."""
     assert settings.input is not None  # the caller has asked for it
     one = torch.zeros(1, *settings.input)
-    several = structure_of_outputs(model, (one,))
+    with evaluating(model):
+        several = structure_of_outputs(model, (one,))
     model = packed(model, None, several)
     each, together = operations(model, one), samples_at_once(model, one)
     numbers = _answers(model, one).numel()
-    splits = noise_splits(model, settings.input, reading, each, together, numbers)
+    with evaluating(model):
+        splits = noise_splits(model, settings.input, reading, each, together, numbers)
     return model, replace(splits, task=_unpacking(splits.task, several, several))
 
 
 def _answers(model: nn.Module, x: Tensor) -> Tensor:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model(x)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        return model(x)
 
 
 def _unpacking(

@@ -216,22 +216,44 @@ def max_pool(node: Node) -> Built:
     """MaxPool; what is added before it never is the largest."""
     if len(node.proto.output) > 1:
         raise UnknownFormError("its places are asked for")
+    return _pool(node, MAX_POOLS, float("-inf"))
+
+
+def average_pool(node: Node) -> Built:
+    """AveragePool with even padding, or one that is counted."""
+    node.expects(dilations=None)
+    counted = bool(node.attributes.get("count_include_pad", 0))
+    fill = 0.0 if counted and not node.attributes.get("ceil_mode", 0) else None
+    return _pool(node, AVERAGE_POOLS, fill, count_include_pad=counted)
+
+
+def _pool(node: Node, kinds: dict[int, Any], fill: float | None, **more: Any) -> Built:
+    """A pool, with what is added unevenly added before it.
+
+    Args:
+        fill: what is added; None where that would count.
+    """
     kernel = tuple(node.attributes["kernel_shape"])
     strides, dilations, before, after = window(node, len(kernel))
     half = all(2 * pad <= size for pad, size in zip(before, kernel, strict=True))
     even = before == after and half
+    if not even and fill is None:
+        raise UnknownFormError("uneven padding that does not count")
+    if kinds is MAX_POOLS:
+        more["dilation"] = dilations
     run = partial(
-        of_rank(MAX_POOLS, len(kernel)),
+        of_rank(kinds, len(kernel)),
         kernel_size=kernel,
         stride=strides,
         padding=before if even else 0,
-        dilation=dilations,
         ceil_mode=bool(node.attributes.get("ceil_mode", 0)),
+        **more,
     )
-    if even:
+    if even or fill is None:
         return alone(node, run)
-    pads = pads_of(before, after)
-    return alone(node, partial(padded, pads=pads, value=float("-inf"), run=run))
+    return alone(
+        node, partial(padded, pads=pads_of(before, after), value=fill, run=run)
+    )
 
 
 def padded(
@@ -239,31 +261,6 @@ def padded(
 ) -> Tensor:
     """A function of what has something added at its ends."""
     return run(functional.pad(x, pads, value=value))
-
-
-def average_pool(node: Node) -> Built:
-    """AveragePool with even padding, or one that is counted."""
-    node.expects(dilations=None)
-    kernel = tuple(node.attributes["kernel_shape"])
-    strides, _, before, after = window(node, len(kernel))
-    counted = bool(node.attributes.get("count_include_pad", 0))
-    ceil = bool(node.attributes.get("ceil_mode", 0))
-    half = all(2 * pad <= size for pad, size in zip(before, kernel, strict=True))
-    even = before == after and half
-    if not even and (ceil or not counted):
-        raise UnknownFormError("uneven padding that does not count")
-    run = partial(
-        of_rank(AVERAGE_POOLS, len(kernel)),
-        kernel_size=kernel,
-        stride=strides,
-        padding=before if even else 0,
-        ceil_mode=ceil,
-        count_include_pad=counted,
-    )
-    if even:
-        return alone(node, run)
-    pads = pads_of(before, after)
-    return alone(node, partial(padded, pads=pads, value=0.0, run=run))
 
 
 def whole_pool(node: Node) -> Built:

@@ -87,18 +87,14 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
     """How the outputs of a network are packed; None where they are one tensor.
 
     Args:
+        model: in evaluation mode.
         given: a batch, as the network itself takes it.
 
     Raises:
         WorkloadError: it gives no tensors, or not one for each sample.
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            made = model(**given) if isinstance(given, dict) else model(*given)
-    finally:
-        model.train(training)
+    with torch.no_grad():
+        made = model(**given) if isinstance(given, dict) else model(*given)
     if isinstance(made, Tensor):
         return None
     return Structure.of(made, "output")

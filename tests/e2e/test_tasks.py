@@ -177,6 +177,7 @@ def test_a_task_that_does_not_fit_is_refused_in_a_sentence(
 
 def test_the_network_that_was_handed_over_is_called_as_before(tmp_path):
     camera, data = tasks.make_camera(), tasks.make_photos_with_zoom()
+    camera.trunk[0].eval()  # its norms are frozen
     edgeprune.compress(
         camera,
         data,
@@ -188,6 +189,7 @@ def test_the_network_that_was_handed_over_is_called_as_before(tmp_path):
         out=tmp_path / "run",
     )
     assert type(camera) is tasks.Camera
+    assert (camera.training, camera.trunk[0].training) == (True, False)
     made = camera(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
     assert list(made) == ["place", "kind", "vector"]
 
