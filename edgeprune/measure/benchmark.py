@@ -22,8 +22,8 @@ from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_o
 from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.onnx_files.metadata import describe_
+from edgeprune.quantize.form import form_for
 from edgeprune.quantize.mixed import Accepts, DeviceClock, Mixed, mixed
-from edgeprune.quantize.qdq import Int8Form
 from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
 from edgeprune.records import (
     LayerCost,
@@ -139,7 +139,13 @@ class Benchmark:
             ExportError: the quantiser refuses the file.
         """
         small = _int8_of(item)
-        quantize(item.path, small.path, calibration, samples, form=self._form)
+        quantize(
+            item.path,
+            small.path,
+            calibration,
+            samples,
+            form=form_for(self.runner, self.in_float),
+        )
         return small
 
     def in_mixed(
@@ -155,14 +161,14 @@ class Benchmark:
         """
         small, clock = _int8_of(item), DeviceClock(self.runner)
         found = mixed(
-            item.path, small.path, calibration, clock, form=self._form, accepts=accepts
+            item.path,
+            small.path,
+            calibration,
+            clock,
+            form=form_for(self.runner, self.in_float),
+            accepts=accepts,
         )
         return small, found
-
-    @property
-    def _form(self) -> Int8Form:
-        runner = self.runner
-        return Int8Form(runner.signed_activations, runner.narrow_weights, self.in_float)
 
     @contextmanager
     def resized(self, model: nn.Module, graph: ChannelGraph) -> Iterator[ResizedModels]:

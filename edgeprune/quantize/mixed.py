@@ -23,8 +23,8 @@ from edgeprune.devices.runner import NodeTime, Runner
 from edgeprune.errors import DeviceError
 from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
+from edgeprune.quantize.form import AS_USUAL, Int8Form
 from edgeprune.quantize.node_times import NodeTimes
-from edgeprune.quantize.qdq import AS_USUAL, Int8Form
 from edgeprune.quantize.quantize import SAMPLES, Candidate, FloatNetwork, refusing
 from edgeprune.temporary import temporary_folder
 
@@ -134,8 +134,8 @@ class _Choice:
             for held, share in self._shares([sets[0], best]).items():
                 shares[held] = (shares[held] + share) / 2
         for held in sorted(sets, key=lambda item: shares[item]):
-            if accepts(self.written(held)):
-                return self._outcome(held, shares[held]), self.written(held)
+            if accepts(self.fitted(held)):
+                return self._outcome(held, shares[held]), self.fitted(held)
         return self._accurate(accepts, sets[0])
 
     def _accurate(self, accepts: Accepts, last: frozenset[str]) -> tuple[Mixed, Path]:
@@ -146,13 +146,12 @@ class _Choice:
             held = self.times.slow_in_int8(1.0, self.errors, limit * whole)
             if held == last:
                 continue
-            last, accepted = held, accepts(self.written(held))
+            last, accepted = held, accepts(self.fitted(held))
             if accepted:
                 break
         share = self._shares([last])[last]
-        return replace(self._outcome(last, share), accepted=accepted), self.written(
-            last
-        )
+        outcome = replace(self._outcome(last, share), accepted=accepted)
+        return outcome, self.fitted(last)
 
     def _shares(self, sets: Sequence[frozenset[str]]) -> Mapping[frozenset[str], float]:
         paths = [self.written(held) for held in sets]
@@ -182,6 +181,15 @@ class _Choice:
             with refusing(self.source):
                 found[unit] = self.network.error(self.network.quantized(form, self.how))
         return found
+
+    def fitted(self, held: frozenset[str]) -> Path:
+        """The same with its layers fitted, where it falls short without."""
+        path = self.written(held).with_suffix(".fitted.onnx")
+        if not path.exists():
+            with refusing(self.source):
+                proto = onnx.load(self.written(held))
+                onnx.save(self.network.improved(proto, self.form), path)
+        return path
 
     def written(self, held: frozenset[str]) -> Path:
         """The file with these nodes in float."""

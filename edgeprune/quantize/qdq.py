@@ -7,7 +7,6 @@ zero point for each tensor. The runtime fuses what it can compute in integers.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,34 +18,11 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeprune.onnx_files.operators import onnx_operator
+from edgeprune.quantize.form import TINY, Int8Form, power_of_two
 from edgeprune.quantize.ranges import Range, Seen
 
 WEIGHT, BIAS = 1, 2  # inputs of a layer
 Weights = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Int8Form:
-    """How numbers are held.
-
-    Attributes:
-        signed: whether activations are.
-        narrow: weights of 7 bits, for processors that add up pairs of products in 16
-            bits, which 8 of both overflow.
-        in_float: nodes that stay as they are.
-    """
-
-    signed: bool = False
-    narrow: bool = False
-    in_float: Collection[str] = field(default_factory=tuple)
-
-    @property
-    def weight_levels(self) -> int:
-        """The largest number that a weight becomes."""
-        return 64 if self.narrow else 127
-
-
-AS_USUAL = Int8Form()
 
 
 def int8_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -81,11 +57,14 @@ def in_int8(
     rest = [node.name for node in proto.graph.node if node.name not in quantized]
     data: dict[str, Any] = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-        for name, (low, high) in ranges.items()
+        for name, (low, high) in form.ranges(ranges).items()
     }
+    options: dict[str, Any] = {"ActivationSymmetric": form.powers_of_two}
+    if form.powers_of_two:
+        options["TensorQuantOverrides"] = _powers_of_two(held, quantized, form)
     quantizer = QDQQuantizer(
         held,
-        per_channel=True,
+        per_channel=not form.per_tensor,
         reduce_range=form.narrow,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if form.signed else QuantType.QUInt8,
@@ -93,11 +72,33 @@ def in_int8(
         nodes_to_quantize=[],
         nodes_to_exclude=rest,
         op_types_to_quantize=sorted({node.op_type for node in int8_nodes(proto)}),
-        extra_options={},
+        extra_options=options,
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _powers_of_two(
+    proto: onnx.ModelProto, quantized: Collection[str], form: Int8Form
+) -> dict[str, Any]:
+    """Steps of weights that shift."""
+    constants = {item.name: item for item in proto.graph.initializer}
+    found: dict[str, Any] = {}
+    for node in int8_nodes(proto):
+        weight = constants.get(node.input[WEIGHT]) if len(node.input) > 1 else None
+        if weight is None or node.name not in quantized:
+            continue
+        most = max(np.abs(numpy_helper.to_array(weight)).max(initial=0), TINY)
+        step = power_of_two(np.array(most / form.weight_levels))
+        found[weight.name] = [
+            {
+                "quant_type": QuantType.QInt8,
+                "scale": np.array(step, np.float32),
+                "zero_point": np.array(0, np.int8),
+            }
+        ]
+    return found
 
 
 def correct_biases_(

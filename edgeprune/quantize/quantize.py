@@ -26,10 +26,10 @@ from edgeprune.graph.forward import quiet
 from edgeprune.onnx_files.feeds import feeds_of, inputs_of
 from edgeprune.onnx_files.metadata import describe_, description_of
 from edgeprune.onnx_files.portable import make_portable_
+from edgeprune.quantize.fitted import fit_layers
+from edgeprune.quantize.form import AS_USUAL, TINY, Int8Form
 from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
 from edgeprune.quantize.qdq import (
-    AS_USUAL,
-    Int8Form,
     correct_biases_,
     in_int8,
     tensors_of,
@@ -49,8 +49,9 @@ SAMPLES = 128  # that ranges of activations are taken from
 GLITCH = 8.0  # times the largest value of the median sample: of another scale
 GLITCHES = 0.05  # of all samples; more are no glitches
 FEW = 8  # where only the file's speed matters
-JUDGED = 32  # samples on which candidates are compared
-TINY = 1e-30
+JUDGED = 32  # runs on which candidates are compared
+FITTED = 64  # runs that layers are fitted on, others than those
+SHORT = 0.1  # an error of the outputs, relative to them, that may move answers
 BETTER = 0.98  # of the error of the usual form: less is not worth leaving it
 
 
@@ -156,6 +157,19 @@ class FloatNetwork:
         describe_(proto, self.facts)
         return proto
 
+    def improved(self, proto: onnx.ModelProto, form: Int8Form) -> onnx.ModelProto:
+        """The same int8 network with its layers fitted, where it falls short as it is.
+
+        Args:
+            proto: the network in that form.
+        """
+        error = self.error(proto)
+        if error < SHORT:
+            return proto
+        feeds = self.feeds[JUDGED : JUDGED + FITTED] or self.feeds
+        found = fit_layers(proto, self.proto, feeds, form, self.folder)
+        return found if self.error(found) < BETTER * error else proto
+
     def error(self, proto: onnx.ModelProto) -> float:
         """By how much another form's outputs are off, relative to what they are."""
         off = whole = 0.0
@@ -195,7 +209,10 @@ def quantize(
     with temporary_folder() as folder, quiet(), refusing(source):
         network = FloatNetwork.of(source, batches, samples, folder)
         how = network.best(form) if samples > FEW else network.plain
-        content = network.delivered(form, how).SerializeToString()
+        proto = network.delivered(form, how)
+        if samples > FEW:
+            proto = network.improved(proto, form)
+        content = proto.SerializeToString()
     write_whole(target, content)
 
 

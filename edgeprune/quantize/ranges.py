@@ -117,7 +117,7 @@ def observe(
     found = {name: Seen() for name in names}
     made = [name for name in found if name not in inputs]
     session = ort.InferenceSession(
-        str(_with_outputs(proto, made, folder)), quiet_options(), [CPU]
+        str(with_outputs(proto, made, folder)), quiet_options(), [CPU]
     )
     for fed in feeds:
         ran = dict(zip(made, session.run(made, dict(fed)), strict=True))
@@ -128,7 +128,7 @@ def observe(
     return {name: seen for name, seen in found.items() if seen.runs}
 
 
-def _with_outputs(proto: onnx.ModelProto, names: Sequence[str], folder: Path) -> Path:
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str], folder: Path) -> Path:
     """A file that gives out those tensors too."""
     wide = onnx.ModelProto()
     wide.CopyFrom(proto)

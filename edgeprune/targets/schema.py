@@ -31,6 +31,9 @@ class Runtime(StrictModel):
         int8_weight_bits: 7 where the processor adds up pairs of products in 16 bits,
             which 8 bits of both overflow; None goes by the processor: 7 on x86 without
             VNNI.
+        int8_steps: what shares a step of int8 weights: each output `channel`, or the
+            whole `tensor`; `power_of_two` is one for the tensor, activations symmetric,
+            for devices that shift instead of multiply.
         oldest: the oldest runtime that files must load in.
     """
 
@@ -48,6 +51,7 @@ class Runtime(StrictModel):
     precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
     int8_activations: Literal["signed", "unsigned"] | None = None
     int8_weight_bits: Literal[7, 8] | None = None
+    int8_steps: Literal["channel", "tensor", "power_of_two"] = "channel"
     oldest: Version = "1.17"
 
     @model_validator(mode="after")
@@ -61,6 +65,10 @@ class Runtime(StrictModel):
                 "provider",
                 "the providers wasm and webgpu go with the engine onnxruntime-web, and "
                 "no others do",
+            )
+        if self.int8_steps == "power_of_two" and self.int8_activations == "unsigned":
+            raise PydanticCustomError(
+                "steps", "int8_steps power_of_two takes signed int8_activations"
             )
         return self
 

@@ -13,7 +13,7 @@ from edgeprune.devices import worker
 from edgeprune.devices.transports import Job
 from edgeprune.devices.transports.base import received
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.quantize.qdq import Int8Form
+from edgeprune.quantize.form import Int8Form
 from edgeprune.quantize.quantize import quantize
 from tests.arm64 import arm_python
 from tests.nets import Bottom

@@ -16,7 +16,7 @@ from edgeprune.doctor import speed
 from edgeprune.doctor.examine import examine
 from edgeprune.errors import MeasurementError
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.quantize.qdq import Int8Form
+from edgeprune.quantize.form import Int8Form
 from edgeprune.quantize.quantize import quantize
 from tests.commands import command
 from tests.planted import BLOCKERS, PLANTED, denormals, newer_format, open_shapes

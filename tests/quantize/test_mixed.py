@@ -15,9 +15,10 @@ from edgeprune.devices.transports import FakeTransport
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.onnx_files.dequantized import dequantized
 from edgeprune.onnx_files.graph import constants_of
+from edgeprune.quantize.form import Int8Form
 from edgeprune.quantize.mixed import DeviceClock, mixed
 from edgeprune.quantize.node_times import NodeTimes
-from edgeprune.quantize.qdq import Int8Form, correct_biases_, in_int8
+from edgeprune.quantize.qdq import correct_biases_, in_int8
 from edgeprune.quantize.quantize import FloatNetwork, quantize
 from edgeprune.quantize.ranges import Seen, rounded
 from tests.made_up import FAKE
