@@ -50,6 +50,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.networks import cifar10, cifar_resnet56, cifar_vgg16, data_folder
+from benchmarks.quantize_page import FILES, table
 from edgeprune import targets
 from edgeprune.devices.runner import runner_for
 from edgeprune.export.session import OnnxModel
@@ -80,7 +81,6 @@ FORMS = {
     "tensor": Int8Form(per_tensor=True),
     "power_of_two": Int8Form(signed=True, per_tensor=True, powers_of_two=True),
 }
-FILES = ("fp32", "default", "best", "all", "ours")
 Row = dict[str, Any]
 
 
@@ -281,59 +281,6 @@ def commit() -> str:
     return subprocess.run(
         command, cwd=HERE, capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def table(rows: dict[str, Row]) -> str:
-    """All rows as Markdown."""
-    lines = [
-        "# int8",
-        "",
-        "Written by `python -m benchmarks.quantize`. *Speed*: times the float file's, "
-        "median of three measurements in which all files take turns. *Loss*: points of "
-        "top-1 below the float file, or, where weights are random, the relative error "
-        "of the outputs. *all*: every layer in int8; *ours*: what is delivered.",
-        "",
-        "| network | float, ms | default | best | all | ours | loss: default | best | "
-        "all | ours | in float | commit |",
-        "|---" * 12 + "|",
-    ]
-    for name, item in rows.items():
-        files = item["files"]
-        cells = [name, f"{files['fp32']['ms']:.2f}"]
-        cells += [f"{1 / files[key]['share']:.2f}x" for key in FILES[1:]]
-        whole = files["fp32"]["accuracy"]
-        for key in FILES[1:]:
-            one = files[key]
-            if whole is None:
-                cells.append(f"{one['error']:.3f}")
-            else:
-                cells.append(f"{100 * (whole - one['accuracy']):+.2f}")
-        cells += [item["kept"], item["commit"]]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
-        "What shares a step (`runtime.int8_steps`), on images and their mirror images: "
-        "top-1 of the float file, points lost as it is and with layers fitted (without "
-        "labels), and how often the fitted file answers as the float one does. "
-        "Published for MobileNetV2: 0.66 points lost with a step for each channel "
-        "(72.68 to 72.02, MQBench), 0.35 with powers of two (71.88 to 71.53, trained "
-        "thresholds, esp-dl); these are other weights and images.",
-        "",
-        "| network | steps | float | lost as it is | fitted | same answer | seconds |",
-        "|---" * 7 + "|",
-    ]
-    for name, item in rows.items():
-        whole = item["files"]["fp32"]["accuracy"]
-        for form, one in item.get("forms", {}).items():
-            lost = [
-                f"{100 * (whole - one[key]['accuracy']):+.2f}"
-                for key in ("static", "fitted")
-            ]
-            lines.append(
-                f"| {name} | {form} | {whole:.2%} | {lost[0]} | {lost[1]} | "
-                f"{one['fitted']['agreement']:.2%} | {one['seconds']:.0f} |"
-            )
-    return "\n".join([*lines, ""])
 
 
 def main(

@@ -25,7 +25,8 @@ from edgeprune.export.checkpoint import (
     saved_plan,
 )
 from edgeprune.files import cache_folder, locked, write_whole
-from edgeprune.handover.write import Delivered, handover
+from edgeprune.handover.beside import ort_files, raw_images
+from edgeprune.handover.write import TOLERANCE, Delivered, handover
 from edgeprune.output import claimed, is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
@@ -39,7 +40,7 @@ from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
 # Settings that change no round: what is written where, and times of what rounds made.
-BESIDE = {"out", "pt2", "measurements"}
+BESIDE = {"out", "pt2", "measurements", "input_format", "ort"}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -145,9 +146,20 @@ def _write_handover(job: Job, report: RunReport, folder: Path) -> None:
         runtime=counted.timing.runtime,
         accuracy=counted.test_accuracy,
     )
-    place = folder / "handover"
-    for name, content in handover(delivered, job.workload.data).items():
+    place, data = folder / "handover", job.workload.data
+    others = []
+    if job.settings.input_format == "uint8":
+        tolerance = TOLERANCE[delivered.precision]
+        others.append(raw_images(delivered.path, data, job.runner, tolerance))
+    if job.settings.ort:
+        others += ort_files(delivered.path, _architecture(job))
+    for name, content in handover(delivered, data, others).items():
         write_whole(place / name, content)
+
+
+def _architecture(job: Job) -> str:
+    """Of the target's processor; empty where nobody is there to tell."""
+    return "" if job.runner.estimates else job.runner.device.machine.architecture
 
 
 def write_sparse_run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from onnx import helper
 
 from edgeprune.data import Splits
 from edgeprune.export.session import OnnxModel
+from edgeprune.handover.beside import Beside
 from edgeprune.onnx_files.portable import oldest_for
 from edgeprune.onnx_files.providers import Taken, advice
 from edgeprune.tasks import Classification
@@ -56,8 +57,14 @@ class Delivered:
     accuracy: float | None
 
 
-def handover(delivered: Delivered, splits: Splits) -> dict[str, bytes]:
-    """All files of the folder by their names."""
+def handover(
+    delivered: Delivered, splits: Splits, others: Sequence[Beside] = ()
+) -> dict[str, bytes]:
+    """All files of the folder by their names.
+
+    Args:
+        others: forms of the file that were asked for.
+    """
     content = delivered.path.read_bytes()
     proto = onnx.load_from_string(content)
     reference = _reference(delivered.path, splits)
@@ -66,7 +73,8 @@ def handover(delivered: Delivered, splits: Splits) -> dict[str, bytes]:
         PREPARES: _described(proto, splits, delivered).encode(),
         REFERENCE: _npz(reference),
         CHECK: (HERE / "check.py.txt").read_bytes(),
-        PAGE: _page(proto, delivered, splits, reference).encode(),
+        PAGE: _page(proto, delivered, splits, reference, others).encode(),
+        **{item.name: item.content for item in others},
     }
     if splits.class_names:
         found[LABELS] = ("\n".join(splits.class_names) + "\n").encode()
@@ -148,6 +156,7 @@ def _page(
     delivered: Delivered,
     splits: Splits,
     reference: dict[str, NDArray[Any]],
+    others: Sequence[Beside],
 ) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -169,6 +178,7 @@ def _page(
         how=splits.preparation,
         labels=bool(splits.class_names),
         raw="raw" in reference,
+        others=others,
         samples=len(next(iter(reference.values()))),
         oldest=oldest_for(proto),
         taken=_told(advice(delivered.path)),

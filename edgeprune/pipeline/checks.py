@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import WorkloadError
+from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
@@ -18,6 +18,7 @@ from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.tasks import Classification, scores_of
 from edgeprune.workload import Workload
 
+IMAGE = 3  # axes of one
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
 MANY_ZEROS = 0.05  # of all weights: worth a note
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
@@ -56,6 +57,25 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
             raise WorkloadError(f"{message}: give --no-train.")
         _check_training(copied(model), x[:2], outputs.ndim)
     return int(outputs.shape[1]) if data.classes else None
+
+
+def check_formats(job: Job) -> None:
+    """Refuse a file that takes raw images where nobody knows how inputs are made.
+
+    Raises:
+        ConfigError: what is missing.
+    """
+    data = job.data
+    if job.settings.input_format == "float":
+        return
+    how = data.preparation
+    images = len(data.sample_shape) == IMAGE and data.structure is None
+    if how is None or not how.bytes or not images:
+        raise ConfigError(
+            "--input-format uint8 puts the preprocessing of images into the file; "
+            f"how inputs of {data.name!r} are made of bytes is not known here: give "
+            "images in folders or as bytes."
+        )
 
 
 def _check_training(model: nn.Module, x: Tensor, axes: int) -> None:

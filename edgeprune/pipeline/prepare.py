@@ -9,6 +9,7 @@ from edgeprune.export import deliver
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.pipeline.checks import (
     check_answers,
+    check_formats,
     knows_validation,
     note_doubts,
     note_scale,
@@ -45,6 +46,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
     Raises:
         EdgepruneError: the network, its data or the target is refused.
     """
+    check_formats(job)
     log = RunLog()
     with log.stage("profile"):
         outputs = check_answers(job.workload, trains=job.settings.train)

@@ -16,6 +16,7 @@ from edgeprune.settings.parts import (
     CriterionSettings,
     DeviceSettings,
     FileSettings,
+    HandoverSettings,
     NetworkSettings,
     WorkloadSettings,
 )
@@ -27,6 +28,7 @@ MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
 class CompressSettings(
     FileSettings,
+    HandoverSettings,
     CriterionSettings,
     TeacherSettings,
     FloorSettings,

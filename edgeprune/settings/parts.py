@@ -6,7 +6,7 @@ error messages and the reference page say of it. `commands` puts the parts toget
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -234,6 +234,27 @@ class FileSettings(TargetSettings):
         NamedPath | None,
         Option("Folder of the run.", Panel.HOW, default="a new one under runs/"),
     ] = None
+
+
+class HandoverSettings(SettingsModel):
+    """What is handed over beside the file."""
+
+    input_format: Annotated[
+        Literal["float", "uint8"],
+        Option(
+            "uint8 also hands over a file that takes images as bytes, channels last, "
+            "with the preprocessing in it.",
+            Panel.HOW,
+        ),
+    ] = "float"
+    ort: Annotated[
+        bool,
+        Option(
+            "Hand over the file in ONNX Runtime's own format, too, with the operators "
+            "that a reduced build needs.",
+            Panel.HOW,
+        ),
+    ] = False
 
 
 class CriterionSettings(SettingsModel):

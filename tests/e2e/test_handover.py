@@ -13,6 +13,7 @@ from PIL import Image
 
 import edgeprune
 from edgeprune.data.splits import Preparation
+from edgeprune.errors import EdgepruneError
 from examples import nets, tasks
 from tests.made_up import FAKE
 
@@ -46,6 +47,8 @@ def folder(tmp_path_factory):
         target=FAKE,
         max_drop=100,
         train=False,
+        input_format="uint8",
+        ort=True,
         out=held / "run",
     )
     return done.folder / "handover"
@@ -103,6 +106,48 @@ def test_the_lines_of_python_run(folder, tmp_path):
     (tmp_path / "lines.py").write_text(block)
     done = alone(tmp_path / "lines.py", folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_takes_images_as_they_are(folder):
+    (path,) = folder.glob("*.uint8.onnx")
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    assert (given.type, given.shape) == ("tensor(uint8)", [1, 16, 16, 3])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["input_format"] == "uint8 NHWC"
+    held = np.load(folder / "reference.npz")
+    found = [session.run(None, {"input": one[None]})[0] for one in held["raw"]]
+    np.testing.assert_allclose(
+        np.concatenate(found), held["output output"], rtol=0.05, atol=0.05
+    )
+    page = (folder / "README.md").read_text()
+    assert f"`{path.name}` | takes images as bytes" in page
+    assert "measured in turn" in page
+
+
+def test_a_file_in_the_runtimes_own_format(folder):
+    (path,) = folder.glob("*.ort")
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    held = np.load(folder / "reference.npz")
+    found = [session.run(None, {"input": x[None]})[0] for x in held["input input"]]
+    np.testing.assert_allclose(
+        np.concatenate(found), held["output output"], rtol=0.05, atol=0.05
+    )
+    (operators,) = folder.glob("*.required_operators.config")
+    assert "QLinearConv" in operators.read_text()
+
+
+def test_raw_images_need_a_known_preprocessing(tmp_path):
+    with pytest.raises(EdgepruneError, match="--input-format uint8 puts"):
+        edgeprune.compress(
+            tasks.make_camera(),
+            tasks.make_photos_with_zoom(),
+            budget="60%",
+            target=FAKE,
+            input_format="uint8",
+            out=tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_says_how_an_image_becomes_an_input(folder):
