@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from edgeprune.score.context import Context
     from edgeprune.score.criteria import register_criterion, score_channels
     from edgeprune.score.pca import spectra
-    from edgeprune.tasks import Task
+    from edgeprune.tasks import Detection, Task
 
 _HOMES = {
     "Budget": "edgeprune.records",
     "Context": "edgeprune.score.context",
+    "Detection": "edgeprune.tasks",
     "EdgepruneError": "edgeprune.errors",
     "Finished": "edgeprune.api.compress",
     "Metric": "edgeprune.metric",
@@ -69,6 +70,7 @@ _HOMES = {
 __all__ = [
     "Budget",
     "Context",
+    "Detection",
     "EdgepruneError",
     "Finished",
     "Metric",

@@ -27,7 +27,7 @@ from edgeprune.pipeline import Job, Outcome, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
 from edgeprune.settings import CompressSettings
-from edgeprune.workload import Workload
+from edgeprune.workload import Workload, whole_of
 from edgeprune.workload.packed import unpacked
 
 
@@ -154,7 +154,7 @@ def _run(
         with aside(folder) as written:
             write_run(outcome, job, report, written)
             folder = publish(written, folder)
-    return Finished(report, unpacked(outcome.result.model.eval()), folder)
+    return Finished(report, whole_of(unpacked(outcome.result.model.eval())), folder)
 
 
 def _outcome(job: Job, folder: Path) -> Outcome:

@@ -38,6 +38,7 @@ from edgeprune.workload import (
     load_model,
     load_weights_,
     output_names,
+    part_of,
 )
 
 
@@ -113,6 +114,8 @@ def loaded_model(
         raise WorkloadError(f"The model must be a torch.nn.Module, found {found}.")
     model = inside_of(model)
     check_module(model)
+    if settings.export_output is not None:
+        model = part_of(model, settings.export_output)
     if settings.weights is None:
         return model, Surgery()
     if settings.weights.is_dir():

@@ -20,16 +20,19 @@ from edgeprune.graph.operations import operations, samples_at_once
 from edgeprune.settings import WorkloadSettings
 from edgeprune.tasks import (
     TASKS,
+    Detection,
     Structure,
     Task,
     Unpacking,
     agreement_with,
+    are_boxes,
     inferred,
     one_hot,
     targets_of,
     task_named,
 )
 from edgeprune.workload.packed import packed, structure_of_outputs
+from edgeprune.workload.part import ending_of, finishing, whole_of
 
 AUTO, AGREEMENT = "auto", "agreement"
 MAIN = ("out", "logits", "output")  # what the output that counts is called
@@ -51,6 +54,7 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
     given: Any = (x[:1],)
     if splits.structure is not None:
         given = splits.structure.named(x[:1])
+    task = _finishing(task, model, splits.sample_shape, y)
     try:
         with evaluating(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,6 +71,17 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
     if settings.task == AGREEMENT or agrees:
         return model, _agreeing(model, splits, outputs, several)
     return model, replace(splits, task=_taught(task, splits, (outputs, y), several))
+
+
+def _finishing(
+    task: Task | None, model: nn.Module, sample_shape: tuple[int, ...], y: Tensor
+) -> Task | None:
+    """The task; of a detector's part, with what the rest makes of its outputs."""
+    end = ending_of(model)
+    boxes = type(task) is Detection or (task is None and are_boxes(y))
+    if end is None or not boxes:
+        return task
+    return Detection(decode=finishing(whole_of(model), end, sample_shape))
 
 
 def _in_whole_numbers(model: nn.Module, splits: Splits, x: Tensor) -> Splits:
@@ -95,11 +110,12 @@ def _taught(
         message = f"--task {task.name} needs targets, and the data have none"
         raise ConfigError(f"{message}: leave it out, or give --task agreement.")
     outputs, targets = first
+    boxes = type(task) is Detection or (task is None and are_boxes(targets))
+    if boxes or (task is not None and type(task) not in TASKS.values()):
+        return _unpacking(task or Detection(), several, None)  # they know all outputs
     main = None if several is None else _main(several, asked=task is not None)
     if several is not None and main is not None:
         outputs = several.unpacked(outputs)[main]
-    if task is not None and type(task) not in TASKS.values():
-        return _unpacking(task, several, None)  # of the user's: it knows all outputs
     if task is None and one_hot(targets):
         message = "The targets are one-hot rows: give class numbers of shape (N,), or"
         raise WorkloadError(f"{message} say --task multilabel.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeprune.data import digits, factory, folder, npz, paired
+from edgeprune.data import boxes, digits, factory, folder, npz, paired
 from edgeprune.data.splits import Reading, Splits
 from edgeprune.errors import DataError
 
@@ -40,6 +40,8 @@ def load_data(
         return SOURCES[kind](rest, reading)
     if input_shape is None or len(input_shape) != 3:
         raise DataError("An image folder needs --input CxHxW, such as --input 3x64x64.")
+    if boxes.is_boxes(Path(rest)):
+        return boxes.load(rest, reading, input_shape)
     if paired.is_paired(Path(rest)):
         return paired.load(rest, reading, input_shape)
     return SOURCES[kind](rest, reading, input_shape)

@@ -70,8 +70,8 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     shape = (input_shape[0], input_shape[1], input_shape[2])
     whole = Folder.of(root)
     if whole is not None:
-        rest, test = _cut(_read(whole, shape), TEST_SHARE)
-        train, validation = _cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
+        rest, test = cut(_read(whole, shape), TEST_SHARE)
+        train, validation = cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
         note = "split by edgeprune: 70/15/15"
     else:
         given = {name: Folder.of(root / name) for name in PARTS}
@@ -84,9 +84,9 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             None if folder is None else _read(folder, shape) for folder in held
         )
         if test is None:
-            train, test = _cut(train, TEST_SHARE)
+            train, test = cut(train, TEST_SHARE)
         if validation is None:
-            train, validation = _cut(train, VALIDATION_SHARE)
+            train, validation = cut(train, VALIDATION_SHARE)
     return array_splits(
         Arrays(
             source,
@@ -150,9 +150,7 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
-def _cut(
-    held: tuple[Any, Any], share: float
-) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+def cut(held: tuple[Any, Any], share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """The rest, and a part that is drawn."""
     x, y = held
     if len(x) < 4:

@@ -83,6 +83,15 @@ class NetworkSettings(SeedSettings):
             expected="a shape is expected, such as 3x224x224",
         ),
     ] = None
+    export_output: Annotated[
+        str | None,
+        Option(
+            "The module whose outputs the file ends with, such as head of a detector; "
+            "what comes behind it is run where outputs are judged.",
+            Panel.MODEL,
+            default="the whole network",
+        ),
+    ] = None
     batch: Annotated[
         int | None,
         Field(ge=1),
@@ -131,9 +140,9 @@ class DataSettings(SettingsModel):
     task: Annotated[
         str,
         Option(
-            "What the network is for: classification, multilabel, segmentation, image, "
-            "embedding, regression, agreement (with the original, without labels) or "
-            "package.module:make_task.",
+            "What the network is for: classification, multilabel, segmentation, "
+            "detection, image, embedding, regression, agreement (with the original, "
+            "without labels) or package.module:make_task.",
             Panel.MODEL,
             default="as outputs and targets look",
         ),

@@ -1,9 +1,11 @@
 """What networks are for: how outputs are judged, taught and told to agree."""
 
 from edgeprune.tasks.agreement import Agreement, TopAgreement
+from edgeprune.tasks.boxes import Detection
 from edgeprune.tasks.choose import (
     TASKS,
     agreement_with,
+    are_boxes,
     inferred,
     one_hot,
     targets_of,
@@ -25,6 +27,7 @@ __all__ = [
     "TASKS",
     "Agreement",
     "Classification",
+    "Detection",
     "Embedding",
     "Image",
     "Multilabel",
@@ -35,6 +38,7 @@ __all__ = [
     "TopAgreement",
     "Unpacking",
     "agreement_with",
+    "are_boxes",
     "inferred",
     "judged",
     "one_hot",

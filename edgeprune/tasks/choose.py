@@ -8,6 +8,7 @@ from torch import Tensor
 
 from edgeprune.errors import ConfigError
 from edgeprune.tasks.agreement import Agreement, TopAgreement
+from edgeprune.tasks.boxes import COLUMNS, Detection
 from edgeprune.tasks.classes import Classification, Multilabel, Segmentation
 from edgeprune.tasks.task import Task
 from edgeprune.tasks.values import Embedding, Image, Regression
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "multilabel": Multilabel,
     "segmentation": Segmentation,
+    "detection": Detection,
     "image": Image,
     "embedding": Embedding,
     "regression": Regression,
@@ -39,13 +41,15 @@ def task_named(name: str) -> Task:
 def inferred(outputs: Any, targets: Tensor) -> Task:
     """The task that outputs and targets of a batch look like.
 
-    Class numbers of samples make a classification, of pixels a segmentation; targets
-    of the shape of the outputs are labels, where they are 0 and 1 only, pictures or
-    numbers.
+    Rows of five numbers are boxes. Class numbers of samples make a classification, of
+    pixels a segmentation; targets of the shape of the outputs are labels, where they
+    are 0 and 1 only, pictures or numbers.
     """
     if not isinstance(outputs, Tensor):
         return Classification()  # which says what it found
     whole = not targets.is_floating_point()
+    if are_boxes(targets):
+        return Detection()
     if whole and targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
         return Segmentation()
     if whole and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
@@ -58,6 +62,12 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
     if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
         return Regression()
     return Classification()
+
+
+def are_boxes(targets: Tensor) -> bool:
+    """Whether targets are rows of boxes."""
+    rows = targets.is_floating_point() and targets.ndim == 3
+    return rows and targets.shape[2] == COLUMNS
 
 
 def agreement_with(outputs: Any, *, labelled: bool) -> Task:

@@ -9,6 +9,7 @@ from edgeprune.workload.models import (
     meter_reader,
     output_names,
 )
+from edgeprune.workload.part import part_of, whole_of
 from edgeprune.workload.weights import check_weights, load_weights_
 from edgeprune.workload.workload import Workload, example_inputs, example_of
 
@@ -25,4 +26,6 @@ __all__ = [
     "load_weights_",
     "meter_reader",
     "output_names",
+    "part_of",
+    "whole_of",
 ]

@@ -1,0 +1,223 @@
+"""Folders of images with boxes: text files as YOLO has them, or COCO's JSON.
+
+YOLO: `images/` beside `labels/`, each image with a text of the same name, a box a line:
+class, middle, width and height as shares of the image. In one folder, in `train/`,
+`val/` (or `valid/`) and `test/`, or these inside of `images/` and `labels/`. COCO: a
+JSON beside `images/`, `_annotations.coco.json` in `train/`, `val/`, `test/`, or
+`annotations/instances_train*.json` beside `train*/`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from edgeprune.data.images import BROKEN, opened
+from edgeprune.data.memory import free_memory
+from edgeprune.data.paired import IMAGES, cut
+from edgeprune.data.splits import (
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    Arrays,
+    Reading,
+    Splits,
+    array_splits,
+)
+from edgeprune.errors import DataError, first_line
+
+LABELS = "labels"
+PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+COLUMNS = 5  # of a row: class, x1, y1, x2, y2; of a line of YOLO, too
+NOTHING = -1.0  # the class of rows that only fill up
+Rows = NDArray[np.floating[Any]]
+Held = tuple[Any, Any]  # images (N, C, H, W) and rows (N, boxes, 5)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images, and where their boxes stand.
+
+    Attributes:
+        boxes: a folder of texts, or a JSON file.
+    """
+
+    images: Path
+    boxes: Path
+
+
+def is_boxes(root: Path) -> bool:
+    """Whether a folder holds images with boxes."""
+    return bool(_sources(root))
+
+
+def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
+    """Images resized to the input's height and width, and boxes with them.
+
+    Classes are the numbers of the text files, or COCO's ids of categories.
+
+    Raises:
+        DataError: an image without its boxes, a broken file, or too many to be kept.
+    """
+    shape = (input_shape[0], input_shape[1], input_shape[2])
+    held = {part: _read(one, shape) for part, one in _sources(Path(source)).items()}
+    if "all" in held:
+        note = "split by edgeprune: 70/15/15"
+        rest, test = cut(held["all"], TEST_SHARE)
+        train, validation = cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
+    elif "train" in held:
+        note = "split by the folder"
+        train = held["train"]
+        if "test" not in held or "val" not in held:
+            note += ", what is missing cut from train/"
+        train, test = (
+            (train, held["test"]) if "test" in held else cut(train, TEST_SHARE)
+        )
+        train, validation = (
+            (train, held["val"]) if "val" in held else cut(train, VALIDATION_SHARE)
+        )
+    else:
+        raise DataError(f"{source} has no train/ among {', '.join(held)}.")
+    most = max(part[1].shape[1] for part in (train, test, validation))
+    parts = [(x, _filled(y, most)) for x, y in (train, test, validation)]
+    (x_train, y_train), (x_test, y_test), (x_val, y_val) = parts
+    arrays = Arrays(source, x_train, y_train, x_test, y_test, x_val, y_val, note=note)
+    return array_splits(arrays, reading)
+
+
+def _sources(root: Path) -> dict[str, Source]:
+    """What stands in a folder, by the part of the data; `all` where it is not split."""
+    if (root / IMAGES).is_dir() and (root / LABELS).is_dir():
+        inside = {
+            part: Source(root / IMAGES / name, root / LABELS / name)
+            for part, name in _folders(root / IMAGES)
+            if (root / LABELS / name).is_dir()
+        }
+        return inside or {"all": Source(root / IMAGES, root / LABELS)}
+    if (root / IMAGES).is_dir() and len(files := sorted(root.glob("*.json"))) == 1:
+        return {"all": Source(root / IMAGES, files[0])}
+    found: dict[str, Source] = {}
+    for part, name in _folders(root):
+        folder = root / name
+        described = [*folder.glob("*.coco.json")]
+        described += (root / "annotations").glob(f"instances_{name}*.json")
+        if (folder / IMAGES).is_dir() and (folder / LABELS).is_dir():
+            found[part] = Source(folder / IMAGES, folder / LABELS)
+        elif described:
+            images = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+            found[part] = Source(images, described[0])
+    return found
+
+
+def _folders(root: Path) -> Iterator[tuple[str, str]]:
+    """The parts of the data that have a folder, as they are called there."""
+    names = sorted(path.name for path in root.iterdir() if path.is_dir())
+    for part, usual in PARTS.items():
+        for name in names:
+            if name.rstrip("0123456789") in usual:
+                yield part, name
+                break
+
+
+def _read(source: Source, shape: tuple[int, int, int]) -> Held:
+    """All images, and their boxes in pixels of the input."""
+    known = _of_json(source.boxes) if source.boxes.is_file() else _of_texts(source)
+    if not known:
+        raise DataError(f"{source.boxes} names no images.")
+    size = len(known) * int(np.prod(shape)) * 2
+    if size > (free := free_memory()):
+        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DataError(f"{source.images} holds {len(known)} images, {sizes}.")
+    x: list[Any] = []
+    for name, rows in known.items():
+        path = source.images / name
+        if not path.is_file():
+            raise DataError(
+                f"{source.boxes} names {name}, which {source.images} lacks."
+            )
+        x.append(opened(str(path), shape).numpy())
+        if len(rows) and source.boxes.is_file():
+            rows[:, 1:] /= np.tile(_size(path), 2)
+        rows[:, 1:] *= np.tile([shape[2], shape[1]], 2)
+    most = max(1, *map(len, known.values()))
+    y = np.stack([_filled(rows[None], most)[0] for rows in known.values()])
+    return np.stack(x), y
+
+
+def _of_texts(source: Source) -> dict[str, Rows]:
+    """Rows of each image of a folder, in shares of it; one without a text has none."""
+    names = [
+        path.name
+        for path in sorted(source.images.iterdir())
+        if path.suffix.lower() in IMG_EXTENSIONS
+    ]
+    found: dict[str, Rows] = {}
+    for name in names:
+        path = source.boxes / f"{Path(name).stem}.txt"
+        found[name] = _of_text(path) if path.is_file() else np.zeros((0, COLUMNS))
+    if names and not any(map(len, found.values())):
+        raise DataError(f"{source.boxes} has a box for none of {len(names)} images.")
+    return found
+
+
+def _of_text(path: Path) -> Rows:
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        rows = np.array([[float(word) for word in line] for line in lines])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}.") from error
+    if not len(rows):
+        return np.zeros((0, COLUMNS))
+    if (
+        rows.ndim != 2
+        or rows.shape[1] != COLUMNS
+        or (rows < 0).any()
+        or rows[:, 1:].max() > 1.001
+    ):
+        message = f"{path} must have lines of class, middle, width and height as shares"
+        raise DataError(f"{message} of the image, found {' '.join(lines[0])!r}.")
+    middle, half = rows[:, 1:3], rows[:, 3:] / 2
+    return np.concatenate([rows[:, :1], middle - half, middle + half], 1)
+
+
+def _of_json(path: Path) -> dict[str, Rows]:
+    """Rows of each image that a file names, in its own pixels."""
+    try:
+        held = json.loads(path.read_text())
+        names = {item["id"]: str(item["file_name"]) for item in held["images"]}
+        rows: dict[Any, list[list[float]]] = {key: [] for key in names}
+        for item in held["annotations"]:
+            left, top, width, height = map(float, item["bbox"])
+            if not item.get("iscrowd"):
+                box = [left, top, left + width, top + height]
+                rows[item["image_id"]].append([float(item["category_id"]), *box])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} is no file of COCO's form: {first_line(error)}."
+        raise DataError(message) from error
+    return {
+        names[key]: np.array(found, dtype=np.float64).reshape(-1, COLUMNS)
+        for key, found in rows.items()
+    }
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except BROKEN as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}.") from error
+
+
+def _filled(rows: Any, count: int) -> Any:
+    """Rows (N, boxes, 5) with as many of each image."""
+    missing = np.zeros((len(rows), count - rows.shape[1], COLUMNS), dtype=np.float32)
+    missing[..., 0] = NOTHING
+    return np.concatenate([rows.astype(np.float32), missing], 1)
