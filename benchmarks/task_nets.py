@@ -1,0 +1,413 @@
+"""Networks, data and tasks of the study of tasks: all trained here, on what is at hand.
+
+Clothes (Fashion-MNIST) of some size lie at some place on a noisy canvas of 96x96: what
+is where is detected, or said of each pixel. Images of CIFAR-10 get noise that is to be
+taken away. The features of a ResNet-56 that was trained on them are an embedding.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import TensorDataset
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+import edgeprune
+from benchmarks.networks import cifar10, cifar_resnet56, data_folder
+from edgeprune.files import cache_folder
+
+SIDE, MOST = 96, 4  # of a canvas, and clothes on it
+SIZES = (6000, 600, 1000)  # training, validation and test samples
+CLASSES = 10
+STRIDES = (8, 16)
+NEAR = 1.5  # cells from the middle of a thing that answer for it
+LARGE = 36.0  # pixels: what is larger belongs to the coarser grid
+NOISE = 25 / 255
+Sets = tuple[TensorDataset, TensorDataset, TensorDataset]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A task of the study.
+
+    Attributes:
+        epochs: of the first training; 0 where weights are at hand.
+        task: as `--task` names it.
+    """
+
+    make: Callable[[], nn.Module]
+    data: Callable[[], Sets]
+    task: str
+    epochs: int
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+def canvases() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Images (N, 3, 96, 96), boxes (N, 4, 5), masks (N, 96, 96) of the three sets."""
+    clothes, kinds = _clothes("train")
+    other, others = _clothes("t10k")
+    rng = np.random.default_rng(0)
+    images, boxes, masks = [], [], []
+    for number, count in enumerate(SIZES):
+        x, kind = (other, others) if number == 2 else (clothes, kinds)
+        found = [_canvas(x, kind, rng) for _ in range(count)]
+        for held, at in ((images, 0), (boxes, 1), (masks, 2)):
+            held.append(torch.from_numpy(np.stack([one[at] for one in found])))
+    return images, boxes, masks
+
+
+def _clothes(part: str) -> tuple[np.ndarray, np.ndarray]:
+    folder = data_folder() / "fashion_mnist"
+    held = {}
+    for kind, skipped in (("images-idx3", 16), ("labels-idx1", 8)):
+        (path,) = folder.rglob(f"{part}-{kind}-ubyte.gz")
+        held[kind] = np.frombuffer(gzip.decompress(path.read_bytes())[skipped:], "u1")
+    return held["images-idx3"].reshape(-1, 28, 28), held["labels-idx1"]
+
+
+def _canvas(
+    clothes: np.ndarray, kinds: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image = rng.uniform(0, 0.25, (3, SIDE, SIDE)).astype(np.float32)
+    rows = np.full((MOST, 5), -1, dtype=np.float32)
+    mask = np.zeros((SIDE, SIDE), dtype=np.int64)
+    for number in range(int(rng.integers(1, MOST + 1))):
+        at, size = int(rng.integers(len(clothes))), int(rng.integers(20, 48))
+        thing = torch.from_numpy(clothes[at].copy())[None, None].float() / 255
+        thing = functional.interpolate(thing, (size, size), mode="bilinear")[0, 0]
+        seen = thing.numpy() > 0.1
+        if not seen.any():
+            continue
+        left, top = (int(rng.integers(0, SIDE - size)) for _ in range(2))
+        place = slice(top, top + size), slice(left, left + size)
+        tint = rng.uniform(0.5, 1, (3, 1, 1))
+        image[:, *place] = np.where(seen, tint * thing.numpy(), image[:, *place])
+        mask[place] = np.where(seen, kinds[at] + 1, mask[place])
+        ys, xs = np.nonzero(seen)
+        corners = [left + xs.min(), top + ys.min(), left + xs.max(), top + ys.max()]
+        rows[number] = [kinds[at], *corners]
+    return image, rows, mask
+
+
+def things() -> Sets:
+    """Canvases with boxes."""
+    images, boxes, _ = canvases()
+    first, second, third = map(TensorDataset, images, boxes)
+    return first, second, third
+
+
+def regions() -> Sets:
+    """Canvases with a class of each pixel; 0 is nothing."""
+    images, _, masks = canvases()
+    first, second, third = map(TensorDataset, images, masks)
+    return first, second, third
+
+
+def noisy() -> Sets:
+    """Images of CIFAR-10 with noise, and without."""
+    held = cifar10((0.0,) * 3, (1.0,) * 3)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for (x, _), count in zip(
+        (held.train, held.validation, held.test), (16000, 1000, 2000), strict=True
+    ):
+        clean = x[:count]
+        noise = NOISE * torch.randn(clean.shape, generator=generator)
+        found.append(TensorDataset(clean + noise, clean))
+    return found[0], found[1], found[2]
+
+
+def features() -> Sets:
+    """Images of CIFAR-10, with the features that ResNet-56 finds in them."""
+    held = cifar10((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    model = make_embedding().eval()
+    found = []
+    for (x, _), count in zip(
+        (held.train, held.validation, held.test), (6000, 1000, 2000), strict=True
+    ):
+        with torch.inference_mode():
+            y = torch.cat([model(part) for part in x[:count].split(250)])
+        found.append(TensorDataset(x[:count], y.clone()))
+    return found[0], found[1], found[2]
+
+
+def _conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.SiLU(),
+    )
+
+
+class Split(nn.Module):
+    """Half of the channels goes through bottlenecks, and all that came is joined."""
+
+    def __init__(self, inputs: int, outputs: int, count: int = 1) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.first, self.half = _conv(inputs, outputs, 1), half
+        self.inner = nn.ModuleList(
+            nn.Sequential(_conv(half, half), _conv(half, half)) for _ in range(count)
+        )
+        self.last = _conv((2 + count) * half, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, outputs, H, W)."""
+        parts = list(self.first(x).split(self.half, 1))
+        for block in self.inner:
+            parts.append(parts[-1] + block(parts[-1]))
+        return self.last(torch.cat(parts, 1))
+
+
+class Pooled(nn.Module):
+    """Pooling over larger and larger surroundings."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.last = _conv(width, width // 2, 1), _conv(2 * width, width, 1)
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        parts = [self.first(x)]
+        for _ in range(3):
+            parts.append(self.pool(parts[-1]))
+        return self.last(torch.cat(parts, 1))
+
+
+class Head(nn.Module):
+    """Sides of boxes and scores of classes at each place, apart."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.box = nn.Sequential(_conv(width, 32), nn.Conv2d(32, 4, 1))
+        self.kind = nn.Sequential(_conv(width, 48), nn.Conv2d(48, CLASSES, 1))
+        nn.init.constant_(self.kind[1].bias, -4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, 4 + classes, H, W)."""
+        return torch.cat([self.box(x), self.kind(x)], 1)
+
+
+class Detector(nn.Module):
+    """A detector as is usual: split blocks, pooling, paths up and down, two heads.
+
+    Gives middles, sizes and scores, shape (N, 4 + classes, boxes), in pixels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, 24, stride=2), _conv(24, 32, stride=2))
+        self.two = Split(32, 32)
+        self.three = nn.Sequential(_conv(32, 64, stride=2), Split(64, 64, 2))
+        self.four = nn.Sequential(_conv(64, 96, stride=2), Split(96, 96), Pooled(96))
+        self.up, self.down = Split(160, 64), _conv(64, 64, stride=2)
+        self.deep = Split(160, 96)
+        self.heads = nn.ModuleList([Head(64), Head(96)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, 4 + classes, boxes)."""
+        three = self.three(self.two(self.stem(x)))
+        four = self.four(three)
+        wide = functional.interpolate(four, scale_factor=2.0)
+        fine = self.up(torch.cat([wide, three], 1))
+        coarse = self.deep(torch.cat([self.down(fine), four], 1))
+        maps = [
+            head(part) for head, part in zip(self.heads, (fine, coarse), strict=True)
+        ]
+        return torch.cat(
+            [_boxes(part, stride) for part, stride in zip(maps, STRIDES, strict=True)],
+            2,
+        )
+
+
+def _boxes(maps: Tensor, stride: int) -> Tensor:
+    """Middles and sizes from the distances to the four sides."""
+    count = maps.shape[3]
+    along = (torch.arange(count) + 0.5) * stride
+    flat = maps.flatten(2)
+    sides = functional.softplus(flat[:, :4]) * stride
+    x, y = along.repeat(count), along.repeat_interleave(count)
+    left, top, right, bottom = sides.unbind(1)
+    middle = [x + (right - left) / 2, y + (bottom - top) / 2]
+    size = [left + right, top + bottom]
+    return torch.cat([torch.stack(middle + size, 1), flat[:, 4:].sigmoid()], 1)
+
+
+class Clothes(edgeprune.Detection):
+    """Detection that is learnt from boxes, too."""
+
+    learns = True
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Overlap of boxes near the middles of things, and scores at all places."""
+        del smoothing
+        return detection_loss(outputs, targets)
+
+
+def detection_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Focal loss of scores, and what boxes lack in overlap.
+
+    Args:
+        outputs: shape (N, 4 + classes, boxes).
+        targets: shape (N, things, 5).
+    """
+    cells, strides = _cells()
+    there = targets[..., 0] >= 0
+    corners, kinds = targets[..., 1:], targets[..., 0].long().clamp_min(0)
+    middles = (corners[..., :2] + corners[..., 2:]) / 2
+    size = (corners[..., 2:] - corners[..., :2]).amax(-1)
+    off = (cells[None, None] - middles[:, :, None]).abs().amax(-1)  # (N, things, boxes)
+    fits = off < NEAR * strides
+    fits &= (size[..., None] > LARGE) == (strides > STRIDES[0])
+    fits &= there[..., None]
+    best, thing = torch.where(fits, off, torch.inf).min(1)
+    sample, place = torch.isfinite(best).nonzero(as_tuple=True)
+    thing = thing[sample, place]
+    wanted = torch.zeros_like(outputs[:, 4:])
+    wanted[sample, kinds[sample, thing], place] = 1.0
+    scores = torch.logit(outputs[:, 4:].clamp(1e-6, 1 - 1e-6))
+    count = max(len(sample), 1)
+    classed = sigmoid_focal_loss(scores, wanted, alpha=-1, reduction="sum") / count
+    found = outputs[sample, :4, place]
+    found = torch.cat(
+        [found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2], 1
+    )
+    missed = generalized_box_iou_loss(found, corners[sample, thing], reduction="sum")
+    return classed + 2 * missed / count
+
+
+def _cells() -> tuple[Tensor, Tensor]:
+    """Middles of all cells in pixels, (boxes, 2), and their strides."""
+    places, strides = [], []
+    for stride in STRIDES:
+        along = (torch.arange(SIDE // stride) + 0.5) * stride
+        rows, columns = torch.meshgrid(along, along, indexing="ij")
+        places.append(torch.stack([columns.flatten(), rows.flatten()], 1))
+        strides.append(torch.full((len(places[-1]),), float(stride)))
+    return torch.cat(places), torch.cat(strides)
+
+
+class UNet(nn.Module):
+    """Down three times, up again, and across."""
+
+    def __init__(self, outputs: int, width: int = 24) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 3 * width, 4 * width)
+        before = (3, *widths)
+        self.down = nn.ModuleList(
+            nn.Sequential(_conv(one, two), _conv(two, two))
+            for one, two in zip(before, widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(two, one, 2, 2) for one, two in pairwise(widths)
+        )
+        self.across = nn.ModuleList(_conv(2 * one, one) for one in widths[:-1])
+        self.head = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, outputs, H, W)."""
+        held = []
+        for at, block in enumerate(self.down):
+            x = block(x if at == 0 else functional.max_pool2d(x, 2))
+            held.append(x)
+        for at in reversed(range(len(self.up))):
+            x = self.across[at](torch.cat([held[at], self.up[at](x)], 1))
+        return self.head(x)
+
+
+class Denoiser(nn.Module):
+    """What is to be taken away from an image."""
+
+    def __init__(self, width: int = 48, depth: int = 7) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 3, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The image without it."""
+        return x - self.body(x)
+
+
+def make_detector() -> nn.Module:
+    """Untrained."""
+    torch.manual_seed(0)
+    return Detector()
+
+
+def make_segmenter() -> nn.Module:
+    """Untrained."""
+    torch.manual_seed(0)
+    return UNet(CLASSES + 1)
+
+
+def make_denoiser() -> nn.Module:
+    """Untrained."""
+    torch.manual_seed(0)
+    return Denoiser()
+
+
+def make_embedding() -> nn.Module:
+    """ResNet-56 without its classes."""
+    model, _ = cifar_resnet56()
+    model.linear = nn.Identity()
+    return model
+
+
+def make_clothes() -> edgeprune.Task:
+    """The task of the detector."""
+    return Clothes(CLASSES)
+
+
+KINDS = {
+    "detection": Kind(
+        make_detector, things, "benchmarks.task_nets:make_clothes", 20, detection_loss
+    ),
+    "segmentation": Kind(
+        make_segmenter, regions, "segmentation", 12, functional.cross_entropy
+    ),
+    "image": Kind(make_denoiser, noisy, "image", 8, functional.mse_loss),
+    "embedding": Kind(make_embedding, features, "embedding", 0),
+}
+
+
+def trained(name: str) -> nn.Module:
+    """A network of the study, trained once and kept."""
+    kind = KINDS[name]
+    model = kind.make()
+    path = cache_folder() / f"task-{name}-{kind.epochs}.safetensors"
+    if kind.epochs and path.is_file():
+        model.load_state_dict(load_file(path))
+    elif kind.epochs:
+        _train_(model, kind)
+        save_file(model.state_dict(), path)
+    return model.eval()
+
+
+def _train_(model: nn.Module, kind: Kind, batch: int = 64) -> None:
+    assert kind.loss is not None
+    x, y = kind.data()[0].tensors
+    steps = kind.epochs * (len(x) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    model.train()
+    for epoch in range(kind.epochs):
+        for rows in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
+            loss = kind.loss(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+        print(f"epoch {epoch + 1}: loss {loss.item():.4f}", flush=True)
