@@ -41,12 +41,14 @@ class Kind:
     Attributes:
         epochs: of the first training; 0 where weights are at hand.
         task: as `--task` names it.
+        ends: the layers whose outputs leave the network, which peers must be told.
     """
 
     make: Callable[[], nn.Module]
     data: Callable[[], Sets]
     task: str
     epochs: int
+    ends: Callable[[nn.Module], list[nn.Module]]
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
@@ -107,7 +109,8 @@ def things() -> Sets:
 def regions() -> Sets:
     """Canvases with a class of each pixel; 0 is nothing."""
     images, _, masks = canvases()
-    first, second, third = map(TensorDataset, images, masks)
+    pairs = zip(images, masks, (3000, 600, 1000), strict=True)
+    first, second, third = (TensorDataset(x[:n], y[:n]) for x, y, n in pairs)
     return first, second, third
 
 
@@ -299,7 +302,7 @@ def _cells() -> tuple[Tensor, Tensor]:
 class UNet(nn.Module):
     """Down three times, up again, and across."""
 
-    def __init__(self, outputs: int, width: int = 24) -> None:
+    def __init__(self, outputs: int, width: int = 16) -> None:
         super().__init__()
         widths = (width, 2 * width, 3 * width, 4 * width)
         before = (3, *widths)
@@ -372,13 +375,38 @@ def make_clothes() -> edgeprune.Task:
 
 KINDS = {
     "detection": Kind(
-        make_detector, things, "benchmarks.task_nets:make_clothes", 20, detection_loss
+        make_detector,
+        things,
+        "benchmarks.task_nets:make_clothes",
+        20,
+        lambda model: [
+            part for head in model.heads for part in (head.box[-1], head.kind[-1])
+        ],
+        detection_loss,
     ),
     "segmentation": Kind(
-        make_segmenter, regions, "segmentation", 12, functional.cross_entropy
+        make_segmenter,
+        regions,
+        "segmentation",
+        8,
+        lambda model: [model.head],
+        functional.cross_entropy,
     ),
-    "image": Kind(make_denoiser, noisy, "image", 8, functional.mse_loss),
-    "embedding": Kind(make_embedding, features, "embedding", 0),
+    "image": Kind(
+        make_denoiser,
+        noisy,
+        "image",
+        8,
+        lambda model: [model.body[-1]],
+        functional.mse_loss,
+    ),
+    "embedding": Kind(
+        make_embedding,
+        features,
+        "embedding",
+        0,
+        lambda model: [block.conv2 for block in model.layer3],
+    ),
 }
 
 
@@ -390,24 +418,33 @@ def trained(name: str) -> nn.Module:
     if kind.epochs and path.is_file():
         model.load_state_dict(load_file(path))
     elif kind.epochs:
-        _train_(model, kind)
+        assert kind.loss is not None
+        train_(model, kind.data()[0].tensors, kind.loss, kind.epochs, 2e-3)
         save_file(model.state_dict(), path)
     return model.eval()
 
 
-def _train_(model: nn.Module, kind: Kind, batch: int = 64) -> None:
-    assert kind.loss is not None
-    x, y = kind.data()[0].tensors
-    steps = kind.epochs * (len(x) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+def train_(
+    model: nn.Module,
+    pairs: tuple[Tensor, ...],
+    loss: Callable[[Tensor, Tensor], Tensor | None],
+    epochs: int,
+    rate: float,
+    batch: int = 64,
+) -> None:
+    """Train a network by a loss alone."""
+    x, y = pairs
+    steps = epochs * (len(x) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
     model.train()
-    for epoch in range(kind.epochs):
+    for epoch in range(epochs):
         for rows in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
-            loss = kind.loss(model(x[rows]), y[rows])
+            off = loss(model(x[rows]), y[rows])
+            assert off is not None
             optimizer.zero_grad()
-            loss.backward()
+            off.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1}: loss {loss.item():.4f}", flush=True)
+        print(f"epoch {epoch + 1}: loss {off.item():.4f}", flush=True)

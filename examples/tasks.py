@@ -44,6 +44,17 @@ def make_places() -> Parts:
     return tuple(TensorDataset(x, _middle(masks)) for x, masks in squares())
 
 
+def make_boxes() -> Parts:
+    """Around the square: rows of class, x1, y1, x2, y2 in pixels, shape (N, 1, 5)."""
+    parts: list[TensorDataset] = []
+    for x, masks in squares():
+        rows, columns = masks.amax(2), masks.amax(1)
+        top, left = rows.argmax(1), columns.argmax(1)
+        sides = [torch.zeros_like(top), left, top, left + 10, top + 10]
+        parts.append(TensorDataset(x, torch.stack(sides, 1)[:, None].float()))
+    return tuple(parts)
+
+
 def make_photos() -> Parts:
     """Images alone: nobody has labelled them."""
     return tuple(TensorDataset(x) for x, _ in squares())
@@ -87,6 +98,41 @@ class UNet(nn.Module):
         return self.head(self.last(torch.cat([whole, self.up(half)], 1)))
 
 
+class Detector(nn.Module):
+    """Boxes around the middles of cells of 4x4 pixels, and which of them are the best.
+
+    Its head gives sides and scores of each cell; what comes behind it is plain Python,
+    which no file can hold.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(_layer(3, 32), _layer(32, 64, 2), _layer(64, 64, 2))
+        self.head = nn.Conv2d(64, 5, 1)
+
+    def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
+        """The boxes of each image: corners, numbers of classes, scores."""
+        maps = self.head(self.trunk(x))
+        along = 4 * torch.arange(maps.shape[3]) + 2
+        middle = torch.stack(torch.meshgrid(along, along, indexing="xy"), 2).view(-1, 2)
+        found: list[dict[str, Tensor]] = []
+        for one in maps.flatten(2).transpose(1, 2):
+            near, far = one[:, :4].exp().split(2, 1)
+            corners = torch.cat([middle - near, middle + far], 1)
+            scores = one[:, 4].sigmoid()
+            best = [
+                int(at) for at in scores.argsort(descending=True) if scores[at] > 0.05
+            ]
+            found.append(
+                {
+                    "boxes": corners[best],
+                    "labels": torch.zeros(len(best), dtype=torch.long),
+                    "scores": scores[best],
+                }
+            )
+        return found
+
+
 class Camera(nn.Module):
     """An image and the number of a lens; a place, scores and a vector."""
 
@@ -114,6 +160,12 @@ def make_denoiser() -> nn.Module:
     """A picture."""
     torch.manual_seed(0)
     return UNet(3)
+
+
+def make_detector() -> nn.Module:
+    """Boxes."""
+    torch.manual_seed(0)
+    return Detector()
 
 
 def make_finder() -> nn.Module:

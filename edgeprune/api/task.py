@@ -138,8 +138,15 @@ def _main(several: Structure, *, asked: bool) -> int:
 def _asked(settings: WorkloadSettings) -> Task | None:
     """The task that the settings name; None where they leave it open."""
     name = settings.task
-    if name in (AUTO, AGREEMENT):
-        return None
+    return None if name in (AUTO, AGREEMENT) else task_of(name)
+
+
+def task_of(name: str) -> Task:
+    """A task by its name, or what a factory makes.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if ":" not in name:
         return task_named(name)
     try:

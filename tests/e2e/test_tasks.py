@@ -1,4 +1,4 @@
-"""Nine tasks, each from one call to its files, judged in its own unit."""
+"""Ten tasks, each from one call to its files, judged in its own unit."""
 
 import numpy as np
 import onnxruntime as ort
@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 import edgeprune
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.report.compare import compare_reports
+from edgeprune.workload.part import part_of
 from examples import tasks
 from tests.made_up import FAKE
 
@@ -60,6 +61,13 @@ CASES = {
         "cosine",
         "",
     ),
+    "detection": (
+        tasks.make_detector,
+        tasks.make_boxes,
+        {"export_output": "head"},
+        "mAP",
+        "%",
+    ),
     "regression": (tasks.make_finder, tasks.make_places, {}, "R2", ""),
     "no labels": (tasks.make_denoiser, tasks.make_photos, {}, "agreement", "%"),
     "several": (tasks.make_camera, tasks.make_photos_with_zoom, {}, "agreement", "%"),
@@ -82,6 +90,8 @@ def compressed(name, out, **settings):
 
 
 def outputs_by_name(model, x):
+    if isinstance(model, tasks.Detector):  # the file ends behind the head
+        model = part_of(model, "head")
     with torch.no_grad():
         made = model(**x) if isinstance(x, dict) else model(x)
     return made if isinstance(made, dict) else {"output": made}
@@ -123,7 +133,9 @@ def test_a_budget_is_met_and_the_file_is_the_module_by_name(name, tmp_path):
     assert f"{metric}, test" in page
 
 
-@pytest.mark.parametrize("name", ["segmentation", "image", "several", "own"])
+@pytest.mark.parametrize(
+    "name", ["segmentation", "detection", "image", "several", "own"]
+)
 def test_training_and_int8_know_the_task(name, tmp_path):
     done = compressed(name, tmp_path / "run", precision="auto", epochs=2, train=True)
     report = done.report

@@ -1,0 +1,166 @@
+"""Folders of images with boxes, as YOLO and COCO have them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.data import Reading, load_data
+from edgeprune.errors import DataError
+
+SHAPE = (3, 32, 64)  # images are 40 high and 80 wide
+COUNT = 12
+
+
+def images(folder, count=COUNT):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 255, (40, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+
+
+def texts(folder, count=COUNT):
+    """Image N has N % 3 boxes of class N % 4: a quarter of it wide, half as high."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        line = f"{number % 4} 0.5 0.5 0.25 0.5\n"
+        (folder / f"{number:02}.txt").write_text(line * (number % 3))
+
+
+def described(path, count=COUNT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = {
+        "images": [
+            {"id": 100 + number, "file_name": f"{number:02}.png"}
+            for number in range(count)
+        ],
+        "annotations": [
+            {
+                "image_id": 100 + n,
+                "category_id": n % 4,
+                "bbox": [30.0, 10.0, 20.0, 20.0],
+            }
+            for n in range(count)
+            for _ in range(n % 3)
+        ],
+        "categories": [{"id": 0, "name": "cat"}],
+    }
+    path.write_text(json.dumps(held))
+
+
+def yolo_whole(root):
+    images(root / "images")
+    texts(root / "labels")
+
+
+def yolo_parts(root):
+    for part in ("train", "valid", "test"):
+        images(root / part / "images")
+        texts(root / part / "labels")
+
+
+def yolo_inside(root):
+    for part in ("train2017", "val2017"):
+        images(root / "images" / part)
+        texts(root / "labels" / part)
+
+
+def coco_whole(root):
+    images(root / "images")
+    described(root / "annotations.json")
+
+
+def coco_beside(root):
+    for part in ("train", "valid", "test"):
+        images(root / part)
+        described(root / part / "_annotations.coco.json")
+
+
+def coco_instances(root):
+    for part in ("train2017", "val2017"):
+        images(root / part)
+        described(root / "annotations" / f"instances_{part}.json")
+
+
+LAYOUTS = [yolo_whole, yolo_parts, yolo_inside, coco_whole, coco_beside, coco_instances]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_boxes_are_read_in_pixels_of_the_input(layout, tmp_path):
+    layout(tmp_path / "data")
+    splits = load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+    assert splits.sample_shape == SHAPE
+    assert splits.classes == 0
+    for part in (splits.train, splits.validation, splits.test):
+        for x, y in part:
+            assert x.shape[1:] == SHAPE
+            assert y.shape[1:] == (2, 5)
+            there = y[y[..., 0] >= 0]
+            assert (there[:, 0] < 4).all()
+            for row in there:
+                # a quarter of 64 wide and half of 32 high, in the middle
+                assert row[1:].tolist() == pytest.approx([24, 8, 40, 24], abs=1e-4)
+    assert sum(len(y) for _, y in splits.train) > 0
+
+
+def test_what_is_given_is_not_split_anew(tmp_path):
+    yolo_parts(tmp_path / "data")
+    splits = load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+    assert splits.sizes == (COUNT, COUNT, COUNT)
+
+
+def test_what_is_missing_is_cut_from_train(tmp_path):
+    coco_instances(tmp_path / "data")
+    splits = load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+    assert splits.sizes[1] == COUNT
+    assert sum(splits.sizes) == 2 * COUNT
+    assert "cut from train" in splits.note
+
+
+def break_line(root):
+    (root / "labels" / "01.txt").write_text("0 0.5 0.5 20 20\n")
+
+
+def break_columns(root):
+    (root / "labels" / "01.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n")
+
+
+def break_word(root):
+    (root / "labels" / "01.txt").write_text("cat 0.5 0.5 0.1 0.1\n")
+
+
+def empty(root):
+    for path in (root / "labels").iterdir():
+        path.write_text("")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (break_line, "shares of the image, found '0 0.5 0.5 20 20'"),
+        (break_columns, "01.txt must have lines"),
+        (break_word, "01.txt cannot be read"),
+        (empty, "a box for none of 12 images"),
+    ],
+)
+def test_broken_texts_are_named(harm, said, tmp_path):
+    yolo_whole(tmp_path / "data")
+    harm(tmp_path / "data")
+    with pytest.raises(DataError, match=said):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+def test_a_json_of_another_form_is_named(tmp_path):
+    images(tmp_path / "data" / "images")
+    (tmp_path / "data" / "boxes.json").write_text('{"images": [{"file": 1}]}')
+    with pytest.raises(DataError, match="no file of COCO's form"):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+def test_an_image_that_is_named_and_not_there(tmp_path):
+    coco_whole(tmp_path / "data")
+    (tmp_path / "data" / "images" / "03.png").unlink()
+    with pytest.raises(DataError, match=r"names 03.png, which .* lacks"):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
