@@ -23,6 +23,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 import edgeprune
 from benchmarks.networks import cifar10, cifar_resnet56, data_folder
 from edgeprune.files import cache_folder
+from edgeprune.tasks import Segmentation
 
 SIDE, MOST = 96, 4  # of a canvas, and clothes on it
 SIZES = (6000, 600, 1000)  # training, validation and test samples
@@ -109,7 +110,7 @@ def things() -> Sets:
 def regions() -> Sets:
     """Canvases with a class of each pixel; 0 is nothing."""
     images, _, masks = canvases()
-    pairs = zip(images, masks, (3000, 600, 1000), strict=True)
+    pairs = zip(images, masks, (4000, 600, 1000), strict=True)
     first, second, third = (TensorDataset(x[:n], y[:n]) for x, y, n in pairs)
     return first, second, third
 
@@ -300,14 +301,14 @@ def _cells() -> tuple[Tensor, Tensor]:
 
 
 class UNet(nn.Module):
-    """Down three times, up again, and across."""
+    """Down, up again, and across; scores at every second place."""
 
-    def __init__(self, outputs: int, width: int = 16) -> None:
+    def __init__(self, outputs: int, width: int = 24) -> None:
         super().__init__()
         widths = (width, 2 * width, 3 * width, 4 * width)
         before = (3, *widths)
         self.down = nn.ModuleList(
-            nn.Sequential(_conv(one, two), _conv(two, two))
+            nn.Sequential(_conv(one, two, stride=1 + (one == 3)), _conv(two, two))
             for one, two in zip(before, widths, strict=False)
         )
         self.up = nn.ModuleList(
@@ -317,7 +318,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, outputs, H, W)."""
+        """Shape (N, outputs, H / 2, W / 2)."""
         held = []
         for at, block in enumerate(self.down):
             x = block(x if at == 0 else functional.max_pool2d(x, 2))
@@ -388,9 +389,9 @@ KINDS = {
         make_segmenter,
         regions,
         "segmentation",
-        8,
+        20,
         lambda model: [model.head],
-        functional.cross_entropy,
+        Segmentation().loss,
     ),
     "image": Kind(
         make_denoiser,

@@ -89,16 +89,30 @@ class Structure:
         return tuple(part.name for part in self.parts)
 
     def packed(self, value: Any) -> Tensor:
-        """A batch as rows, shape (N, numbers), without what other names stand for."""
+        """A batch as rows, shape (N, numbers), without what other names stand for.
+
+        A single value stays in its shape, as a file with one output gives it.
+        """
         found = tensors_in(value)
         if len(found) != len(self.parts) and self.keyed:
             held = named_tensors(value, "")
             found = [held[name] for name in self.names]
+        if len(found) == 1:
+            return found[0].float()
         return torch.cat([item.reshape(len(item), -1).float() for item in found], 1)
 
     def unpacked(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The values of a batch, each in its own shape and type."""
-        found = rows.split([part.size for part in self.parts], 1)
+        """The values of a batch, each in its own shape and type.
+
+        Raises:
+            WorkloadError: there are more or fewer numbers.
+        """
+        sizes = [part.size for part in self.parts]
+        if rows.numel() != len(rows) * sum(sizes):
+            message = f"{', '.join(self.names)} are {sum(sizes)} numbers of a sample"
+            found = rows.numel() // max(len(rows), 1)
+            raise WorkloadError(f"{message}, found {found}.")
+        found = rows.split(sizes, 1) if len(sizes) > 1 else [rows]
         return tuple(
             item.reshape(len(rows), *part.shape).to(getattr(torch, part.dtype))
             for item, part in zip(found, self.parts, strict=True)

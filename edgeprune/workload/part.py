@@ -84,18 +84,27 @@ def part_of(model: nn.Module, path: str) -> nn.Module:
 
 @contextmanager
 def _ending(model: nn.Module, path: str) -> Iterator[None]:
-    """Let the modules around the one that ends it return as if nothing had happened."""
-    names = path.split(".")[:-1]
+    """Let all modules around the one that ends it return as if nothing had happened.
+
+    Whoever uses what it gave is ended; that is a module that holds it, or one behind.
+    """
+    inside = f"{path}."
     around = [
-        model.get_submodule(".".join(names[: at + 1])) for at in range(len(names))
+        module
+        for name, module in model.named_modules()
+        if name not in ("", path) and not name.startswith(inside)
     ]
+    own = [vars(module).get("forward") for module in around]
     for module in around:
         module.forward = _returning(module.forward)
     try:
         yield
     finally:
-        for module in around:
-            del module.forward
+        for module, before in zip(around, own, strict=True):
+            if before is None:
+                del module.forward
+            else:
+                module.forward = before
 
 
 def _returning(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -239,3 +239,16 @@ def test_of_several_outputs_each_counts_alike_however_large_it_is():
     assert task.value(task.tally(half, wanted)) == pytest.approx(0.5, abs=1e-6)
     assert float(task.distilled(half, wanted)) == pytest.approx(0.5, rel=0.05)
     assert np.isclose(task.value(task.tally(wanted, wanted)), 1.0)
+
+
+def test_a_single_value_by_name_stays_in_its_shape():
+    several = Structure.of({"out": normal(2, 3, 4, 4)}, "output")
+    x = normal(5, 3, 4, 4)
+    assert torch.equal(several.packed({"out": x}), x)
+    assert torch.equal(several.named(x)["out"], x)
+
+
+def test_rows_of_another_length_are_refused():
+    several = Structure.of((normal(2, 3), normal(2, 4)), "output")
+    with pytest.raises(WorkloadError, match="are 7 numbers of a sample, found 6"):
+        several.unpacked(normal(2, 6))

@@ -41,6 +41,21 @@ def test_it_gives_what_the_module_gives_and_keeps_all_paths():
     assert whole_of(model) is model
 
 
+class Behind(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.rest = nn.Conv2d(3, 4, 3), Inner()
+
+    def forward(self, x):
+        return self.rest(self.trunk(x))  # which takes what is not there any more
+
+
+def test_what_another_module_does_with_it_is_not_exported(tmp_path):
+    part, x = part_of(Behind().eval(), "trunk"), torch.randn(1, 3, 8, 8)
+    write_onnx(part, (x,), tmp_path / "part.onnx")
+    assert "forward" not in vars(part.rest)  # all is as it was
+
+
 def test_it_is_exported_though_what_follows_cannot_be(tmp_path):
     part, x = part_of(Nested().eval(), "inner.first"), torch.randn(1, 3, 8, 8)
     write_onnx(part, (x,), tmp_path / "part.onnx")
