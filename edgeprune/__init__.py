@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from edgeprune.score.context import Context
     from edgeprune.score.criteria import register_criterion, score_channels
     from edgeprune.score.pca import spectra
-    from edgeprune.tasks import Detection, Task
+    from edgeprune.tasks import Detection, Keypoints, Task
 
 _HOMES = {
     "Budget": "edgeprune.records",
@@ -46,6 +46,7 @@ _HOMES = {
     "Detection": "edgeprune.tasks",
     "EdgepruneError": "edgeprune.errors",
     "Finished": "edgeprune.api.compress",
+    "Keypoints": "edgeprune.tasks",
     "Metric": "edgeprune.metric",
     "Plan": "edgeprune.records",
     "RunReport": "edgeprune.records",
@@ -73,6 +74,7 @@ __all__ = [
     "Detection",
     "EdgepruneError",
     "Finished",
+    "Keypoints",
     "Metric",
     "Plan",
     "RunReport",

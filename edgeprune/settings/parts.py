@@ -141,8 +141,8 @@ class DataSettings(SettingsModel):
         str,
         Option(
             "What the network is for: classification, multilabel, segmentation, "
-            "detection, image, embedding, regression, agreement (with the original, "
-            "without labels) or package.module:make_task.",
+            "detection, keypoints, sequence, image, embedding, regression, agreement "
+            "(with the original, without labels) or package.module:make_task.",
             Panel.MODEL,
             default="as outputs and targets look",
         ),

@@ -11,7 +11,13 @@ from edgeprune.tasks.choose import (
     targets_of,
     task_named,
 )
-from edgeprune.tasks.classes import Classification, Multilabel, Segmentation
+from edgeprune.tasks.classes import (
+    Classification,
+    Multilabel,
+    Segmentation,
+    Sequence,
+)
+from edgeprune.tasks.points import Keypoints
 from edgeprune.tasks.structure import Structure
 from edgeprune.tasks.task import (
     Task,
@@ -30,9 +36,11 @@ __all__ = [
     "Detection",
     "Embedding",
     "Image",
+    "Keypoints",
     "Multilabel",
     "Regression",
     "Segmentation",
+    "Sequence",
     "Structure",
     "Task",
     "TopAgreement",

@@ -9,7 +9,13 @@ from torch import Tensor
 from edgeprune.errors import ConfigError
 from edgeprune.tasks.agreement import Agreement, TopAgreement
 from edgeprune.tasks.boxes import COLUMNS, Detection
-from edgeprune.tasks.classes import Classification, Multilabel, Segmentation
+from edgeprune.tasks.classes import (
+    Classification,
+    Multilabel,
+    Segmentation,
+    Sequence,
+)
+from edgeprune.tasks.points import Keypoints
 from edgeprune.tasks.task import Task
 from edgeprune.tasks.values import Embedding, Image, Regression
 
@@ -19,6 +25,8 @@ TASKS: dict[str, type[Task]] = {
     "multilabel": Multilabel,
     "segmentation": Segmentation,
     "detection": Detection,
+    "keypoints": Keypoints,
+    "sequence": Sequence,
     "image": Image,
     "embedding": Embedding,
     "regression": Regression,
@@ -42,18 +50,16 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
     """The task that outputs and targets of a batch look like.
 
     Rows of five numbers are boxes. Class numbers of samples make a classification, of
-    pixels a segmentation; targets of the shape of the outputs are labels, where they
-    are 0 and 1 only, pictures or numbers.
+    pixels a segmentation, of steps a sequence; targets of the shape of the outputs are
+    labels, where they are 0 and 1 only, pictures or numbers.
     """
     if not isinstance(outputs, Tensor):
         return Classification()  # which says what it found
-    whole = not targets.is_floating_point()
     if are_boxes(targets):
         return Detection()
-    if whole and targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
-        return Segmentation()
-    if whole and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
-        return Classification()
+    whole = not targets.is_floating_point()
+    if whole and (found := _of_classes(outputs, targets)) is not None:
+        return found
     if outputs.shape == targets.shape and outputs.ndim == PICTURE:
         return Image()
     binary = bool(((targets == 0) | (targets == 1)).all())
@@ -62,6 +68,17 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
     if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
         return Regression()
     return Classification()
+
+
+def _of_classes(outputs: Tensor, targets: Tensor) -> Task | None:
+    """The task of class numbers, by what there is one of."""
+    if outputs.ndim == 3 and outputs.shape[1:2] == targets.shape[1:]:
+        return Sequence()
+    if targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
+        return Segmentation()
+    if targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
+        return Classification()
+    return None
 
 
 def are_boxes(targets: Tensor) -> bool:

@@ -69,6 +69,52 @@ class Classification(Task):
         )
 
 
+class Sequence(Task):
+    """A class of each step: outputs (N, steps, classes), targets (N, steps).
+
+    Steps of the class -100 or 255 are nobody's.
+    """
+
+    name = "sequence"
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        """Scores of all classes at each step."""
+        fits = isinstance(outputs, Tensor) and outputs.ndim == 3
+        if not fits or outputs.shape[:2] != targets.shape:
+            shape = f"(N, {targets.shape[-1]}, classes)"
+            message = f"The model must return scores of shape {shape} for each step"
+            raise WorkloadError(f"{message}, found {shape_text(outputs)}.")
+        known = targets[_known(targets)]
+        if known.numel() and int(known.max()) >= outputs.shape[2]:
+            message = f"The model has scores of {outputs.shape[2]} classes, the targets"
+            raise WorkloadError(f"{message} have class {int(known.max())}.")
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Steps that are right, and all."""
+        wanted = targets.cpu()
+        right = outputs.argmax(2).cpu() == wanted
+        return mean_of(right[_known(wanted)].double())
+
+    def value(self, sums: Tensor) -> float:
+        """The share that is right."""
+        return float(sums[0] / sums[1]) if sums[1] else 0.0
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Cross-entropy of each step."""
+        wanted = torch.where(_known(targets), targets.long(), IGNORED)
+        return functional.cross_entropy(
+            outputs.transpose(1, 2),
+            wanted,
+            ignore_index=IGNORED,
+            label_smoothing=smoothing,
+        )
+
+
+def _known(targets: Tensor) -> Tensor:
+    """Where somebody has labelled."""
+    return (targets >= 0) & (targets != IGNORED)
+
+
 class Multilabel(Task):
     """Any number of labels of each sample: outputs and targets (N, labels).
 

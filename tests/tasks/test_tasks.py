@@ -13,9 +13,11 @@ from edgeprune.tasks import (
     Classification,
     Embedding,
     Image,
+    Keypoints,
     Multilabel,
     Regression,
     Segmentation,
+    Sequence,
     Structure,
     TopAgreement,
     Unpacking,
@@ -252,3 +254,82 @@ def test_rows_of_another_length_are_refused():
     several = Structure.of((normal(2, 3), normal(2, 4)), "output")
     with pytest.raises(WorkloadError, match="are 7 numbers of a sample, found 6"):
         several.unpacked(normal(2, 6))
+
+
+def points():
+    """Targets of 6 samples with 5 points each, one of them unseen."""
+    targets = torch.cat(
+        [32 * torch.rand(6, 5, 2, generator=GENERATOR), torch.ones(6, 5, 1)], 2
+    )
+    targets[:, 4, 2] = 0
+    return targets
+
+
+def pck(task, outputs, targets):
+    return task.value(task.tally(outputs, targets))
+
+
+def test_points_are_found_within_a_tenth_of_what_they_span():
+    task, targets = Keypoints(), points()
+    places = targets[..., :2].clone()
+    assert pck(task, places, targets) == 1.0
+    seen = targets[:, :4, :2]
+    span = (seen.amax(1) - seen.amin(1)).amax(1)
+    places[:, 0, 0] += 0.09 * span
+    places[:, 1, 1] += 0.11 * span
+    places[:, 4] += 100  # which nobody sees
+    assert pck(task, places, targets) == 0.75
+
+
+def test_heatmaps_are_read_at_their_hottest_cell():
+    task, targets = Keypoints(stride=4), points()
+    maps = torch.zeros(6, 5, 8, 8)
+    cells = (targets[..., :2] / 4).long().clamp(0, 7)
+    for sample in range(6):
+        for point in range(5):
+            x, y = cells[sample, point].tolist()
+            maps[sample, point, y, x] = 1.0
+    targets[..., :2] = (cells + 0.5) * 4
+    assert pck(task, maps, targets) == 1.0
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 2), (6, 5, 8, 8)])
+def test_points_can_be_learnt(shape):
+    task, targets = Keypoints(stride=4), points()
+    outputs = nn.Parameter(torch.zeros(shape))
+    optimizer = torch.optim.Adam([outputs], 0.5)
+    first = pck(task, outputs, targets)
+    for _ in range(200):
+        optimizer.zero_grad()
+        task.loss(outputs, targets).backward()
+        optimizer.step()
+    targets[..., :2] = targets[..., :2].clamp(2, 30)  # what maps can say
+    assert pck(task, outputs, targets) > max(first, 0.7)
+
+
+def test_other_points_are_refused():
+    with pytest.raises(WorkloadError, match=r"places \(N, 5, 2\) or heatmaps"):
+        Keypoints().check(normal(6, 10), points())
+
+
+def test_steps_without_a_class_do_not_count():
+    task, outputs = Sequence(), normal(4, 7, 3)
+    targets = outputs.argmax(2)
+    targets[:, 0] = (targets[:, 0] + 1) % 3
+    assert pck(task, outputs, targets) == pytest.approx(6 / 7)
+    targets[:, 0] = -100
+    targets[0, 1] = 255
+    assert pck(task, outputs, targets) == 1.0
+    assert task.loss(outputs, targets) == pytest.approx(
+        float(
+            nn.functional.cross_entropy(
+                outputs[targets.abs() < 100], targets[targets.abs() < 100]
+            )
+        )
+    )
+    with pytest.raises(WorkloadError, match="for each step"):
+        task.check(normal(4, 3, 7), targets)
+
+
+def test_classes_of_steps_make_a_sequence():
+    assert isinstance(inferred(normal(1, 7, 3), whole(3, 1, 7)), Sequence)
