@@ -1,4 +1,4 @@
-"""The data of the study of tasks: clothes on canvases, and noisy images.
+"""The data of the study of tasks, and a first training.
 
 Clothes (Fashion-MNIST) of some size lie at some place on a noisy canvas of 96x96: what
 is where is detected, or said of each pixel. Images of CIFAR-10 get noise that is to be
@@ -8,6 +8,7 @@ taken away.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -110,3 +111,29 @@ def features(model: nn.Module) -> Sets:
             y = torch.cat([model(part) for part in x[:count].split(250)])
         found.append(TensorDataset(x[:count], y.clone()))
     return found[0], found[1], found[2]
+
+
+def train_(
+    model: nn.Module,
+    pairs: tuple[Tensor, ...],
+    loss: Callable[[Tensor, Tensor], Tensor | None],
+    epochs: int,
+    rate: float,
+    batch: int = 64,
+) -> None:
+    """Train a network by a loss alone."""
+    x, y = pairs
+    steps = epochs * (len(x) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
+    model.train()
+    for epoch in range(epochs):
+        for rows in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
+            off = loss(model(x[rows]), y[rows])
+            assert off is not None
+            optimizer.zero_grad()
+            off.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+        print(f"epoch {epoch + 1}: loss {off.item():.4f}", flush=True)

@@ -18,7 +18,15 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 import edgeprune
 from benchmarks.networks import cifar_resnet56
-from benchmarks.task_data import SIDE, Sets, features, noisy, regions, things
+from benchmarks.task_data import (
+    SIDE,
+    Sets,
+    features,
+    noisy,
+    regions,
+    things,
+    train_,
+)
 from edgeprune.files import cache_folder
 from edgeprune.tasks import Segmentation
 
@@ -326,29 +334,3 @@ def trained(name: str) -> nn.Module:
         train_(model, kind.data()[0].tensors, kind.loss, kind.epochs, 2e-3)
         save_file(model.state_dict(), path)
     return model.eval()
-
-
-def train_(
-    model: nn.Module,
-    pairs: tuple[Tensor, ...],
-    loss: Callable[[Tensor, Tensor], Tensor | None],
-    epochs: int,
-    rate: float,
-    batch: int = 64,
-) -> None:
-    """Train a network by a loss alone."""
-    x, y = pairs
-    steps = epochs * (len(x) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
-    model.train()
-    for epoch in range(epochs):
-        for rows in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
-            off = loss(model(x[rows]), y[rows])
-            assert off is not None
-            optimizer.zero_grad()
-            off.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-        print(f"epoch {epoch + 1}: loss {off.item():.4f}", flush=True)

@@ -34,7 +34,8 @@ import typer
 from torch import Tensor, nn
 
 import edgeprune
-from benchmarks.task_nets import KINDS, Kind, train_, trained
+from benchmarks.task_data import train_
+from benchmarks.task_nets import KINDS, Kind, trained
 from edgeprune import targets
 from edgeprune.api.task import task_of
 from edgeprune.data import Reading, TensorBatches

@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 
 BINS = 1000  # of scores 0..1
 OVERLAPS = tuple(0.5 + 0.05 * step for step in range(10))  # that make a hit
+LEAST_OVERLAPS = np.array(OVERLAPS)
 RECALLS = 101  # points at which precision is read
 MOST = 100  # boxes of an image that count
 WHOLE = 1 + 2 * len(OVERLAPS) * BINS  # counts of a class: boxes, hits, misses
@@ -79,17 +80,20 @@ def _count_(
     row[0] += len(right)
     if not len(corners):
         return
-    counts = row[1:].reshape(2, len(OVERLAPS), BINS)
+    hits, misses = row[1:].reshape(2, len(OVERLAPS), BINS)
     bins = (scores.clamp(0, 1) * (BINS - 1)).round().long().numpy()
     shared = box_iou(corners, right).numpy()
-    for level, least in enumerate(OVERLAPS):
-        free = np.ones(len(right), bool)
-        for at, place in enumerate(bins):
-            fits = np.where(free, shared[at], 0.0) if len(right) else np.zeros(1)
-            hit = bool(fits.max() >= least)
-            if hit:
-                free[fits.argmax()] = False
-            counts[0 if hit else 1, level, place] += 1
+    able = shared.max(1, initial=0.0) >= OVERLAPS[0]
+    np.add.at(misses, (slice(None), bins[~able]), 1)
+    levels = np.arange(len(OVERLAPS))
+    free = np.ones((len(OVERLAPS), len(right)), bool)
+    for at in able.nonzero()[0]:  # by falling score
+        fits = np.where(free, shared[at], 0.0)
+        best = fits.argmax(1)
+        hit = fits[levels, best] >= LEAST_OVERLAPS
+        free[levels[hit], best[hit]] = False
+        hits[hit, bins[at]] += 1
+        misses[~hit, bins[at]] += 1
 
 
 def _area(
