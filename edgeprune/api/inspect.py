@@ -13,6 +13,7 @@ from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder
 from edgeprune.api.versions import versions
 from edgeprune.graph.device import device_named
+from edgeprune.graph.region import Region
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.output import aside, claimed, publish
@@ -58,7 +59,9 @@ def groups_settings(
         graph = profile_settings(settings, progress)[0].graph
     else:
         model, inputs = model_and_inputs(settings)
-        graph = survey(model, inputs)
+        region = Region(settings.only or (), settings.keep or ())
+        region.check(model)
+        graph = region.within(survey(model, inputs))
         notes = ("--timed measures what each refusal costs in ms",)
     return GroupsReport(
         tuple(

@@ -74,7 +74,7 @@ class RunContext:
         """The channel groups of a network on its way."""
         if snapshot is self.start:
             return self.profile.graph
-        return survey(snapshot.model, self.job.workload.inputs)
+        return self.job.region.within(survey(snapshot.model, self.job.workload.inputs))
 
     def scoring(self, model: nn.Module, graph: ChannelGraph) -> Context:
         """Collect what criteria may look at."""

@@ -19,6 +19,7 @@ from edgeprune.export import deliver
 from edgeprune.finetune.feature_maps import last_feature_map
 from edgeprune.finetune.fresh import fresh
 from edgeprune.graph.device import device_named
+from edgeprune.graph.region import Region
 from edgeprune.measure.benchmark import Exported
 from edgeprune.profile.network import Profile
 from edgeprune.progress import LOGGER, SILENT, Progress
@@ -73,6 +74,11 @@ class Job:
     def run_id(self) -> str:
         """The same for the same network, data and settings; empty if none is kept."""
         return "" if self.state is None else self.state.name[:RUN_ID]
+
+    @property
+    def region(self) -> Region:
+        """What of the network may change."""
+        return Region(self.settings.only or (), self.settings.keep or ())
 
     @cached_property
     def device(self) -> torch.device:

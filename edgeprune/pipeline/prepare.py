@@ -47,11 +47,13 @@ def prepare(job: Job, folder: Path) -> RunContext:
         EdgepruneError: the network, its data or the target is refused.
     """
     check_formats(job)
+    job.region.check(job.workload.model)
     log = RunLog()
     with log.stage("profile"):
         outputs = check_answers(job.workload, trains=job.settings.train)
         benchmark = _benchmark(job, folder)
-        profile = profile_network(job.workload.model, benchmark, job.progress)
+        model = job.workload.model
+        profile = profile_network(model, benchmark, job.progress, job.region)
         evaluator = Evaluator.of(profile, profile.benchmark, job.data, job.device)
         baseline = _baseline(profile, evaluator)
         log.steps.append(unpruned_step("baseline", baseline))

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgeprune.files import cached
 from edgeprune.graph.groups import ChannelGraph
+from edgeprune.graph.region import WHOLE, Region
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
@@ -53,9 +54,15 @@ class Profile:
 
 
 def profile_network(
-    model: nn.Module, benchmark: Benchmark, progress: Progress = SILENT
+    model: nn.Module,
+    benchmark: Benchmark,
+    progress: Progress = SILENT,
+    region: Region = WHOLE,
 ) -> Profile:
     """Trace, export, count and time a network.
+
+    Args:
+        region: what of it may change.
 
     Raises:
         TraceError: the model does not run or trace.
@@ -63,7 +70,7 @@ def profile_network(
         MeasurementError: it cannot be timed.
     """
     progress.start("profile", 4)
-    graph = survey(model, benchmark.inputs)
+    graph = region.within(survey(model, benchmark.inputs))
     progress.advance("channel groups")
     exported = benchmark.export(model, "baseline")
     progress.advance("ONNX file")

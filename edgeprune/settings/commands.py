@@ -20,6 +20,7 @@ from edgeprune.settings.parts import (
     NetworkSettings,
     WorkloadSettings,
 )
+from edgeprune.settings.region import RegionSettings
 from edgeprune.settings.training import StepSettings, TeacherSettings
 from edgeprune.settings.values import Duration, Effort, Method, NamedPath, Positive
 
@@ -29,6 +30,7 @@ MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 class CompressSettings(
     FileSettings,
     HandoverSettings,
+    RegionSettings,
     CriterionSettings,
     TeacherSettings,
     FloorSettings,
@@ -291,7 +293,7 @@ class ProfileSettings(FileSettings, NetworkSettings):
     COMMAND: ClassVar[str] = "profile"
 
 
-class GroupsSettings(ProfileSettings):
+class GroupsSettings(RegionSettings, ProfileSettings):
     """Everything that `edgeprune groups` can be told."""
 
     COMMAND: ClassVar[str] = "groups"

@@ -61,6 +61,13 @@ def parse_path(value: object) -> object:
     return value
 
 
+def parse_patterns(value: object) -> object:
+    """Read `backbone,neck.*` as its parts; a list passes."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 def parse_duration(value: object) -> object:
     """Read `10m`, `90s` or `1h` as seconds; numbers pass."""
     if not isinstance(value, str):
@@ -118,6 +125,9 @@ Shape = Annotated[
     Field(min_length=1),
 ]
 NamedPath = Annotated[Path, BeforeValidator(parse_path)]
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(parse_patterns), Field(min_length=1)
+]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]

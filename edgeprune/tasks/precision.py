@@ -84,7 +84,7 @@ def _count_(
     bins = (scores.clamp(0, 1) * (BINS - 1)).round().long().numpy()
     shared = box_iou(corners, right).numpy()
     able = shared.max(1, initial=0.0) >= OVERLAPS[0]
-    np.add.at(misses, (slice(None), bins[~able]), 1)
+    misses += np.bincount(bins[~able], minlength=BINS)
     levels = np.arange(len(OVERLAPS))
     free = np.ones((len(OVERLAPS), len(right)), bool)
     for at in able.nonzero()[0]:  # by falling score

@@ -16,6 +16,7 @@ from edgeprune.graph.factored import CORE, FIRST, LAST, factorable
 from edgeprune.graph.groups import ChannelGraph, Group
 from edgeprune.graph.layers import replace_
 from edgeprune.graph.model_copy import copied
+from edgeprune.graph.region import Region
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import parameter_shapes
@@ -41,6 +42,7 @@ class FactoredSpace:
         plain: the network without any layer factored.
         layers: those that are.
         inputs: what it is traced with.
+        region: what of it may change.
     """
 
     model: nn.Module
@@ -50,6 +52,7 @@ class FactoredSpace:
     plain: nn.Module
     layers: tuple[str, ...]
     inputs: Inputs
+    region: Region
 
     def candidate(self, plan: Plan) -> Candidate:
         """The network, with the layers plain again that the plan leaves unfactored."""
@@ -60,7 +63,7 @@ class FactoredSpace:
             replace_(model, name, copied(self.plain.get_submodule(name)))
         return Candidate(
             model,
-            survey(model, self.inputs),
+            self.region.within(survey(model, self.inputs)),
             _without(plan, left, self.layers),
             Surgery(factored=chosen),
         )
@@ -97,12 +100,17 @@ class FactoredSpaces:
     def _space(self, start: ModelSnapshot) -> FactoredSpace:
         context, plain = self._context, self._plain.space(start)
         inputs = context.job.workload.inputs
-        layers = factorable(plain.model, plain.graph)
+        region = context.job.region
+        layers = tuple(
+            name
+            for name in factorable(plain.model, plain.graph)
+            if not region.refusal(name)
+        )
         context.progress.start("factor layers", len(layers))
-        model, graph = _factored(plain.model, inputs, layers)
+        model, graph = _factored(plain.model, inputs, layers, region)
         if without := [name for name in layers if not rank_groups(graph, name)]:
             layers = tuple(name for name in layers if name not in without)
-            model, graph = _factored(plain.model, inputs, layers)
+            model, graph = _factored(plain.model, inputs, layers, region)
         context.progress.finish(f"{len(layers)} of them")
         return FactoredSpace(
             model,
@@ -112,6 +120,7 @@ class FactoredSpaces:
             plain.model,
             layers,
             inputs,
+            region,
         )
 
     def _costs(
@@ -159,11 +168,11 @@ class FactoredSpaces:
 
 
 def _factored(
-    model: nn.Module, inputs: Inputs, layers: tuple[str, ...]
+    model: nn.Module, inputs: Inputs, layers: tuple[str, ...], region: Region
 ) -> tuple[nn.Module, ChannelGraph]:
     """The same function with some layers factored, and its groups."""
     made = factored(model, layers)
-    return made, survey(made, inputs)
+    return made, region.within(survey(made, inputs))
 
 
 def _ranks(group: Group, bayesian: int | None) -> list[int]:
