@@ -30,7 +30,8 @@ def load(_: str, reading: Reading) -> Splits:
     pixels, digits = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     x = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear").numpy()
-    x_train, x_test, y_train, y_test = split_off(x, digits.astype(np.int64), TEST_SHARE)
+    y = np.asarray(digits, dtype=np.int64)
+    x_train, x_test, y_train, y_test = split_off(x, y, TEST_SHARE)
     arrays = Arrays(
         "digits", x_train, y_train, x_test, y_test, safe_augmentations=CHARACTERS
     )

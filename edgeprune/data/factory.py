@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchvision import datasets
 
 from edgeprune.data.augment import CHARACTERS, PHOTOS
+from edgeprune.data.hugging_face import adapted, class_names
 from edgeprune.data.labels import (
     class_numbers,
     count_classes,
@@ -74,6 +75,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         return made
     if isinstance(made, Arrays):
         return array_splits(made, reading)
+    made = adapted(made)
     train, validation, test, note = _three(name, made)
     if reading.scale is not None:
         message = (
@@ -112,6 +114,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             cut_from_training=("validation",) if note == CUT else (),
             structure=how.structure,
             labelled=how.labelled,
+            class_names=class_names(made) if known else (),
         )
     )
 

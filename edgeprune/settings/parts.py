@@ -109,8 +109,8 @@ class DataSettings(SettingsModel):
     data: Annotated[
         str | None,
         Option(
-            "digits, a folder of images by class, an .npz file, torchvision:NAME@ROOT, "
-            "package.module:factory, or noise (no data at all).",
+            "digits, a folder of images by class or with masks or boxes, an .npz file, "
+            "torchvision:NAME@ROOT, package.module:factory, or noise (none at all).",
             Panel.MODEL,
             default="digits, without --model too",
         ),
