@@ -78,10 +78,8 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
     made = adapted(made)
     train, validation, test, note = _three(name, made)
     if reading.scale is not None:
-        message = (
-            f"--mean and --std do not go with {name}: it scales its inputs itself."
-        )
-        raise DataError(message)
+        message = f"--mean and --std do not go with {name}"
+        raise DataError(f"{message}: it scales its inputs itself.")
     loaders: list[Batches] = [
         _loader(train, reading, shuffling(reading)),
         _loader(validation, reading, None),
