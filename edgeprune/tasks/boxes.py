@@ -70,6 +70,10 @@ class Detection(Task):
                 f"{message} {shape_text(outputs)}. Name the module whose outputs are "
                 "to be in the file (--export-output), or give a task of your own."
             )
+        count, most = self._count(outputs, targets), int(targets[..., 0].max())
+        if most >= count:
+            message = f"The model has scores of {count} classes, the boxes have class"
+            raise WorkloadError(f"{message} {most}.")
 
     def boxes(self, outputs: Any) -> Found:
         """What was found in each image."""

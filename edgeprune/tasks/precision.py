@@ -82,7 +82,7 @@ def _count_(
         return
     hits, misses = row[1:].reshape(2, len(OVERLAPS), BINS)
     bins = (scores.clamp(0, 1) * (BINS - 1)).round().long().numpy()
-    shared = box_iou(corners, right).numpy()
+    shared = box_iou(corners, right).numpy() if len(right) else np.zeros((len(bins), 0))
     able = shared.max(1, initial=0.0) >= OVERLAPS[0]
     misses += np.bincount(bins[~able], minlength=BINS)
     levels = np.arange(len(OVERLAPS))

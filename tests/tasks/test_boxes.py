@@ -164,6 +164,14 @@ def test_targets_of_another_form_are_refused():
         Detection().check(torch.rand(2, 8, 20), torch.zeros(2, 3))
 
 
+def test_boxes_of_a_class_that_has_no_score_are_refused(scene):
+    targets, corners, scores = scene
+    with pytest.raises(
+        WorkloadError, match="scores of 2 classes, the boxes have class 3"
+    ):
+        Detection().check({"boxes": corners, "scores": scores[..., :2]}, targets)
+
+
 def test_rows_of_five_are_boxes():
     task = inferred(torch.rand(1, 8, 20), torch.rand(1, 3, 5))
     assert isinstance(task, Detection)
