@@ -258,9 +258,9 @@ def test_rows_of_another_length_are_refused():
 
 def points():
     """Targets of 6 samples with 5 points each, one of them unseen."""
-    targets = torch.cat(
-        [32 * torch.rand(6, 5, 2, generator=GENERATOR), torch.ones(6, 5, 1)], 2
-    )
+    own = torch.Generator().manual_seed(0)
+    places = 4 + 24 * torch.rand(6, 5, 2, generator=own)
+    targets = torch.cat([places, torch.ones(6, 5, 1)], 2)
     targets[:, 4, 2] = 0
     return targets
 
@@ -293,9 +293,9 @@ def test_heatmaps_are_read_at_their_hottest_cell():
     assert pck(task, maps, targets) == 1.0
 
 
-@pytest.mark.parametrize("shape", [(6, 5, 2), (6, 5, 8, 8)])
+@pytest.mark.parametrize("shape", [(6, 5, 2), (6, 5, 32, 32)])
 def test_points_can_be_learnt(shape):
-    task, targets = Keypoints(stride=4), points()
+    task, targets = Keypoints(stride=1), points()
     outputs = nn.Parameter(torch.zeros(shape))
     optimizer = torch.optim.Adam([outputs], 0.5)
     first = pck(task, outputs, targets)
@@ -303,8 +303,7 @@ def test_points_can_be_learnt(shape):
         optimizer.zero_grad()
         task.loss(outputs, targets).backward()
         optimizer.step()
-    targets[..., :2] = targets[..., :2].clamp(2, 30)  # what maps can say
-    assert pck(task, outputs, targets) > max(first, 0.7)
+    assert pck(task, outputs, targets) > max(first, 0.9)
 
 
 def test_other_points_are_refused():
