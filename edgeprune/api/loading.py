@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgeprune.api.task import Prepared, prepared, with_noise
+from edgeprune.api.task import Prepared, prepared, task_of_file, with_noise
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
@@ -142,7 +142,7 @@ def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepa
 
 
 def test_accuracy(path: Path, settings: DataSettings) -> float:
-    """An ONNX file's accuracy on the test split of a data set, 0..1.
+    """An ONNX file's metric on the test split of a data set.
 
     Raises:
         DataError: no such data.
@@ -150,7 +150,7 @@ def test_accuracy(path: Path, settings: DataSettings) -> float:
     """
     model = OnnxModel(path)
     splits = load_data(settings.data or "", _reading(settings, 0), model.sample_shape)
-    return judged(splits.task, model, splits.test)
+    return judged(task_of_file(model, splits, settings), model, splits.test)
 
 
 def _workload(

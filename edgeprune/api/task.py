@@ -15,9 +15,10 @@ from edgeprune.data.answered import Answered
 from edgeprune.data.factory import import_factory
 from edgeprune.data.noise import noise_splits
 from edgeprune.errors import ConfigError, DataError, WorkloadError
+from edgeprune.export.session import OnnxModel
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
-from edgeprune.settings import WorkloadSettings
+from edgeprune.settings import DataSettings, WorkloadSettings
 from edgeprune.tasks import (
     TASKS,
     Detection,
@@ -135,7 +136,23 @@ def _main(several: Structure, *, asked: bool) -> int:
     return 0
 
 
-def _asked(settings: WorkloadSettings) -> Task | None:
+def task_of_file(model: OnnxModel, splits: Splits, settings: DataSettings) -> Task:
+    """What a file is judged by on data with targets.
+
+    Raises:
+        ConfigError: there is no such task, or the data have no targets.
+        WorkloadError: what the file returns fits no task.
+    """
+    x, y = next(iter(splits.test))
+    named = {
+        name: torch.from_numpy(found)
+        for name, found in model.named_outputs(x[:1]).items()
+    }
+    several = Structure.of(named, "output") if len(named) > 1 else None
+    return _taught(_asked(settings), splits, (model(x[:1]), y[:1]), several)
+
+
+def _asked(settings: DataSettings) -> Task | None:
     """The task that the settings name; None where they leave it open."""
     name = settings.task
     return None if name in (AUTO, AGREEMENT) else task_of(name)

@@ -8,8 +8,12 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import edgeprune
+from edgeprune.api import loading
 from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.report.compare import compare_reports
+from edgeprune.settings import DataSettings
+from edgeprune.tasks import judged, task_named
 from edgeprune.workload.part import part_of
 from examples import tasks
 from tests.made_up import FAKE
@@ -290,3 +294,21 @@ def test_whole_numbers_reach_an_embedding_as_they_are(source, tmp_path):
     x = torch.randint(0, 50, (1, 12))
     (made,) = session.run(None, {"input": x.numpy()})
     assert np.allclose(done.model(x).detach(), made, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["segmentation", "image"])
+def test_any_file_is_judged_by_what_its_targets_are(name, tmp_path):
+    make, data, _, _, _ = CASES[name]
+    model, (train, _, test) = make().eval(), data()
+    write_onnx(model, (torch.zeros(1, 3, 32, 32),), tmp_path / "net.onnx")
+    arrays = {
+        f"{what}_{part}": one.numpy()
+        for part, held in (("train", train), ("test", test))
+        for what, one in zip("xy", held.tensors, strict=True)
+    }
+    np.savez(tmp_path / "data.npz", **arrays)
+    settings = DataSettings(data=str(tmp_path / "data.npz"))
+    wanted = judged(task_named(name), model, [test.tensors])
+    assert loading.test_accuracy(tmp_path / "net.onnx", settings) == pytest.approx(
+        wanted, abs=1e-3
+    )
