@@ -41,6 +41,11 @@ class Metric:
         """What is lost, in words."""
         return "points" if self.in_points else self.unit
 
+    @property
+    def axis(self) -> str:
+        """What stands at the axis of a plot."""
+        return f"{self.name}, {self.unit}".rstrip(", ")
+
     def shown(self, value: float) -> float:
         """A value in its unit."""
         scale = 100.0 if self.unit == "%" else 1.0

@@ -9,6 +9,7 @@ from edgeprune import targets
 from edgeprune.devices.runner import runner_for
 from edgeprune.doctor.examine import examine
 from edgeprune.errors import MeasurementError
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import FileCheck
 from edgeprune.settings import DataSettings
 
@@ -45,21 +46,22 @@ def check_file(
     if not path.is_file():
         raise MeasurementError(f"There is no file {path}.")
     held = targets.load(target)
-    accuracy = None
+    accuracy, metric = None, ACCURACY
     if data is not None and data.data is not None:
-        accuracy = _accuracy(path, data)
+        accuracy, metric = _accuracy(path, data)
     with closing(runner_for(held)) as runner:
         return examine(
             path,
             runner,
             sample=sample,
             accuracy=accuracy,
+            metric=metric,
             max_ms=max_ms,
             min_accuracy=min_accuracy,
         )
 
 
-def _accuracy(path: Path, settings: DataSettings) -> float:
+def _accuracy(path: Path, settings: DataSettings) -> tuple[float, Metric]:
     """Of the test split; needs torch, which takes seconds to import."""
     from edgeprune.api.loading import test_accuracy
 

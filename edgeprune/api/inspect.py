@@ -101,7 +101,11 @@ def profile_settings(
         temporary_folder() as held,
     ):
         benchmark = Benchmark(runner, inputs, held, settings.dynamic_batch)
-        profile = profile_network(model, benchmark, progress)
+        region = Region()
+        if isinstance(settings, GroupsSettings):
+            region = Region(settings.only or (), settings.keep or ())
+            region.check(model)
+        profile = profile_network(model, benchmark, progress, region)
         return profile, reach_of(profile, progress) if reach else None
 
 
@@ -163,6 +167,7 @@ def _score_report(
         spectra=found,
         variance=settings.variance or VARIANCE,
         notes=found.notes if found else (NO_DATA,),
+        metric=context.task.metric,
     )
 
 

@@ -23,6 +23,7 @@ from edgeprune.graph.device import CPU, device_named
 from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
+from edgeprune.metric import Metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import DataSettings, NetworkSettings, WorkloadSettings
@@ -141,8 +142,8 @@ def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepa
     return with_noise(model, settings, _reading(settings, settings.seed))
 
 
-def test_accuracy(path: Path, settings: DataSettings) -> float:
-    """An ONNX file's metric on the test split of a data set.
+def test_accuracy(path: Path, settings: DataSettings) -> tuple[float, Metric]:
+    """An ONNX file's metric on the test split of a data set, and which one that is.
 
     Raises:
         DataError: no such data.
@@ -150,7 +151,8 @@ def test_accuracy(path: Path, settings: DataSettings) -> float:
     """
     model = OnnxModel(path)
     splits = load_data(settings.data or "", _reading(settings, 0), model.sample_shape)
-    return judged(task_of_file(model, splits, settings), model, splits.test)
+    task = task_of_file(model, splits, settings)
+    return judged(task, model, splits.test), task.metric
 
 
 def _workload(

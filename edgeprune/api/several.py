@@ -175,6 +175,7 @@ def _report(
     ]
     best = max(fitting, key=lambda item: item.validation_accuracy, default=None)
     limits = ", ".join(f"{name} {ms:.4g} ms" for name, ms in budgets.items())
+    first = next(iter(runs.values()))
     if best is None:
         nearest = min(models, key=lambda item: _pressure(item, budgets))
         missed = [name for name in budgets if name not in nearest.within]
@@ -192,9 +193,8 @@ def _report(
         how = "Met by estimates" if best.estimated else "Met"
         sentence = (
             f"{how} on all of them ({limits}) by {best.run}/{best.file}: {times}; test "
-            f"accuracy {best.test_accuracy:.2%}."
+            f"{first.metric.told(best.test_accuracy)}."
         )
-    first = next(iter(runs.values()))
     return TargetsReport(
         schema_version=TARGETS_SCHEMA,
         status="unmet" if best is None else "met",
@@ -205,4 +205,5 @@ def _report(
         baseline_test_accuracy=first.baseline.test_accuracy or 0.0,
         models=tuple(models),
         for_all=None if best is None else best.run,
+        metric=first.metric,
     )

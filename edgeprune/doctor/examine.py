@@ -14,22 +14,24 @@ from edgeprune.doctor import loading, quantized, speed, values
 from edgeprune.doctor.examined import Examined
 from edgeprune.errors import DeviceError, MeasurementError
 from edgeprune.files import sha256
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.onnx_files.shapes import open_axes, takes, write_fixed
 from edgeprune.records import TimingSummary
 from edgeprune.records.doctor import DOCTOR_SCHEMA, FileCheck, Finding
 from edgeprune.temporary import temporary_folder
-from edgeprune.units import milliseconds, percent
+from edgeprune.units import milliseconds
 
 CHECKS = (*loading.CHECKS, *values.CHECKS, *speed.CHECKS, *quantized.CHECKS)
 ORDER = ("blocker", "warning", "note")
 
 
-def examine(
+def examine(  # noqa: PLR0913  a gate's limits, each by its name
     path: Path,
     runner: Runner,
     *,
     sample: tuple[int, ...] | None = None,
     accuracy: float | None = None,
+    metric: Metric = ACCURACY,
     max_ms: float | None = None,
     min_accuracy: float | None = None,
 ) -> FileCheck:
@@ -37,7 +39,7 @@ def examine(
 
     Args:
         sample: shape of a sample, for axes of the input that are open.
-        accuracy: of the file on a test split, where there is one.
+        accuracy: of the file on a test split, where there is one, by the metric.
         max_ms: more is a blocker, and so is not to know.
         min_accuracy: less is a blocker, and so is not to know.
 
@@ -56,7 +58,7 @@ def examine(
         if max_ms is not None:
             found += _too_slow(file, max_ms)
     if min_accuracy is not None:
-        found += _too_wrong(accuracy, min_accuracy)
+        found += _too_wrong(accuracy, min_accuracy, metric)
     timing = None if isinstance(file.timing, DeviceError) else file.timing
     return FileCheck(
         schema_version=DOCTOR_SCHEMA,
@@ -70,6 +72,7 @@ def examine(
         summary=None if timing is None else TimingSummary.of(timing),
         provider=None if timing is None else timing.provider,
         accuracy=accuracy,
+        metric=metric,
         findings=tuple(sorted(found, key=_rank)),
     )
 
@@ -109,13 +112,12 @@ def _too_slow(file: Examined, max_ms: float) -> list[Finding]:
     return [Finding("too_slow", "blocker", what, remedy)]
 
 
-def _too_wrong(accuracy: float | None, least: float) -> list[Finding]:
+def _too_wrong(accuracy: float | None, least: float, metric: Metric) -> list[Finding]:
     if accuracy is None:
         what = "its accuracy is not known, so that --min-accuracy cannot be kept"
     elif accuracy < least:
-        what = (
-            f"its accuracy is {percent(accuracy)}, and --min-accuracy {percent(least)}"
-        )
+        what = f"its {metric.name} is {metric.text(accuracy)}"
+        what += f", and --min-accuracy {metric.text(least)}"
     else:
         return []
     return [Finding("too_inaccurate", "blocker", what, "train it further")]

@@ -121,10 +121,16 @@ class Examined:
             return []
 
     def ms_of(self, *operators: str) -> float | None:
-        """What operators of some kinds take together; None where it is not known."""
-        if not self.nodes:
+        """What operators of some kinds take together; None where it is not known.
+
+        Their share of what all of them take in one profile, of the measured time: a
+        machine that was busy meanwhile was so for all.
+        """
+        whole = sum(item.latency_ms for item in self.nodes)
+        if not whole or self.ms is None:
             return None
-        return sum(item.latency_ms for item in self.nodes if item.operator in operators)
+        own = sum(item.latency_ms for item in self.nodes if item.operator in operators)
+        return self.ms * own / whole
 
     @cached_property
     def ms(self) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records.measurement import TimingSummary
 
 DOCTOR_SCHEMA = 1
@@ -40,7 +41,7 @@ class FileCheck:
         opset: the version of ONNX's own operators.
         summary: of its time on the target; None where it was not measured.
         provider: that ran it there.
-        accuracy: on the test split, 0..1; None without data.
+        accuracy: the metric on the test split; None without data.
         findings: blockers first.
     """
 
@@ -56,6 +57,7 @@ class FileCheck:
     provider: str | None
     accuracy: float | None
     findings: tuple[Finding, ...]
+    metric: Metric = ACCURACY
 
     @property
     def passed(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records.run import Scores, Sensitivity
 from edgeprune.records.spectrum import Spectra
 
@@ -49,3 +50,4 @@ class ScoreReport:
     spectra: Spectra | None
     variance: float
     notes: tuple[str, ...] = ()
+    metric: Metric = ACCURACY

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeprune.metric import ACCURACY, Metric
+
 TARGETS_SCHEMA = 1
 
 
@@ -52,6 +54,7 @@ class TargetsReport:
     baseline_test_accuracy: float
     models: tuple[ModelOnTargets, ...]
     for_all: str | None
+    metric: Metric = ACCURACY
 
     @property
     def chosen(self) -> ModelOnTargets | None:

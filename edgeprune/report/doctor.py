@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from edgeprune.records import FileCheck
-from edgeprune.units import megabytes, milliseconds, percent
+from edgeprune.units import megabytes, milliseconds
 
 STYLES = {"blocker": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -25,7 +25,7 @@ def show_file_check(console: Console, found: FileCheck) -> None:
         time = milliseconds(found.summary.median_ms)
         facts.append(f"{time} on {found.target} ({found.provider})")
     if found.accuracy is not None:
-        facts.append(f"test accuracy {percent(found.accuracy)}")
+        facts.append(f"test {found.metric.told(found.accuracy)}")
     say(f"{found.file}: {', '.join(facts)}")
     for item in found.findings:
         cost = "" if item.ms is None else f" ({milliseconds(max(item.ms, 0.0))} a run)"

@@ -107,7 +107,7 @@ def accuracy_figure(report: RunReport) -> go.Figure:
         figure.add_vline(x=limit_ms, annotation_text="budget", **dashed)
     figure.update_layout(
         xaxis_title="median latency, ms",
-        yaxis_title=f"validation {metric.name}, {metric.unit}".rstrip(", "),
+        yaxis_title=f"validation {metric.axis}",
         height=420,
         **LAYOUT,
     )

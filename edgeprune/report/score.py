@@ -63,7 +63,7 @@ def render_scores(report: ScoreReport) -> str:
 def titles_of(report: ScoreReport) -> list[str]:
     """Return the titles of the columns that have values."""
     titles = ["group", "channels", "least", "median", "largest"]
-    titles += ["half: loss", "accuracy"] if report.sensitivity else []
+    titles += ["half: loss", report.metric.name] if report.sensitivity else []
     titles += ["dimensions"] if report.spectra else []
     return titles
 
@@ -81,7 +81,7 @@ def rows_of(report: ScoreReport) -> list[list[str]]:
             half = _at_half(report, group.name)
             row.append("-" if half is None else f"{half.loss:.3f}")
             accuracy = None if half is None else half.accuracy
-            row.append("-" if accuracy is None else f"{accuracy:.1%}")
+            row.append("-" if accuracy is None else report.metric.text(accuracy))
         if report.spectra is not None:
             row.append(str(significant.get(group.name, "-")))
         rows.append(row)
@@ -98,8 +98,9 @@ def notes_of(report: ScoreReport) -> list[str]:
     if report.sensitivity is not None and report.sensitivity.accuracy is not None:
         accuracy = report.sensitivity.accuracy
         notes.append(
-            f"accuracy of the whole network on the {report.sensitivity.samples} "
-            f"samples of the curves: {accuracy:.1%}"
+            f"{report.metric.name} of the whole network on the "
+            f"{report.sensitivity.samples} samples of the curves: "
+            f"{report.metric.text(accuracy)}"
         )
     return [*notes, *report.notes]
 
@@ -147,13 +148,16 @@ def sensitivity_figure(report: ScoreReport, *, accuracy: bool) -> go.Figure:
         values = [item.accuracy if accuracy else item.loss for item in points]
         figure.add_scatter(
             x=[0.0, *(100 * (1 - item.width / size) for item in points)],
-            y=[_percent(value) if accuracy else value for value in (whole, *values)],
+            y=[
+                report.metric.shown(value) if accuracy and value is not None else value
+                for value in (whole, *values)
+            ],
             mode="lines+markers",
             name=name,
         )
     figure.update_layout(
         xaxis_title="channels removed, %",
-        yaxis_title="accuracy, %" if accuracy else "loss",
+        yaxis_title=report.metric.axis if accuracy else "loss",
         height=HEIGHT,
         **_BESIDE,
     )
@@ -204,10 +208,6 @@ def depth_figure(report: ScoreReport) -> go.Figure:
 
 
 _BESIDE: dict[str, Any] = {**LAYOUT, "legend": {"font": {"size": 11}}}
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else value * 100
 
 
 def _at_half(report: ScoreReport, name: str) -> GroupLoss | None:

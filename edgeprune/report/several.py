@@ -7,18 +7,25 @@ from rich.table import Table
 
 from edgeprune.records import ModelOnTargets, TargetsReport
 from edgeprune.report.html import rendered
-from edgeprune.units import megabytes, millions, milliseconds, percent
+from edgeprune.units import megabytes, millions, milliseconds
 
 
 def rows_of_targets(report: TargetsReport) -> tuple[list[str], list[list[str]]]:
     """Titles, and a row of cells for the original and for each model."""
     names = list(report.budgets_ms)
-    titles = ["model", *names, "test accuracy", "MACs", "file", "within"]
+    titles = ["model", *names, f"test {report.metric.name}", "MACs", "file", "within"]
     budget = [milliseconds(report.budgets_ms[name]) for name in names]
     original = [milliseconds(report.baseline_ms[name]) for name in names]
     rows = [
         ["budget", *budget, "", "", "", ""],
-        ["original", *original, percent(report.baseline_test_accuracy), "", "", ""],
+        [
+            "original",
+            *original,
+            report.metric.text(report.baseline_test_accuracy),
+            "",
+            "",
+            "",
+        ],
     ]
     for item in report.models:
         chosen = " (for all)" if item.run == report.for_all else ""
@@ -26,7 +33,7 @@ def rows_of_targets(report: TargetsReport) -> tuple[list[str], list[list[str]]]:
             [
                 f"{item.run}{chosen}",
                 *(_time(item, name) for name in names),
-                percent(item.test_accuracy),
+                report.metric.text(item.test_accuracy),
                 millions(item.macs),
                 megabytes(item.size_bytes),
                 ", ".join(item.within) or "none",

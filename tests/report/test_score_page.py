@@ -83,7 +83,7 @@ def test_scores_are_drawn_in_rising_order_as_shares_of_their_mean():
 
 def test_a_row_says_what_was_measured_of_a_group():
     assert rows_of(report()) == [
-        ["<i>a", "4", "1", "2", "3", "0.300", "80.0%", "3"],
+        ["<i>a", "4", "1", "2", "3", "0.300", "80.00%", "3"],
         ["b", "4", "1", "1", "1", "-", "-", "3"],
     ]
     bare = report(sensitivity=None, spectra=None)
