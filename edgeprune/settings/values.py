@@ -65,7 +65,10 @@ def parse_patterns(value: object) -> object:
     """Read `backbone,neck.*` as its parts; a list passes."""
     if not isinstance(value, str):
         return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not found:
+        raise PydanticCustomError("empty", "Paths of modules are expected")
+    return found
 
 
 def parse_duration(value: object) -> object:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import WorkloadError
 from edgeprune.tasks.structure import Structure
 
 PACKING = "_edgeprune_packing"
@@ -97,4 +99,12 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
         made = model(**given) if isinstance(given, dict) else model(*given)
     if isinstance(made, Tensor):
         return None
+    if isinstance(made, list) and all(isinstance(one, Mapping) for one in made):
+        message = (
+            f"{type(model).__name__} returns a list of dicts, one for each sample, as "
+            "detectors do that choose boxes: name the module whose outputs are to be "
+            "in the file, such as --export-output head"
+        )
+        children = ", ".join(name for name, _ in model.named_children())
+        raise WorkloadError(f"{message}; its own are {children}.")
     return Structure.of(made, "output")

@@ -312,3 +312,14 @@ def test_any_file_is_judged_by_what_its_targets_are(name, tmp_path):
     value, metric = loading.test_accuracy(tmp_path / "net.onnx", settings)
     assert value == pytest.approx(wanted, abs=1e-3)
     assert metric == task_named(name).metric
+
+
+def test_a_detector_that_chooses_boxes_needs_an_end(tmp_path):
+    with pytest.raises(WorkloadError, match="--export-output head; its own are trunk"):
+        edgeprune.compress(
+            tasks.make_detector(),
+            tasks.make_boxes(),
+            budget="60%",
+            target=FAKE,
+            out=tmp_path / "run",
+        )
