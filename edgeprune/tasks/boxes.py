@@ -58,6 +58,7 @@ class Detection(Task):
         decode: Callable[[Any], Sequence[Mapping[str, Tensor]]] | None = None,
     ) -> None:
         self._classes, self._decode = classes, decode
+        self._counted = classes  # the same in every batch, once it is known
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Outputs that are boxes, and targets in rows of five."""
@@ -122,11 +123,11 @@ class Detection(Task):
 
     def _count(self, outputs: Any, targets: Tensor) -> int:
         """How many classes are counted, the same in every batch."""
-        if self._classes is None:
+        if self._counted is None:
             found = _parts(outputs, None) if self._decode is None else None
             known = 0 if found is None or found[2].numel() else found[1].shape[2]
-            self._classes = known or max(100, int(targets[..., 0].max()) + 1)
-        return self._classes
+            self._counted = known or max(100, int(targets[..., 0].max()) + 1)
+        return self._counted
 
 
 def _parts(outputs: Any, classes: int | None) -> tuple[Tensor, Tensor, Tensor] | None:
