@@ -257,9 +257,14 @@ def table(rows: dict[str, Row]) -> str:
             f"| {name} | {before:.2f} | {after:.2f} | {item['time']:.1%} | "
             f"{item['macs']:.1%} | {item['params']:.1%} | {item['before']:.2%} | "
             f"{item['agreement']:.2%} | {item['metric']} | {item['refusals']} | "
-            f"{item['seconds'] / 60:.1f} | {item['commit']} |"
+            f"{_minutes(item)} | {item['commit']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _minutes(item: Row) -> str:
+    """Nothing of a run that was stopped for a while."""
+    return "-" if item["seconds"] is None else f"{item['seconds'] / 60:.1f}"
 
 
 if __name__ == "__main__":
