@@ -35,6 +35,7 @@ import typer
 
 import edgeprune
 from benchmarks.networks import cifar_resnet56
+from benchmarks.origin import commit
 from benchmarks.speed import images
 from edgeprune import targets
 from edgeprune.devices import transports
@@ -171,13 +172,6 @@ def whole_run(name: str, folder: Path) -> Row:
         "on_device": [item.top1_agreement for item in report.on_device],
         "largest_relative": [item.largest_relative for item in report.on_device],
     }
-
-
-def commit() -> str:
-    """The code that is measured."""
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def main(

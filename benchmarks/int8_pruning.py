@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ import typer
 
 import edgeprune
 from benchmarks.criteria import NETWORKS
+from benchmarks.origin import commit
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.files import cache_folder
 
@@ -103,7 +103,6 @@ def row(name: str, speedup: float, epochs: int) -> Row:
     )
     report = done.report
     small = report.counted
-    commit = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     return {
         "network": name,
         "asked": speedup,
@@ -117,9 +116,7 @@ def row(name: str, speedup: float, epochs: int) -> Row:
         "in_float": list(report.quantisation.in_float),
         "seconds": time.perf_counter() - began,
         "trained_seconds": report.stage_seconds.get("finetune", 0.0),
-        "commit": subprocess.run(
-            commit, capture_output=True, text=True, check=True
-        ).stdout.strip(),
+        "commit": commit(),
         "runtime": onnxruntime.__version__,
         "torch": torch.__version__,
         "cores": os.cpu_count(),

@@ -24,7 +24,6 @@ import importlib.util
 import json
 import os
 import string
-import subprocess
 import tempfile
 import time
 import zlib
@@ -42,6 +41,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import edgeprune
 from benchmarks.networks import data_folder
+from benchmarks.origin import commit
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 
@@ -110,7 +110,7 @@ def shipped() -> Any:
 def row(path: Path, shape: str | None) -> Row:
     """One file."""
     began = time.perf_counter()
-    facts = {"commit": _commit(), "runtime": onnxruntime.__version__}
+    facts = {"commit": commit(), "runtime": onnxruntime.__version__}
     with tempfile.TemporaryDirectory() as folder:
         try:
             sample = _sample(path, shape)
@@ -126,7 +126,8 @@ def row(path: Path, shape: str | None) -> Row:
                 out=cache_folder() / "onnx_in" / f"{path.stem}-{time.time_ns()}",
             )
         except EdgepruneError as error:
-            return {"refused": str(error), **facts}
+            said = str(error).replace(str(path), path.name)
+            return {"refused": said, **facts}
     report = done.report
     small = report.result
     return {
@@ -226,12 +227,6 @@ def _is_scores(done: edgeprune.Finished) -> bool:
     return isinstance(made, torch.Tensor) and made.ndim == 2 and made.shape[1] > 1
 
 
-def _commit() -> str:
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def table(rows: dict[str, Row]) -> str:
     """The study as Markdown."""
     lines = [
@@ -247,7 +242,7 @@ def table(rows: dict[str, Row]) -> str:
     ]
     for name, item in rows.items():
         if "refused" in item:
-            said = " ".join(item["refused"].split("/")[-1].split())
+            said = " ".join(item["refused"].split())
             lines.append(
                 f"| {name} | refused: {said} |" + " |" * 9 + item["commit"] + " |"
             )

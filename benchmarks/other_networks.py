@@ -38,6 +38,7 @@ from torch.utils.data import TensorDataset
 
 import edgeprune
 from benchmarks.networks import data_folder
+from benchmarks.origin import commit
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from tests.libraries import build, task_of
@@ -162,13 +163,6 @@ def measured(name: str) -> Row:
         said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
         return {"refused": said[-1][:200], **facts}
     return {**json.loads(lines[-1]), **facts}
-
-
-def commit() -> str:
-    """The commit that runs."""
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def main(

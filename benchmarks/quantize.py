@@ -50,6 +50,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.networks import cifar10, cifar_resnet56, cifar_vgg16, data_folder
+from benchmarks.origin import commit
 from benchmarks.quantize_page import FILES, table
 from edgeprune import targets
 from edgeprune.devices.runner import runner_for
@@ -273,14 +274,6 @@ def in_forms(held: Network, plain: Path, folder: Path) -> Row:
             static, fitted = (judged(held, path, plain) for path in paths)
             found[name] = {"static": static, "fitted": fitted, "seconds": seconds}
     return found
-
-
-def commit() -> str:
-    """The commit that runs."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(
-        command, cwd=HERE, capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def main(

@@ -21,7 +21,6 @@ import copy
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,7 @@ import typer
 from torch import Tensor, nn
 
 import edgeprune
+from benchmarks.origin import commit
 from benchmarks.task_data import train_
 from benchmarks.task_nets import KINDS, Kind, trained
 from edgeprune import targets
@@ -177,13 +177,6 @@ def _metric(
     task: Task, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor
 ) -> float:
     return judged(task, model, zip(x.split(100), y.split(100), strict=True))
-
-
-def commit() -> str:
-    """The commit that runs."""
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def table(rows: dict[str, Row]) -> str:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from edgeprune.api.access import access_to
 from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder
 from edgeprune.api.versions import versions
 from edgeprune.graph.device import device_named
-from edgeprune.graph.region import Region
+from edgeprune.graph.region import WHOLE, Region
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
 from edgeprune.output import aside, claimed, publish
@@ -59,9 +60,7 @@ def groups_settings(
         graph = profile_settings(settings, progress)[0].graph
     else:
         model, inputs = model_and_inputs(settings)
-        region = Region(settings.only or (), settings.keep or ())
-        region.check(model)
-        graph = region.within(survey(model, inputs))
+        graph = _region(model, settings).within(survey(model, inputs))
         notes = ("--timed measures what each refusal costs in ms",)
     return GroupsReport(
         tuple(
@@ -101,12 +100,18 @@ def profile_settings(
         temporary_folder() as held,
     ):
         benchmark = Benchmark(runner, inputs, held, settings.dynamic_batch)
-        region = Region()
-        if isinstance(settings, GroupsSettings):
-            region = Region(settings.only or (), settings.keep or ())
-            region.check(model)
+        region = _region(model, settings)
         profile = profile_network(model, benchmark, progress, region)
         return profile, reach_of(profile, progress) if reach else None
+
+
+def _region(model: nn.Module, settings: ProfileSettings) -> Region:
+    """What of a network may change, where that can be said."""
+    if not isinstance(settings, GroupsSettings):
+        return WHOLE
+    region = Region.of(settings.only, settings.keep)
+    region.check(model)
+    return region
 
 
 CURVE = tuple(eighth / 8 for eighth in range(7, 0, -1))  # of a group's channels

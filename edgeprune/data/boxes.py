@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from edgeprune.data.images import BROKEN, opened
-from edgeprune.data.memory import free_memory
-from edgeprune.data.paired import IMAGES, cut
+from edgeprune.data.images import BROKEN
+from edgeprune.data.paired import IMAGES, cut, stacked
 from edgeprune.data.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
@@ -131,24 +130,19 @@ def _read(source: Source, shape: tuple[int, int, int]) -> Held:
     known = _of_json(source.boxes) if source.boxes.is_file() else _of_texts(source)
     if not known:
         raise DataError(f"{source.boxes} names no images.")
-    size = len(known) * int(np.prod(shape)) * 2
-    if size > (free := free_memory()):
-        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise DataError(f"{source.images} holds {len(known)} images, {sizes}.")
-    x: list[Any] = []
-    for name, rows in known.items():
-        path = source.images / name
+    paths = [source.images / name for name in known]
+    for path in paths:
         if not path.is_file():
-            raise DataError(
-                f"{source.boxes} names {name}, which {source.images} lacks."
-            )
-        x.append(opened(str(path), shape).numpy())
+            message = f"{source.boxes} names {path.relative_to(source.images)}"
+            raise DataError(f"{message}, which {source.images} lacks.")
+    x = stacked(source.images, paths, shape)
+    for path, rows in zip(paths, known.values(), strict=True):
         if len(rows) and source.boxes.is_file():
             rows[:, 1:] /= np.tile(_size(path), 2)
         rows[:, 1:] *= np.tile([shape[2], shape[1]], 2)
     most = max(1, *map(len, known.values()))
     y = np.stack([_filled(rows[None], most)[0] for rows in known.values()])
-    return np.stack(x), y
+    return x, y
 
 
 def _of_texts(source: Source) -> dict[str, Rows]:

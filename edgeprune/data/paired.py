@@ -7,6 +7,7 @@ labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,7 @@ def _needed(root: Path, folder: Folder | None) -> Folder:
 def _read(folder: Folder, shape: tuple[int, int, int]) -> Pair:
     """All images of a folder, and what belongs to each."""
     paths = _pictures(folder.images)
-    size = len(paths) * int(np.prod(shape)) * 2
-    if size > (free := free_memory()):
-        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise DataError(f"{folder.images} holds {len(paths)} images, {sizes}.")
-    x = np.stack([opened(str(path), shape).numpy() for path in paths])
+    x = stacked(folder.images, paths, shape)
     if folder.wanted is None:
         return x, np.zeros(len(x), dtype=np.int64)
     named = {path.stem: path for path in _pictures(folder.wanted)}
@@ -125,6 +122,21 @@ def _read(folder: Folder, shape: tuple[int, int, int]) -> Pair:
     if folder.wanted.name == TARGETS:
         return x, np.stack([opened(str(path), shape).numpy() for path in found])
     return x, np.stack([_mask(path, shape[1:]) for path in found])
+
+
+def stacked(
+    folder: Path, paths: Sequence[Path], shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Images of a folder, shape (N, C, H, W), in bytes.
+
+    Raises:
+        DataError: a broken file, or too many to be kept.
+    """
+    size = len(paths) * int(np.prod(shape)) * 2
+    if size > (free := free_memory()):
+        sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DataError(f"{folder} holds {len(paths)} images, {sizes}.")
+    return np.stack([opened(str(path), shape).numpy() for path in paths])
 
 
 def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -22,6 +23,11 @@ class Region:
 
     only: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, only: Sequence[str] | None, keep: Sequence[str] | None) -> Region:
+        """That of settings, None being what was not set."""
+        return cls(tuple(only or ()), tuple(keep or ()))
 
     def refusal(self, path: str) -> str:
         """Why a module stays as it is; empty where it may change."""

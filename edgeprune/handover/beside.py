@@ -37,7 +37,7 @@ def raw_images(path: Path, splits: Splits, runner: Runner, tolerance: float) -> 
     """The file that takes images as bytes, checked on validation images.
 
     Args:
-        splits: whose inputs were made from bytes, see `takes_raw_images`.
+        splits: whose inputs were made from bytes, which `check_formats` has seen to.
         runner: times it beside the file, where the target is at hand.
         tolerance: of the largest output.
 

@@ -78,7 +78,7 @@ class Job:
     @property
     def region(self) -> Region:
         """What of the network may change."""
-        return Region(self.settings.only or (), self.settings.keep or ())
+        return Region.of(self.settings.only, self.settings.keep)
 
     @cached_property
     def device(self) -> torch.device:
