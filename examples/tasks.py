@@ -176,6 +176,27 @@ def make_finder() -> nn.Module:
     return nn.Sequential(*trunk, *head)
 
 
+class Sensors(nn.Module):
+    """A picture and some numbers; a class and a place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 24, 3, 2, 1)
+        self.meta = nn.Linear(5, 24)
+        self.kind, self.place = nn.Linear(24, 4), nn.Linear(24, 2)
+
+    def forward(self, image: Tensor, meta: Tensor) -> dict[str, Tensor]:
+        """Two outputs by name."""
+        x = self.second(self.first(image).relu()).relu().mean((2, 3))
+        x = x + self.meta(meta).tanh()
+        return {"kind": self.kind(x), "place": self.place(x)}
+
+
+def make_sensors() -> nn.Module:
+    """Two inputs that need no data to be known: numbers of any size."""
+    return Sensors()
+
+
 def make_camera() -> nn.Module:
     """Two inputs and a dict of three outputs."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from edgeprune.devices.runner import runner_for
 from edgeprune.doctor.examine import examine
 from edgeprune.errors import MeasurementError
 from edgeprune.metric import ACCURACY, Metric
+from edgeprune.onnx_files.shapes import Sample
 from edgeprune.records import FileCheck
 from edgeprune.settings import DataSettings
 
@@ -18,7 +19,7 @@ def check_file(
     file: str | Path,
     *,
     target: str = "host",
-    sample: tuple[int, ...] | None = None,
+    sample: Sample | None = None,
     max_ms: float | None = None,
     min_accuracy: float | None = None,
     data: DataSettings | None = None,
@@ -26,7 +27,8 @@ def check_file(
     """Say what is wrong with an ONNX file on a target, what it costs and what helps.
 
     Args:
-        sample: shape of a sample, such as (3, 640, 640), where the file leaves it open.
+        sample: shape of a sample, such as (3, 640, 640), where the file leaves it open;
+            by name where there are several inputs.
         max_ms: more is a blocker.
         min_accuracy: less is a blocker, 0..1.
         data: whose test split the accuracy is taken of.

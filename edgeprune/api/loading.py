@@ -8,7 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from edgeprune.api.task import Prepared, prepared, task_of_file, with_noise
+from edgeprune.api.task import (
+    Prepared,
+    called_with,
+    prepared,
+    task_of_file,
+    with_noise,
+)
 from edgeprune.data import Reading, Scale, Splits, load_data
 from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
@@ -51,6 +57,9 @@ def model_and_inputs(settings: NetworkSettings) -> tuple[nn.Module, Inputs]:
     shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
     if shape is None:
         raise ConfigError("Give --input, such as --input 3x224x224.")
+    if isinstance(shape, dict):
+        called = called_with(model, shape)
+        model, shape = called.model, called.sample_shape
     return model, example_inputs(shape, batch, settings.seed)
 
 
@@ -134,7 +143,8 @@ def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepa
         reading = _reading(settings, settings.seed)
         if settings.num_classes is None:
             reading = replace(reading, names=output_names(settings.model or ""))
-        return prepared(model, load_data(data, reading, settings.input), settings)
+        splits = load_data(data, reading, settings.sample_shape)
+        return prepared(model, splits, settings)
     if settings.mean is not None:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:
@@ -159,9 +169,13 @@ def _workload(
     name: str, model: nn.Module, splits: Splits, settings: WorkloadSettings, batch: int
 ) -> Workload:
     if splits.structure is not None:
+        splits.structure.check(settings.named_shapes)
         found = example_of(splits.validation, batch)
         return Workload(name, model, (found,), splits)
-    shape = settings.input or splits.sample_shape
+    shape = settings.sample_shape or splits.sample_shape
+    if settings.named_shapes:
+        message = f"--input names {', '.join(settings.named_shapes)}, but the data"
+        raise ConfigError(f"{message} have one input: give its shape alone.")
     if tuple(shape) != tuple(splits.sample_shape):
         message = (
             f"--input {'x'.join(map(str, shape))} does not fit the data, whose samples "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from edgeprune.data import Reading, Splits
 from edgeprune.data.answered import Answered
 from edgeprune.data.factory import import_factory
-from edgeprune.data.noise import noise_splits
-from edgeprune.errors import ConfigError, DataError, WorkloadError
+from edgeprune.data.noise import Answering, noise_splits
+from edgeprune.errors import ConfigError, DataError, WorkloadError, first_line
 from edgeprune.export.session import OnnxModel
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
@@ -202,15 +203,64 @@ def with_noise(
 ) -> Prepared:
     """A network that gives one tensor, and noise with what it answers."""
     assert settings.input is not None  # the caller has asked for it
-    one = torch.zeros(1, *settings.input)
+    called = called_with(model, settings.input)
+    model, one = called.model, torch.zeros(1, *called.sample_shape)
+    answering = Answering(
+        operations(model, one),
+        samples_at_once(model, one),
+        _answers(model, one).numel(),
+        several=called.outputs is not None,
+    )
     with evaluating(model):
-        several = structure_of_outputs(model, (one,))
-    model = packed(model, None, several)
-    each, together = operations(model, one), samples_at_once(model, one)
-    numbers = _answers(model, one).numel()
-    with evaluating(model):
-        splits = noise_splits(model, settings.input, reading, each, together, numbers)
-    return model, replace(splits, task=_unpacking(splits.task, several, several))
+        sample = called.inputs or called.sample_shape
+        splits = noise_splits(model, sample, reading, answering)
+    task = _unpacking(splits.task, called.outputs, called.outputs)
+    return model, replace(splits, task=task, structure=called.inputs)
+
+
+@dataclass(frozen=True)
+class Called:
+    """A network as it is called without data.
+
+    Attributes:
+        model: takes and gives one tensor.
+        sample_shape: of what it takes.
+        inputs, outputs: how they are packed; None where they are one tensor.
+    """
+
+    model: nn.Module
+    sample_shape: tuple[int, ...]
+    inputs: Structure | None
+    outputs: Structure | None
+
+
+def called_with(
+    model: nn.Module, given: tuple[int, ...] | Mapping[str, tuple[int, ...]]
+) -> Called:
+    """A network called with inputs of given shapes.
+
+    Args:
+        given: shape of a sample, or shapes by the names of inputs.
+
+    Raises:
+        WorkloadError: it takes no inputs by these names.
+    """
+    if not isinstance(given, Mapping):
+        with evaluating(model):
+            outputs = structure_of_outputs(model, (torch.zeros(1, *given),))
+        return Called(packed(model, None, outputs), tuple(given), None, outputs)
+    inputs = Structure.of_shapes(given)
+    try:
+        with evaluating(model):
+            named = inputs.named(torch.zeros(1, inputs.size))
+            outputs = structure_of_outputs(model, named)
+    except WorkloadError:
+        raise
+    except Exception as error:
+        message = f"{type(model).__name__} cannot be called with {', '.join(given)}"
+        message += f" of random numbers: {first_line(error)}"
+        raise WorkloadError(f"{message.removesuffix('.')}.") from error
+    return Called(packed(model, inputs, outputs), (inputs.size,), inputs, outputs)
 
 
 def _answers(model: nn.Module, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from edgeprune.settings import (
     duration,
     load_settings,
     parse_share,
-    shape_of,
+    shapes_of,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ Data = Annotated[str | None, typer.Option(help="Its test split, as for compress.
 AsForCompress = Annotated[str | None, typer.Option(help="As for compress.")]
 Sample = Annotated[
     str | None,
-    typer.Option("--input", help="CxHxW of a sample, where the file leaves it open."),
+    typer.Option("--input", help="As for compress, where the file leaves it open."),
 ]
 MaxMs = Annotated[float | None, typer.Option(help="Exit 1 if it takes longer.", min=0)]
 MinAccuracy = Annotated[
@@ -191,7 +191,7 @@ def check(
     found = check_file(
         file,
         target=target,
-        sample=None if sample is None else shape_of(sample),
+        sample=None if sample is None else shapes_of(sample),
         max_ms=max_ms,
         min_accuracy=least,
         data=asked,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeprune.data.splits import Reading, Splits, TensorBatches, shuffling
-from edgeprune.tasks import TopAgreement, agreement_with, targets_of
+from edgeprune.tasks import Structure, TopAgreement, agreement_with, targets_of
 
 NOISE = "noise"  # as a description of data
 SIZES = (2048, 512, 512)  # training, validation, test; of a small network
@@ -52,33 +53,55 @@ def noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Ten
     return (flat * contrast + shift).reshape(found.shape)
 
 
+@dataclass(frozen=True)
+class Answering:
+    """How a network answers to one sample.
+
+    Attributes:
+        operations: that it takes; of more there are fewer samples.
+        at_once: samples that are labelled together.
+        numbers: of its outputs.
+        several: these are several outputs in a row, no scores of classes.
+    """
+
+    operations: float = 0.0
+    at_once: int = 64
+    numbers: int = 0
+    several: bool = False
+
+
+def noise_of(
+    sample: tuple[int, ...] | Structure, count: int, generator: torch.Generator
+) -> Tensor:
+    """Noise for one input, or for several that are packed in rows."""
+    if not isinstance(sample, Structure):
+        return noise(count, sample, generator)
+    parts = [noise(count, part.shape or (1,), generator) for part in sample.parts]
+    return torch.cat([part.flatten(1) for part in parts], 1)
+
+
 def noise_splits(
     model: nn.Module,
-    shape: tuple[int, ...],
+    sample: tuple[int, ...] | Structure,
     reading: Reading,
-    operations: float = 0.0,
-    at_once: int = 64,
-    numbers: int = 0,
+    answering: Answering,
 ) -> Splits:
     """Splits of noise with what a network answers to it.
 
     Args:
-        shape: of one input, (C, ...).
-        operations: that the network takes for it; of more there are fewer samples.
-        at_once: samples that are labelled together.
-        numbers: that it answers to each.
+        sample: shape of the input, (C, ...), or what several inputs are.
     """
     generator = torch.Generator().manual_seed(reading.seed)
     held: list[TensorBatches] = []
     classes, task = 0, agreement_with(None, labelled=True)
-    sizes = _sizes(operations, numbers)
+    sizes = _sizes(answering.operations, answering.numbers)
     training = model.training
     model.eval()
     for count in sizes:
-        x = noise(count, shape, generator)
+        x = noise_of(sample, count, generator)
         with torch.no_grad():
-            outputs = torch.cat([model(part) for part in x.split(at_once)])
-        task = agreement_with(outputs, labelled=True)
+            outputs = torch.cat([model(part) for part in x.split(answering.at_once)])
+        task = agreement_with(None if answering.several else outputs, labelled=True)
         y = targets_of(task, outputs)
         classes = outputs.shape[1] if isinstance(task, TopAgreement) else 0
         held.append(TensorBatches(x, y, Reading(reading.batch_size)))
@@ -91,7 +114,7 @@ def noise_splits(
         test=test,
         calibration=train,
         classes=classes,
-        sample_shape=shape,
+        sample_shape=tuple(train.x.shape[1:]),
         sizes=sizes,
         note=NOTE,
         task=task,

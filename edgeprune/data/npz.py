@@ -1,14 +1,25 @@
-"""An .npz file with x_train, y_train, x_test, y_test (and x_val, y_val), or less."""
+"""An .npz file of arrays, split or not, with targets or without, of one input or more.
+
+An array is `NAME`, `NAME_train` or `train_NAME` (or of `val`, `test`): `x_train`,
+`y_train`, `x_test`, `y_test` for instance, or `train_images`, `train_labels`. `y`,
+`label` and `target` are what is to be learnt; all others are inputs, of which several
+go to the network by their names. What is not split is, and a test split is cut from
+what has none.
+"""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgeprune.data.augment import SHIFTED
+from edgeprune.data.labels import as_float, as_tensors
 from edgeprune.data.memory import free_memory
 from edgeprune.data.splits import (
     TEST_SHARE,
@@ -16,67 +27,128 @@ from edgeprune.data.splits import (
     Reading,
     Splits,
     array_splits,
+    check_pair,
+    split_off,
 )
 from edgeprune.errors import DataError, first_line
+from edgeprune.tasks import Structure
 
-NEEDED = ("x_train", "y_train", "x_test", "y_test")
+TARGETS = ("y", "label", "labels", "target", "targets")
+PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+PARTS["validation"] = "val"
+WHOLE = ""  # the part of what is not split
 IMAGE_CHANNELS = (1, 3, 4)
+Named = dict[str, NDArray[np.generic]]
+Pair = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 
 def load(source: str, reading: Reading) -> Splits:
     """Arrays of any shape (N, ...); images (N, H, W[, C]) in bytes are put C first.
 
-    Without any targets, or with nothing but inputs, there are no labels.
-
     Raises:
         DataError: unreadable, or an array is missing.
     """
-    arrays = _read(Path(source))
-    if arrays and not any(name.startswith("y") for name in arrays):
-        return _unlabelled(source, arrays, reading)
-    missing = [name for name in NEEDED if name not in arrays]
-    if missing:
-        message = (
-            f"{source} lacks {', '.join(missing)}: it must hold {', '.join(NEEDED)} "
-            "(x_val and y_val as you like)."
-        )
-        raise DataError(message)
-    images = {
-        name: channels_first(arrays[name]) if name.startswith("x") else arrays[name]
-        for name in arrays
-    }
-    given = "x_val" in images and "y_val" in images
+    held = _by_part(source, _read(Path(source)))
+    first = next(iter(held.values()))
+    labelled = any(name in TARGETS for name in first)
+    if len(inputs := _inputs(first)) > 1 and reading.scale is not None:
+        message = f"--mean and --std do not go with {source}"
+        raise DataError(f"{message}, which holds {', '.join(inputs)}: scale it before.")
+    pairs = {part: _pair(named) for part, named in held.items()}
+    note = "" if labelled else "no labels: agreement with the original; "
+    if WHOLE in pairs:
+        note += f"test: {TEST_SHARE:.0%} cut from the data; "
+        check_pair(source, *pairs[WHOLE])
+        x, x_test, y, y_test = split_off(*pairs[WHOLE], TEST_SHARE)
+        pairs = {"train": (x, y), "test": (x_test, y_test)}
+    several = _structure(inputs) if len(inputs) > 1 else None
+    images = several is None and next(iter(inputs.values())).dtype == np.uint8
     return array_splits(
         Arrays(
-            name=source,
-            x_train=images["x_train"],
-            y_train=images["y_train"],
-            x_test=images["x_test"],
-            y_test=images["y_test"],
-            x_validation=images["x_val"] if given else None,
-            y_validation=images["y_val"] if given else None,
-            safe_augmentations=SHIFTED if arrays["x_train"].dtype == np.uint8 else (),
+            source,
+            *pairs["train"],
+            *pairs["test"],
+            *pairs.get("val", (None, None)),
+            note=note,
+            safe_augmentations=SHIFTED if images and labelled else (),
+            labelled=labelled,
+            structure=several,
         ),
         reading,
     )
 
 
-def _unlabelled(
-    source: str, arrays: dict[str, NDArray[np.generic]], reading: Reading
-) -> Splits:
-    """Inputs alone, whatever their name; a test split is cut where there is none."""
-    train = arrays.get("x_train", next(iter(arrays.values())))
-    test = arrays.get("x_test")
-    note = "no labels: agreement with the original; "
-    if test is None:
-        order = np.random.default_rng(0).permutation(len(train))
-        cut = max(1, int(len(order) * TEST_SHARE))
-        train, test = train[order[cut:]], train[order[:cut]]
-        note += f"test: {TEST_SHARE:.0%} cut from the data; "
-    parts = [channels_first(part) for part in (train, test)]
-    nothing = [np.zeros(len(part), dtype=np.int64) for part in parts]
-    pairs = (parts[0], nothing[0], parts[1], nothing[1])
-    return array_splits(Arrays(source, *pairs, note=note, labelled=False), reading)
+def _by_part(source: str, arrays: Named) -> dict[str, Named]:
+    """Arrays by the part of the data and their name in it; all of one part, or split.
+
+    Raises:
+        DataError: an array is missing.
+    """
+    held: dict[str, Named] = {}
+    for name, array in arrays.items():
+        part, own = _part_of(name)
+        held.setdefault(part, {})[own] = array
+    if set(held) != {WHOLE}:
+        held.pop(WHOLE, None)  # what goes with it, such as names
+    if "train" in held and "test" not in held and "val" not in held:
+        held = {WHOLE: held["train"]}
+    known = {own: None for named in held.values() for own in named}
+    needed = list(held) if WHOLE in held else ["train", "test"]
+    needed += ["val"] if "val" in held else []
+    missing = [
+        own if part == WHOLE else f"{own}_{part}"
+        for part in needed
+        for own in known
+        if own not in held.get(part, {})
+    ]
+    if missing or not _inputs(known):
+        lacks = ", ".join(missing) or "inputs"
+        message = f"{source} lacks {lacks}: it must hold inputs and targets"
+        raise DataError(f"{message}, such as x_train, y_train, x_test, y_test.")
+    return {part: {own: held[part][own] for own in known} for part in needed}
+
+
+def _part_of(name: str) -> tuple[str, str]:
+    """The part that an array belongs to, and its own name."""
+    before, _, after = name.partition("_")
+    if before in PARTS and after:
+        return PARTS[before], after
+    own, _, part = name.rpartition("_")
+    return (PARTS[part], own) if part in PARTS and own else (WHOLE, name)
+
+
+def _inputs(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: array for name, array in named.items() if name not in TARGETS}
+
+
+def _pair(named: Named) -> Pair:
+    """Inputs, in rows where there are several, and targets; zeros for none."""
+    inputs = _inputs(named)
+    first = next(iter(inputs.values()))
+    y = next(
+        (named[name] for name in named if name in TARGETS),
+        np.zeros(len(first) if first.ndim else 0, dtype=np.int64),
+    )
+    if len(inputs) == 1:
+        return channels_first(first), y
+    for name, array in inputs.items():
+        check_pair(f"of {name}", array.reshape(*array.shape, 1), y)
+    return _structure(inputs).packed(_tensors(inputs)).numpy(), y
+
+
+def _structure(inputs: Named) -> Structure:
+    return Structure.of(_tensors(inputs), "input")
+
+
+def _tensors(inputs: Named) -> dict[str, torch.Tensor]:
+    """Inputs by name: pictures in bytes as 0..1, other whole numbers as they are."""
+    found = {name: as_tensors(channels_first(item)) for name, item in inputs.items()}
+    return {
+        name: as_float(item)
+        if item.is_floating_point() or (item.dtype == torch.uint8 and item.ndim > 2)
+        else item
+        for name, item in found.items()
+    }
 
 
 def channels_first(x: NDArray[np.generic]) -> NDArray[np.generic]:

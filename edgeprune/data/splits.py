@@ -154,6 +154,7 @@ class Arrays:
     note: str = ""
     safe_augmentations: tuple[Augmented, ...] = ()
     labelled: bool = True
+    structure: Structure | None = None  # of inputs that are packed in rows
 
 
 def array_splits(arrays: Arrays, reading: Reading) -> Splits:
@@ -197,9 +198,12 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=joined(arrays.note, missing_note(labels) if classes else ""),
             safe_augmentations=arrays.safe_augmentations,
-            preparation=_prepared(arrays.x_train, reading),
+            preparation=None
+            if arrays.structure
+            else _prepared(arrays.x_train, reading),
             cut_from_training=("validation",) if cut else (),
             labelled=arrays.labelled,
+            structure=arrays.structure,
         )
     )
 

@@ -15,7 +15,13 @@ from edgeprune.doctor.examined import Examined
 from edgeprune.errors import DeviceError, MeasurementError
 from edgeprune.files import sha256
 from edgeprune.metric import ACCURACY, Metric
-from edgeprune.onnx_files.shapes import open_axes, takes, write_fixed
+from edgeprune.onnx_files.shapes import (
+    Sample,
+    open_axes,
+    sample_text,
+    takes,
+    write_fixed,
+)
 from edgeprune.records import TimingSummary
 from edgeprune.records.doctor import DOCTOR_SCHEMA, FileCheck, Finding
 from edgeprune.temporary import temporary_folder
@@ -29,7 +35,7 @@ def examine(  # noqa: PLR0913  a gate's limits, each by its name
     path: Path,
     runner: Runner,
     *,
-    sample: tuple[int, ...] | None = None,
+    sample: Sample | None = None,
     accuracy: float | None = None,
     metric: Metric = ACCURACY,
     max_ms: float | None = None,
@@ -52,7 +58,7 @@ def examine(  # noqa: PLR0913  a gate's limits, each by its name
     with _fixed(path, proto, sample) as fixed:
         file = Examined(path, proto, runner, fixed)
         if sample is not None and not _fits(file, sample):
-            shape = "x".join(map(str, sample))
+            shape = sample_text(sample)
             raise MeasurementError(f"{path} does not take --input {shape}.")
         found = [finding for check in CHECKS for finding in check(file)]
         if max_ms is not None:
@@ -79,18 +85,23 @@ def examine(  # noqa: PLR0913  a gate's limits, each by its name
 
 @contextmanager
 def _fixed(
-    path: Path, proto: onnx.ModelProto, sample: tuple[int, ...] | None
+    path: Path, proto: onnx.ModelProto, sample: Sample | None
 ) -> Iterator[Path | None]:
     """The file that is timed: itself, or a copy whose shapes are all told."""
     if not any(open_axes(proto).values()):
         yield path
         return
+    try:
+        whole = onnx.load(path)  # with weights that stand beside it
+    except (OSError, ValueError, onnx.checker.ValidationError):
+        yield None
+        return
     with temporary_folder() as folder:
         copy = folder / path.name
-        yield copy if write_fixed(proto, sample, copy) else None
+        yield copy if write_fixed(whole, sample, copy) else None
 
 
-def _fits(file: Examined, sample: tuple[int, ...]) -> bool:
+def _fits(file: Examined, sample: Sample) -> bool:
     if not takes(file.proto, sample):
         return False
     return file.refused is None or replace(file, fixed=None).refused is not None

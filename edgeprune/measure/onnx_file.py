@@ -25,6 +25,7 @@ from edgeprune.graph.data_access import DataAsOperators
 from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs, trace
+from edgeprune.measure.name_clashes import name_outside_, without_clashes
 from edgeprune.measure.open_batch import check_open_batch, some_samples
 from edgeprune.measure.shortcuts import SELECTION
 from edgeprune.onnx_files.denormals import flush_denormals_
@@ -108,8 +109,9 @@ def _exported(
     if dynamic_batch:
         shapes = dict.fromkeys(names, axes) if keyed else (axes,) * len(inputs)
     with _exporting(model):
+        around = without_clashes(model)
         program = torch.onnx.export(
-            model,
+            around,
             () if keyed else inputs,
             kwargs=dict(zip(names, inputs, strict=True)) if keyed else None,
             dynamo=True,
@@ -121,6 +123,8 @@ def _exported(
             external_data=False,
         )
     proto = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+    if around is not model:
+        name_outside_(proto)
     _name_output_(proto)
     if packing is None:
         _name_weights_(proto, model, inputs)

@@ -26,7 +26,7 @@ from edgeprune.errors import WorkloadError, first_line
 from edgeprune.onnx_files.feeds import Given, inputs_of
 from edgeprune.onnx_files.graph import constants_of
 from edgeprune.onnx_files.portable import OPSET, opset_of
-from edgeprune.onnx_files.shapes import Sample, takes, write_fixed
+from edgeprune.onnx_files.shapes import Sample, sample_text, takes, write_fixed
 from edgeprune.onnx_in.network import ImportedNetwork, network_of
 from edgeprune.onnx_in.node import UnknownFormError
 from edgeprune.tasks.structure import tensors_in
@@ -56,7 +56,7 @@ def load_onnx_model(path: Path, sample: Sample | None) -> ImportedNetwork:
         message = f"{path} is in int8 already: give the float file that it was made of"
         raise WorkloadError(f"{message}.")
     if sample is not None and not takes(proto, sample):
-        shape = "x".join(map(str, sample))
+        shape = sample_text(sample)
         raise WorkloadError(f"{path} does not take --input {shape}.")
     with temporary_folder() as folder:
         fixed = folder / "fixed.onnx"

@@ -40,7 +40,7 @@ from edgeprune.settings.values import (
     Precision,
     duration,
     parse_share,
-    shape_of,
+    shapes_of,
 )
 
 __all__ = [
@@ -76,5 +76,5 @@ __all__ = [
     "load_settings",
     "parse_share",
     "settings_of_call",
-    "shape_of",
+    "shapes_of",
 ]

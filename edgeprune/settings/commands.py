@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgeprune.errors import ConfigError
 from edgeprune.settings.floor import FloorSettings
+from edgeprune.settings.handover import HandoverSettings
 from edgeprune.settings.option import Option, Panel, flag
 from edgeprune.settings.parts import (
     BUDGET_NAMES,
@@ -16,7 +17,6 @@ from edgeprune.settings.parts import (
     CriterionSettings,
     DeviceSettings,
     FileSettings,
-    HandoverSettings,
     NetworkSettings,
     WorkloadSettings,
 )

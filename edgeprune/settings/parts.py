@@ -6,7 +6,8 @@ error messages and the reference page say of it. `commands` puts the parts toget
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,12 +15,12 @@ from edgeprune.errors import ConfigError
 from edgeprune.settings.option import Option, Panel, SettingsModel
 from edgeprune.settings.values import (
     Count,
+    InputShapes,
     NamedPath,
     Numbers,
     Percent,
     Positive,
     Precision,
-    Shape,
 )
 
 SHARE = "or a share of the original's, such as 50%"
@@ -75,9 +76,10 @@ class NetworkSettings(SeedSettings):
         Option("Outputs of the model.", Panel.MODEL, default="the factory's own"),
     ] = None
     input: Annotated[
-        Shape | None,
+        InputShapes | None,
         Option(
-            "Shape of one sample, such as 3x224x224.",
+            "Shape of one sample, such as 3x224x224; of several inputs with the names "
+            "that forward has for them, such as image=3x224x224,lens=4.",
             Panel.MODEL,
             default="that of the data",
             expected="a shape is expected, such as 3x224x224",
@@ -101,6 +103,16 @@ class NetworkSettings(SeedSettings):
             default="1, and 8 for the embedded example",
         ),
     ] = None
+
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """The shape of the only input, where it is told."""
+        return None if isinstance(self.input, dict) else self.input
+
+    @property
+    def named_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of several inputs by name, where they are told."""
+        return self.input if isinstance(self.input, dict) else {}
 
 
 class DataSettings(SettingsModel):
@@ -243,27 +255,6 @@ class FileSettings(TargetSettings):
         NamedPath | None,
         Option("Folder of the run.", Panel.HOW, default="a new one under runs/"),
     ] = None
-
-
-class HandoverSettings(SettingsModel):
-    """What is handed over beside the file."""
-
-    input_format: Annotated[
-        Literal["float", "uint8"],
-        Option(
-            "uint8 also hands over a file that takes images as bytes, channels last, "
-            "with the preprocessing in it.",
-            Panel.HOW,
-        ),
-    ] = "float"
-    ort: Annotated[
-        bool,
-        Option(
-            "Hand over the file in ONNX Runtime's own format, too, with the operators "
-            "that a reduced build needs.",
-            Panel.HOW,
-        ),
-    ] = False
 
 
 class CriterionSettings(SettingsModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from edgeprune.errors import ConfigError
@@ -39,6 +39,17 @@ def parse_shape(value: object) -> object:
         return value
     parts = value.lower().replace(",", "x").split("x")
     return tuple(int(part) if part.strip().isdigit() else part for part in parts)
+
+
+def parse_input(value: object) -> object:
+    """Read `image=3x64x64,meta=8` as shapes by name, `3x64x64` as one shape."""
+    if not isinstance(value, str) or "=" not in value:
+        return parse_shape(value)
+    pairs = [part.partition("=") for part in value.split(",")]
+    named = {name.strip(): parse_shape(shape) for name, _, shape in pairs}
+    if len(named) < len(pairs) or not all(named):
+        raise PydanticCustomError("names", "Each input has a name of its own")
+    return named
 
 
 def parse_numbers(value: object) -> object:
@@ -92,17 +103,17 @@ def duration(text: str) -> float:
     return found
 
 
-def shape_of(text: str) -> tuple[int, ...]:
-    """Read `3x64x64` as (3, 64, 64).
+def shapes_of(text: str) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """Read `3x64x64` as (3, 64, 64), `image=3x64x64,meta=8` as shapes by name.
 
     Raises:
         ConfigError: it is no shape.
     """
-    parts = parse_shape(text)
-    assert isinstance(parts, tuple)
-    if not all(isinstance(part, int) and part > 0 for part in parts):
-        raise ConfigError(f"A shape such as 3x64x64 is expected, found {text!r}.")
-    return parts
+    try:
+        return TypeAdapter[Any](InputShapes).validate_python(text)
+    except ValidationError as error:
+        message = f"A shape such as 3x64x64 is expected, found {text!r}."
+        raise ConfigError(message) from error
 
 
 def parse_share(text: str) -> float:
@@ -127,6 +138,7 @@ Shape = Annotated[
     BeforeValidator(parse_shape),
     Field(min_length=1),
 ]
+InputShapes = Annotated[Shape | dict[str, Shape], BeforeValidator(parse_input)]
 NamedPath = Annotated[Path, BeforeValidator(parse_path)]
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(parse_patterns), Field(min_length=1)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.errors import WorkloadError
+from edgeprune.errors import ConfigError, WorkloadError
 
 Named = dict[str, Tensor]
 
@@ -83,10 +83,42 @@ class Structure:
         dtype = str(value.dtype).removeprefix("torch.")
         return cls((Part("input", tuple(value.shape[1:]), dtype),), keyed=False)
 
+    @classmethod
+    def of_shapes(cls, shapes: Mapping[str, tuple[int, ...]]) -> Structure:
+        """Of values by name, all in float32.
+
+        Args:
+            shapes: of a sample.
+        """
+        parts = (Part(name, shape, "float32") for name, shape in shapes.items())
+        return cls(tuple(parts), keyed=True)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all values."""
         return tuple(part.name for part in self.parts)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse shapes by name that are others than these.
+
+        Raises:
+            ConfigError: the first that differs.
+        """
+        own = {part.name: part.shape for part in self.parts}
+        for name, shape in shapes.items():
+            if own.get(name) != shape:
+                told = "x".join(map(str, shape))
+                found = ", ".join(
+                    f"{name}={'x'.join(map(str, size)) or '1 number'}"
+                    for name, size in own.items()
+                )
+                message = f"--input {name}={told} does not fit the data"
+                raise ConfigError(f"{message}, whose samples are {found}.")
+
+    @property
+    def size(self) -> int:
+        """Numbers of a sample."""
+        return sum(part.size for part in self.parts)
 
     def packed(self, value: Any) -> Tensor:
         """A batch as rows, shape (N, numbers), without what other names stand for.

@@ -1,0 +1,49 @@
+"""Children of a network that are called as what torch's exporter keeps in a graph.
+
+The exporter puts parameters into a `GraphModule`, whose own `meta`, `graph` or `code`
+they would hide. One level down nothing clashes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import onnx
+from torch import nn
+from torch.fx import GraphModule
+
+INSIDE = "inside"
+OF_GRAPHS = ("meta", "shape_env")  # what graphs have without their class having it
+
+
+def without_clashes(model: nn.Module) -> nn.Module:
+    """The network, or one around it that computes the same."""
+    own = [*dict(model.named_children()), *dict(model.named_parameters(recurse=False))]
+    clashes = any(hasattr(GraphModule, name) or name in OF_GRAPHS for name in own)
+    return Around(model) if clashes else model
+
+
+def name_outside_(proto: onnx.ModelProto) -> None:
+    """Give weights the names that they have without the network around theirs."""
+    prefix = f"{INSIDE}."
+    for item in proto.graph.initializer:
+        item.name = item.name.removeprefix(prefix)
+    for node in proto.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = name.removeprefix(prefix)
+
+
+class Around(nn.Module):
+    """Calls the only network in it, with the same parameters by the same names."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.training = model.training
+        setattr(self, INSIDE, model)
+
+        def forward(*given: Any, **named: Any) -> Any:
+            return model(*given, **named)
+
+        vars(forward)["__signature__"] = inspect.signature(model.forward)
+        self.forward = forward
