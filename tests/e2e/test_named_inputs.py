@@ -89,7 +89,7 @@ def test_open_inputs_of_a_file_are_told_by_name(tmp_path):
     wrong = command(tmp_path, "groups", "--model", path, "--input", "image=4x16x16")
     assert "does not take --input image=4x16x16" in wrong.stderr
     done = command(tmp_path, "groups", "--model", path, "--input", SHAPES, "--json")
-    assert [one["size"] for one in json.loads(done.stdout)["groups"]] == [16, 24]
+    assert [one["channels"] for one in json.loads(done.stdout)["groups"]] == [16, 24]
 
 
 @pytest.mark.parametrize(
