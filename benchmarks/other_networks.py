@@ -1,7 +1,7 @@
 """Do networks for other tasks go through all stages? Torchvision's 29, without labels.
 
     pip install -e '.[test,benchmark]'
-    python -m benchmarks.other_networks                 # two hours
+    python -m benchmarks.other_networks                 # an hour and a half
     python -m benchmarks.other_networks 'raft*' --again
 
 Detection, segmentation, video and optical flow, with random weights whose norms have
@@ -11,8 +11,8 @@ in int8. What counts is the agreement with the original (see `docs/guides/tasks.
 such weights say little of what a trained network would keep. Of detectors with one
 stage the file ends behind the `head`, of those with two behind the `backbone`: what
 follows depends on the data. Images are photos of 160x160 or, of videos, of 16 frames of
-112x112. Each has at most LIMIT_S seconds. What is there is not taken again; `--again`
-does. Writes `other_networks.json` and `other_networks.md`.
+112x112. Effort is quick, and each has at most LIMIT_S seconds. What is there is not
+taken again; `--again` does. Writes `other_networks.json` and `other_networks.md`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TASKS = ("segmentation", "detection", "video", "optical_flow")
 SAMPLES = 40
 SIDE, FRAMES, SMALL = 160, 16, 112
 FLOW = 128
-LIMIT_S = 900
+LIMIT_S = 420
 Row = dict[str, Any]
 
 
@@ -127,6 +127,7 @@ def row(name: str) -> Row:
             data,
             max_macs="70%",
             train=False,
+            effort="quick",
             max_drop=100.0,
             export_output=end_of(model),
             task="agreement",
