@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
 
-import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
 from edgeprune.files import write_whole
 from edgeprune.records import GroupLoss, Rescored, ScoreReport, to_json
-from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
+from edgeprune.report.chart import Chart, Series
+from edgeprune.report.html import rendered
+from edgeprune.report.layer_pictures import LayerChange, skylines
 
 PAGE, DATA = "score.html", "score.json"
-HEIGHT = 460
 
 
 def write_scores(report: ScoreReport, folder: Path) -> None:
@@ -43,20 +42,32 @@ def show_scores(console: Console, report: ScoreReport) -> None:
 
 def render_scores(report: ScoreReport) -> str:
     """The page's HTML."""
-    plots: dict[str, str] = {"scores_plot": plot(scores_figure(report))}
+    charts: dict[str, Chart] = {"scores_chart": scores_chart(report)}
     if report.sensitivity is not None:
-        plots["accuracy_plot"] = plot(sensitivity_figure(report, accuracy=True))
-        plots["loss_plot"] = plot(sensitivity_figure(report, accuracy=False))
+        charts["accuracy_chart"] = sensitivity_chart(report, accuracy=True)
+        charts["loss_chart"] = sensitivity_chart(report, accuracy=False)
     if report.spectra is not None:
-        plots["explained_plot"] = plot(explained_figure(report))
-        plots["depth_plot"] = plot(depth_figure(report))
+        charts["explained_chart"] = explained_chart(report)
     return rendered(
         "score.html.jinja",
         report=report,
         titles=titles_of(report),
         rows=rows_of(report),
         notes=notes_of(report),
-        **plots,
+        skylines=skylines(depths(report)) if report.spectra else [],
+        depths=[
+            [layer.name, str(layer.before), str(layer.after)]
+            for layer in (depths(report) if report.spectra else ())
+        ],
+        blocks=[
+            [
+                block.name,
+                "-" if block.loss is None else f"{block.loss:.3f}",
+                "-" if block.score is None else f"{block.score:.3g}",
+            ]
+            for block in report.blocks
+        ],
+        **charts,
     )
 
 
@@ -116,98 +127,85 @@ def rescored_note(second: Rescored) -> str:
     return f"{seen}; an estimated {second.estimated_seconds_of_all:.1f} s for all"
 
 
-def scores_figure(report: ScoreReport) -> go.Figure:
+def scores_chart(report: ScoreReport) -> Chart:
     """Every group's scores in rising order."""
-    figure = go.Figure()
-    for group in report.scores.groups:
-        mean = statistics.fmean(group.scores) or 1.0
-        count = len(group.scores)
-        figure.add_scatter(
-            x=[(index + 1) / count * 100 for index in range(count)],
-            y=[score / mean for score in sorted(group.scores)],
-            mode="lines",
-            name=group.name,
+    series: list[Series] = []
+    for number, group in enumerate(report.scores.groups):
+        mean, count = statistics.fmean(group.scores) or 1.0, len(group.scores)
+        ordered = sorted(group.scores)
+        series.append(
+            Series(
+                group.name,
+                [(index + 1) / count * 100 for index in range(count)],
+                [score / mean for score in ordered],
+                tone=number,
+                dots=False,
+            )
         )
-    figure.update_layout(
-        xaxis_title="channels of the group, %",
-        yaxis_title="score / mean",
-        height=HEIGHT,
-        **_BESIDE,
+    return Chart(
+        "Scores of the channels of each group in rising order",
+        "channels of the group, %",
+        "score / mean",
+        tuple(series),
     )
-    return figure
 
 
-def sensitivity_figure(report: ScoreReport, *, accuracy: bool) -> go.Figure:
+def sensitivity_chart(report: ScoreReport, *, accuracy: bool) -> Chart:
     """Accuracy or loss against the share that is removed, group by group."""
     assert report.sensitivity is not None
-    figure = go.Figure()
     whole = report.sensitivity.accuracy if accuracy else 0.0
-    for name, size in report.sizes.items():
+    series: list[Series] = []
+    for number, (name, size) in enumerate(report.sizes.items()):
         points = [item for item in report.sensitivity.groups if item.name == name]
         points.sort(key=lambda item: -item.width)
+        removed = [0.0, *(100 * (1 - item.width / size) for item in points)]
         values = [item.accuracy if accuracy else item.loss for item in points]
-        figure.add_scatter(
-            x=[0.0, *(100 * (1 - item.width / size) for item in points)],
-            y=[
-                report.metric.shown(value) if accuracy and value is not None else value
-                for value in (whole, *values)
-            ],
-            mode="lines+markers",
-            name=name,
-        )
-    figure.update_layout(
-        xaxis_title="channels removed, %",
-        yaxis_title=report.metric.axis if accuracy else "loss",
-        height=HEIGHT,
-        **_BESIDE,
-    )
-    return figure
+        known = [
+            (share, report.metric.shown(value) if accuracy else value)
+            for share, value in zip(removed, (whole, *values), strict=True)
+            if value is not None
+        ]
+        x, y = [share for share, _ in known], [value for _, value in known]
+        series.append(Series(name, x, y, tone=number, dots=False))
+    axis = report.metric.axis if accuracy else "loss"
+    title = f"{axis} against the share of channels removed, group by group"
+    return Chart(title, "channels removed, %", axis, tuple(series))
 
 
-def explained_figure(report: ScoreReport) -> go.Figure:
+def explained_chart(report: ScoreReport) -> Chart:
     """Cumulative explained variance, layer by layer."""
     assert report.spectra is not None
-    figure = go.Figure()
-    for layer in report.spectra.layers:
-        figure.add_scatter(
-            x=[(index + 1) / layer.channels * 100 for index in range(layer.channels)],
-            y=[share * 100 for share in layer.explained],
-            mode="lines",
-            name=layer.name,
+    series = (
+        Series(
+            layer.name,
+            [(index + 1) / layer.channels * 100 for index in range(layer.channels)],
+            [share * 100 for share in layer.explained],
+            tone=number,
+            dots=False,
         )
-    figure.update_layout(
-        xaxis_title="components, % of the channels",
-        yaxis_title="explained variance, %",
-        height=HEIGHT,
-        **_BESIDE,
+        for number, layer in enumerate(report.spectra.layers)
     )
-    return figure
+    return Chart(
+        "Variance that the first principal components explain, layer by layer",
+        "components, % of the channels",
+        "explained variance, %",
+        tuple(series),
+    )
 
 
-def depth_figure(report: ScoreReport) -> go.Figure:
-    """Significant dimensions and channels of the layers in the order of their run."""
+def depths(report: ScoreReport) -> list[LayerChange]:
+    """Channels of each layer, and its significant dimensions, in their order."""
     assert report.spectra is not None
-    layers = report.spectra.layers
-    names = [layer.name for layer in layers]
-    figure = go.Figure()
-    figure.add_bar(
-        x=names,
-        y=[layer.channels for layer in layers],
-        name="channels",
-        marker_color=BEFORE,
-    )
-    figure.add_scatter(
-        x=names,
-        y=[layer.significant(report.variance) for layer in layers],
-        mode="lines+markers",
-        marker={"color": AFTER, "size": 8},
-        name="significant dimensions",
-    )
-    figure.update_layout(xaxis_tickangle=-60, height=HEIGHT, **LAYOUT)
-    return figure
-
-
-_BESIDE: dict[str, Any] = {**LAYOUT, "legend": {"font": {"size": 11}}}
+    return [
+        LayerChange(
+            layer.name,
+            layer.channels,
+            layer.significant(report.variance),
+            None,
+            None,
+        )
+        for layer in report.spectra.layers
+    ]
 
 
 def _at_half(report: ScoreReport, name: str) -> GroupLoss | None:

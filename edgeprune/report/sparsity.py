@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
 from edgeprune.files import write_whole
 from edgeprune.records import REMOVED, SparsityReport, to_json
-from edgeprune.report.html import AFTER, BEFORE, LAYOUT, plot, rendered
+from edgeprune.report.chart import Chart, Rule, Series
+from edgeprune.report.html import rendered
 from edgeprune.units import megabytes, millions, milliseconds, percent
 
 PAGE, DATA = "sparsity.html", "sparsity.json"
@@ -55,7 +55,7 @@ def render_sparsity(report: SparsityReport) -> str:
         titles=TITLES,
         rows=rows_of(report),
         notes=notes_of(report),
-        accuracy_plot=plot(accuracy_figure(report)),
+        accuracy_chart=accuracy_chart(report),
     )
 
 
@@ -105,33 +105,31 @@ def notes_of(report: SparsityReport) -> list[str]:
     return [*notes, *report.notes]
 
 
-def accuracy_figure(report: SparsityReport) -> go.Figure:
+def accuracy_chart(report: SparsityReport) -> Chart:
     """Validation accuracy against the share of zeros, as long as they are there."""
-    figure = go.Figure()
     steps = [step for step in report.steps if step.name not in REMOVED]
     kinds = (
-        ("all weights", "overall", AFTER),
-        ("convolutions", "convolutions", BEFORE),
+        ("all weights", "overall", "after"),
+        ("convolutions", "convolutions", "c1"),
     )
-    for name, field, colour in kinds:
+    series: list[Series] = []
+    for name, field, tone in kinds:
         shares = [getattr(step.sparsity, field) for step in steps]
         if None in shares:
             continue
-        figure.add_scatter(
-            x=[share * 100 for share in shares],
-            y=[step.validation_accuracy * 100 for step in steps],
-            text=[step.name for step in steps],
-            mode="lines+markers",
-            marker={"color": colour, "size": 9},
-            name=name,
+        series.append(
+            Series(
+                name,
+                [share * 100 for share in shares],
+                [step.validation_accuracy * 100 for step in steps],
+                [step.name for step in steps] if not series else (),
+                tone,
+            )
         )
-    figure.add_hline(
-        y=report.accuracy_floor * 100, line_dash="dot", annotation_text="accuracy floor"
+    return Chart(
+        "Validation accuracy against the share of zeros; the table has the figures",
+        "zero, %",
+        "validation accuracy, %",
+        tuple(series),
+        (Rule("floor", report.accuracy_floor * 100),),
     )
-    figure.update_layout(
-        xaxis_title="zero, %",
-        yaxis_title="validation accuracy, %",
-        height=420,
-        **LAYOUT,
-    )
-    return figure

@@ -1,5 +1,4 @@
 import json
-import re
 from dataclasses import replace
 from io import StringIO
 
@@ -9,14 +8,9 @@ from rich.console import Console
 from edgeprune.errors import ReportError
 from edgeprune.records import Training, to_json
 from edgeprune.report.compare import compare_reports
+from edgeprune.report.details import manner
 from edgeprune.report.display import PlainProgress
 from edgeprune.report.files import read_report, write_report
-from edgeprune.report.page import (
-    accuracy_figure,
-    layers_figure,
-    manner,
-    render_page,
-)
 from edgeprune.report.summary import rows_of, timing_warnings
 from edgeprune.report.terminal import show_comparison, show_report
 from tests.figures import MACHINE
@@ -50,15 +44,6 @@ def test_what_is_no_report_is_refused(tmp_path, content, complaint):
         read_report(tmp_path)
 
 
-def test_the_page_is_self_contained_and_escapes_names():
-    page = render_page(report())
-    assert "&lt;b&gt;nets:net" in page
-    assert "<b>nets:net" not in page
-    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
-    assert not re.search(r'(src|href)="', outside)
-    assert "output of the network" in page
-
-
 def test_the_page_says_how_a_network_was_trained():
     training = Training(
         "finetune 1", 0.8, (), 0, "float32", "contiguous", distilled=True, seed=0
@@ -67,16 +52,6 @@ def test_the_page_says_how_a_network_was_trained():
     shown = manner(replace(training, hints=("layer1", "body.2"), optimizer="muon"))
     assert "feature maps of layer1, body.2, too" in shown
     assert "steps by muon" in shown
-
-
-def test_the_plots_show_every_step_and_layer():
-    steps = accuracy_figure(report()).data[0]
-    assert list(steps.x) == [10.0, 5.5]
-    assert list(steps.y) == [90.0, 89.0]
-    before, after = layers_figure(report()).data
-    assert list(before.x) == ["first", "second", "head"]
-    assert sum(before.y) == pytest.approx(10)
-    assert sum(after.y) == pytest.approx(5.5)
 
 
 def test_the_table_compares_the_result_with_the_baseline():

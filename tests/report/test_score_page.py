@@ -19,12 +19,12 @@ from edgeprune.records import (
     to_json,
 )
 from edgeprune.report.score import (
-    depth_figure,
-    explained_figure,
+    depths,
+    explained_chart,
     render_scores,
     rows_of,
-    scores_figure,
-    sensitivity_figure,
+    scores_chart,
+    sensitivity_chart,
     show_scores,
     write_scores,
 )
@@ -63,22 +63,20 @@ def report(**changes):
 
 
 def test_curves_start_at_the_whole_network_and_fall_with_what_is_removed():
-    accuracy = sensitivity_figure(report(), accuracy=True).data[0]
-    assert list(accuracy.x) == [0, 50, 75]
-    assert list(accuracy.y) == [90, 80, 50]
-    loss = sensitivity_figure(report(), accuracy=False).data[0]
-    assert list(loss.y) == [0, 0.3, 0.7]
+    accuracy = sensitivity_chart(report(), accuracy=True).series[0]
+    assert accuracy.x == [0, 50, 75]
+    assert accuracy.y == [90, 80, 50]
+    loss = sensitivity_chart(report(), accuracy=False).series[0]
+    assert loss.y == [0, 0.3, 0.7]
 
 
 def test_components_and_their_significant_number_are_drawn_layer_by_layer():
-    assert list(explained_figure(report()).data[1].y) == [50, 90, 99.95, 100]
-    bars, line = depth_figure(report()).data
-    assert list(bars.y) == [4, 4]
-    assert list(line.y) == [3, 3]
+    assert explained_chart(report()).series[1].y == [50, 90, 99.95, 100]
+    assert [(layer.before, layer.after) for layer in depths(report())] == [(4, 3)] * 2
 
 
 def test_scores_are_drawn_in_rising_order_as_shares_of_their_mean():
-    assert list(scores_figure(report()).data[0].y) == [0.5, 1, 1, 1.5]
+    assert scores_chart(report()).series[0].y == [0.5, 1, 1, 1.5]
 
 
 def test_a_row_says_what_was_measured_of_a_group():

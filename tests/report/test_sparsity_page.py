@@ -17,7 +17,7 @@ from edgeprune.records import (
     to_json,
 )
 from edgeprune.report.sparsity import (
-    accuracy_figure,
+    accuracy_chart,
     notes_of,
     render_sparsity,
     rows_of,
@@ -85,7 +85,7 @@ def test_it_says_that_zeros_alone_gain_no_time():
 
 
 def test_the_plot_ends_where_the_zeros_are_removed():
-    shown = accuracy_figure(report()).data[0]
+    shown = accuracy_chart(report()).series[0]
     assert list(shown.x) == [0.0, 87.0]
 
 
