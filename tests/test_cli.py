@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from edgeprune import cli
+from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.report.files import write_report
+from tests.made_up import FAKE
 from tests.nets import small
 from tests.reports import figures, report
 
@@ -145,8 +147,35 @@ def test_two_runs_are_compared(monkeypatch, capsys, tmp_path):
     assert code == 0
     assert "6.60 ms" in out
     allowed = ["compare", "a", "b", "--fail-on-regression"]
-    assert run(monkeypatch, capsys, *allowed, "5%")[0] == 3
-    assert run(monkeypatch, capsys, *allowed, "30%")[0] == 0
+    assert run(monkeypatch, capsys, *allowed, "5%")[0] == 4
+    code, out, _ = run(monkeypatch, capsys, *allowed, "30%", "--page", "both.html")
+    assert code == 0
+    assert "Nothing got worse" in (tmp_path / "both.html").read_text()
+    assert out.splitlines()[-1] == "both.html"
+
+
+def test_a_page_is_drawn_anew_from_its_report(monkeypatch, capsys, tmp_path):
+    write_report(report(), tmp_path / "a")
+    (tmp_path / "a" / "report.html").unlink()
+    code, out, _ = run(monkeypatch, capsys, "report", "a")
+    assert (code, out.strip()) == (0, str(Path("a") / "report.html"))
+    assert "1.82x faster" in (tmp_path / "a" / "report.html").read_text()
+    assert run(monkeypatch, capsys, "report", "nowhere")[0] == 1
+
+
+def test_files_are_timed_anew_for_a_comparison(monkeypatch, capsys, tmp_path):
+    write_report(report(), tmp_path / "a")
+    for name in ("a/model.onnx", "net.onnx"):
+        write_onnx(small(), (torch.zeros(1, 3, 8, 8),), tmp_path / name)
+    arguments = ["compare", "a", "net.onnx"]
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert "net.onnx has no figures of its own: --remeasure times it" in err
+    more = ["--remeasure", "--target", FAKE, "--processes", "1"]
+    code, out, _ = run(monkeypatch, capsys, *arguments, *more)
+    assert code == 0
+    assert "unlike: target" not in out
+    assert "89.00 %" in out
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

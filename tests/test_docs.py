@@ -14,6 +14,7 @@ import pytest
 
 import edgeprune
 from edgeprune import cli, targets
+from edgeprune.report.schema import report_schema
 from edgeprune.settings.reference import reference_page
 from tests.made_up import FAKE
 
@@ -149,6 +150,11 @@ def test_every_page_is_linked_from_the_index():
 def test_the_settings_page_is_made_from_the_declarations():
     page = ROOT / "docs" / "reference" / "settings.md"
     assert page.read_text() == reference_page()
+
+
+def test_the_schema_of_reports_is_made_from_the_records():
+    page = ROOT / "docs" / "reference" / "report.schema.json"
+    assert page.read_text() == report_schema()
 
 
 def test_every_criterion_is_described():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Display = LiveProgress | PlainProgress | JsonLines
 
 NOT_MET = 3
+REGRESSION = 4
 GOES_ON = ("compress", "fit", "sparsify")  # where it was interrupted
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 ENDING = (

@@ -1,4 +1,4 @@
-"""Commands that look at networks and runs: profile, groups, score, measure, compare."""
+"""Commands that look at networks and files: profile, groups, score, measure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeprune.cli.app import NOT_MET, app, showing
+from edgeprune.cli.app import app, showing
 from edgeprune.cli.options import AsJson, Quiet, Reach, Timed, with_options
 from edgeprune.settings import (
     DataSettings,
@@ -219,32 +219,3 @@ def _tell(found: Measurements, out: Path | None, *, as_json: bool) -> None:
         typer.echo(to_json(found))
     else:
         show_measurements(Console(), found)
-
-
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(help="A run's folder.")],
-    second: Annotated[Path, typer.Argument(help="Another run's folder.")],
-    *,
-    fail_on_regression: Annotated[
-        str | None,
-        typer.Option(
-            help="Exit 3 if the second is slower or less accurate by more than this "
-            "share, such as 5%, or if that cannot be told."
-        ),
-    ] = None,
-) -> None:
-    """Show two runs side by side, and point out what makes them unlike."""
-    from rich.console import Console
-
-    from edgeprune.report.compare import compare_reports
-    from edgeprune.report.files import read_report
-    from edgeprune.report.terminal import show_comparison
-
-    allowed = None if fail_on_regression is None else parse_share(fail_on_regression)
-    names = (str(first), str(second))
-    comparison = compare_reports(names, read_report(first), read_report(second))
-    show_comparison(Console(), comparison)
-    if allowed is not None and (worse := comparison.regressions(allowed)):
-        typer.echo(f"regression: {'; '.join(worse)}.")
-        raise typer.Exit(NOT_MET)

@@ -1,62 +1,130 @@
-"""Two runs side by side, and whether they may be compared at all."""
+"""Results side by side, and whether they may be compared at all."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgeprune.metric import ACCURACY, Metric
-from edgeprune.records import DataFacts, ModelFigures, PairedTiming, RunReport
-from edgeprune.report.summary import Row, rows_of, shown_by
-from edgeprune.units import milliseconds
+from edgeprune.records import (
+    DataFacts,
+    FileTiming,
+    Measurements,
+    ModelFigures,
+    PairedTiming,
+    RunReport,
+    Timing,
+)
+from edgeprune.report.summary import (
+    FILE,
+    LATENCY,
+    MEMORY,
+    P90,
+    TEST,
+    Row,
+    Value,
+    figures_of,
+    rows_from,
+    shown_by,
+)
+from edgeprune.units import megabytes, milliseconds
 
 IGNORED_SETTINGS = {"out"}
+TIMED_BY = ("target", "machine", "cores", "runtime", "threads", "provider")
+JUDGED_BY = ("metric", "data")
+REMEASURE = "--remeasure times all of them here"
+GROWS = {FILE: "its file is larger", MEMORY: "its activations take more memory"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One result.
+
+    Attributes:
+        figures: by what they are called in tables; None where they are not known.
+        facts: what makes a result unlike others, by name.
+        metric: that it is judged by; None of a file that was timed alone.
+        timing: every sample; None where they were not told.
+    """
+
+    name: str
+    figures: Mapping[str, Value]
+    facts: Mapping[str, str]
+    metric: Metric | None = None
+    timing: Timing | None = None
+
+    def timed_anew(self, found: FileTiming, target: str) -> Compared:
+        """The same with the time of another measurement."""
+        timed = {LATENCY: found.median_ms, P90: _p90(found)}
+        facts = {**self.facts, **_timed_by(found.timing, target)}
+        figures = {**self.figures, **timed}
+        return replace(self, figures=figures, facts=facts, timing=found.timing)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results.
+    """Results, the first of which the others are compared with.
 
     Attributes:
-        warnings: machines, networks, data or settings that differ, so that figures may
-            not compare.
-        latencies: in milliseconds.
-        accuracies: on the test split; None where there is none.
-        metric: what they are.
+        warnings: what is unlike, so that figures may not compare.
+        metric: that all are judged by.
     """
 
-    names: tuple[str, str]
+    items: tuple[Compared, ...]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
-    latencies: tuple[float, float]
-    accuracies: tuple[float | None, float | None]
     metric: Metric = ACCURACY
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the results are called."""
+        return tuple(item.name for item in self.items)
 
     def regressions(self, allowed: float) -> tuple[str, ...]:
         """Say what got worse by more than a share, or what cannot be told.
 
         Args:
-            allowed: of the time, and of the metric on its scale, 0..1 of shares.
+            allowed: of time, file and memory, and of the metric on its scale, 0..1 of
+                shares.
         """
-        return (*self._slower(allowed), *self._less_accurate(allowed))
+        first, *others = self.items
+        return tuple(
+            sentence
+            for item in others
+            for sentence in (
+                *self._slower(first, item, allowed),
+                *self._less_accurate(first, item, allowed),
+                *_larger(first, item, allowed),
+            )
+        )
 
-    def _slower(self, allowed: float) -> list[str]:
-        (before, after), name = self.latencies, self.names[1]
+    def _slower(self, first: Compared, item: Compared, allowed: float) -> list[str]:
+        if unlike := _unlike(first, item, TIMED_BY):
+            told = f"the times of {first.name} and {item.name} do not compare"
+            return [f"{told} ({unlike[0]}): {REMEASURE}"]
+        before, after = (one.figures.get(LATENCY) or math.nan for one in (first, item))
         if not (math.isfinite(before) and math.isfinite(after) and before > 0 < after):
-            return [f"the times of {self.names[0]} and {name} are no times"]
+            return [f"the times of {first.name} and {item.name} are no times"]
         slower = after / before - 1
         if slower <= allowed:
             return []
         times = f"{milliseconds(before)} -> {milliseconds(after)}"
-        return [f"{name} is slower by {slower:.1%} ({times}), {allowed:.4g} is allowed"]
+        told = f"{item.name} is slower by {slower:.1%} ({times})"
+        return [f"{told}, {allowed:.4g} is allowed"]
 
-    def _less_accurate(self, allowed: float) -> list[str]:
-        before, after = self.accuracies
+    def _less_accurate(
+        self, first: Compared, item: Compared, allowed: float
+    ) -> list[str]:
+        before, after = (one.figures.get(TEST) for one in (first, item))
         if before is None and after is None:
             return []
-        lacking = self.names[0] if before is None else self.names[1]
+        lacking = first.name if before is None else item.name
         if before is None or after is None:
             return [f"{lacking} has no test {self.metric.name} to compare"]
+        if unlike := _unlike(first, item, JUDGED_BY):
+            told = f"the test {self.metric.name} of {first.name} and {item.name}"
+            return [f"{told} do not compare ({unlike[0]})"]
         if before - after <= allowed:
             return []
         metric, show = self.metric, shown_by(self.metric)
@@ -67,19 +135,58 @@ class Comparison:
         ]
 
 
-def compare_reports(
-    names: tuple[str, str], first: RunReport, second: RunReport
-) -> Comparison:
-    """The results of two runs, latest second."""
-    before, after = _counted(first), _counted(second)
+def compared(items: Sequence[Compared]) -> Comparison:
+    """Results, the first of which the others are compared with."""
+    first, *others = items
+    metric = next((item.metric for item in items if item.metric), ACCURACY)
+    warnings = [
+        sentence
+        for item in others
+        for sentence in _unlike(first, item, sorted(set(first.facts) | set(item.facts)))
+    ]
+    rows = rows_from([item.figures for item in items], metric)
+    known = [row for row in rows if any(value is not None for value in row.values)]
     return Comparison(
-        names=names,
-        rows=tuple(rows_of([before, after], first.metric)),
-        warnings=tuple(_unlike(first, second)),
-        latencies=(before.latency_ms, after.latency_ms),
-        accuracies=(before.test_accuracy, after.test_accuracy),
-        metric=first.metric,
+        tuple(items), tuple(known), tuple(dict.fromkeys(warnings)), metric
     )
+
+
+def of_run(name: str, report: RunReport) -> Compared:
+    """The file of a run that counts."""
+    figures = _counted(report)
+    facts = {
+        "network": f"{report.baseline.macs:,} MACs and {report.baseline.params:,} "
+        "parameters",
+        "metric": report.metric.name,
+        "data": _data(report.data),
+        **_timed_by(figures.timing, report.target),
+    }
+    settings = {
+        f"setting {key}": _said(value)
+        for key, value in report.settings.items()
+        if key not in IGNORED_SETTINGS
+    }
+    return Compared(
+        name, figures_of(figures), facts | settings, report.metric, figures.timing
+    )
+
+
+def of_measurements(name: str, found: Measurements) -> list[Compared]:
+    """Files that were timed alone."""
+    return [
+        of_file(item.file if len(found.files) > 1 else name, item, found.target)
+        for item in found.files
+    ]
+
+
+def of_file(name: str, item: FileTiming, target: str) -> Compared:
+    """A file that was timed alone."""
+    figures = {LATENCY: item.median_ms, P90: _p90(item), FILE: item.size_bytes}
+    return Compared(name, figures, _timed_by(item.timing, target), None, item.timing)
+
+
+def _p90(item: FileTiming) -> float | None:
+    return None if item.summary is None else item.summary.p90_ms
 
 
 def _counted(report: RunReport) -> ModelFigures:
@@ -92,24 +199,27 @@ def _counted(report: RunReport) -> ModelFigures:
     return figures.measured(pair, reference_ms)
 
 
-def _unlike(first: RunReport, second: RunReport) -> list[str]:
-    """List the differences in network, machine, runtime, data or settings."""
-    one, two = first.counted.timing, second.counted.timing
-    pairs: list[tuple[str, object, object]] = [
-        ("network", _network(first), _network(second)),
-        ("machine", first.machine.cpu, second.machine.cpu),
-        ("cores", first.machine.cores, second.machine.cores),
-        ("target", first.target, second.target),
-        ("runtime", one.runtime, two.runtime),
-        ("threads", one.threads, two.threads),
-        ("provider", one.provider, two.provider),
-        ("metric", first.metric.name, second.metric.name),
-        ("data", _data(first.data), _data(second.data)),
-    ]
-    names = sorted((set(first.settings) | set(second.settings)) - IGNORED_SETTINGS)
-    pairs += [
-        (f"setting {name}", first.settings.get(name), second.settings.get(name))
+def _timed_by(timing: Timing | None, target: str) -> dict[str, str]:
+    """What a time depends on beside the file."""
+    if timing is None:
+        return {"target": target}
+    return {
+        "target": target,
+        "machine": _said(timing.machine.cpu),
+        "cores": _said(timing.machine.cores),
+        "runtime": timing.runtime,
+        "threads": _said(timing.threads),
+        "provider": timing.provider,
+    }
+
+
+def _unlike(first: Compared, item: Compared, names: Sequence[str]) -> list[str]:
+    """The differences of two results in what they have both, or settings alone."""
+    pairs = [
+        (name, first.facts.get(name), item.facts.get(name))
         for name in names
+        if (name in first.facts and name in item.facts)
+        or (name.startswith("setting ") and None not in (first.metric, item.metric))
     ]
     return [
         f"{name}: {_said(before)} against {_said(after)}"
@@ -118,8 +228,16 @@ def _unlike(first: RunReport, second: RunReport) -> list[str]:
     ]
 
 
-def _network(report: RunReport) -> str:
-    return f"{report.baseline.macs:,} MACs and {report.baseline.params:,} parameters"
+def _larger(first: Compared, item: Compared, allowed: float) -> list[str]:
+    """What takes more room."""
+    found: list[str] = []
+    for label, words in GROWS.items():
+        before, after = first.figures.get(label), item.figures.get(label)
+        if before and after and after / before - 1 > allowed:
+            sizes = f"{megabytes(before)} -> {megabytes(after)}"
+            told = f"{item.name}: {words} by {after / before - 1:.1%} ({sizes})"
+            found.append(f"{told}, {allowed:.4g} is allowed")
+    return found
 
 
 def _data(data: DataFacts) -> str:

@@ -22,6 +22,18 @@ def write_report(report: RunReport, folder: Path) -> None:
     write_whole(folder / JSON_NAME, to_json(report))
 
 
+def redraw(run: Path) -> Path:
+    """Write the page of a run anew; where it is.
+
+    Raises:
+        ReportError: there is no report, or it is of another version or shape.
+    """
+    report = read_report(run)
+    page = (run if run.is_dir() else run.parent) / PAGE_NAME
+    write_whole(page, render_page(report))
+    return page
+
+
 def read_report(run: str | Path) -> RunReport:
     """The report of a run, by its folder or the path of its report.json.
 

@@ -52,7 +52,7 @@ def render_page(report: RunReport) -> str:
         slowest=slowest,
         first=FIRST,
         most_ms=max((layer.ms_before or 0.0 for layer in slowest), default=0.0) or 1.0,
-        times_chart=times_chart(models),
+        times_chart=times_chart({name: model.timing for name, model in models.items()}),
         ratios_text=ratios_text(report),
         refused=refused_rows(report),
         reconstructions=reconstruction_rows(report),

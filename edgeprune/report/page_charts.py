@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeprune.metric import Metric
-from edgeprune.records import UNPRUNED, ModelFigures, RunReport
+from edgeprune.records import UNPRUNED, ModelFigures, RunReport, Timing
 from edgeprune.report.chart import Chart, Rule, Series
 from edgeprune.report.summary import shown_by
 from edgeprune.report.tiles import Tile
@@ -118,12 +118,12 @@ def chart_note(report: RunReport) -> str:
     return f"{told}."
 
 
-def times_chart(models: Mapping[str, ModelFigures]) -> Chart:
+def times_chart(timings: Mapping[str, Timing]) -> Chart:
     """How often a run took at most so long, file by file."""
     percents = range(PERCENTS + 1)
     series: list[Series] = []
-    for number, (name, model) in enumerate(models.items()):
-        ordered = sorted(model.timing.samples_ms)
+    for number, (name, timing) in enumerate(timings.items()):
+        ordered = sorted(timing.samples_ms)
         last = len(ordered) - 1
         cut = [ordered[round(at / PERCENTS * last)] for at in percents]
         held = [
@@ -134,7 +134,7 @@ def times_chart(models: Mapping[str, ModelFigures]) -> Chart:
                 f"{name}, {len(ordered)} runs",
                 [cut[at] for at in held],
                 [100 * at / PERCENTS for at in held],
-                tone=("before", "after", "c1")[min(number, 2)],
+                tone=("before", "after")[number] if number < 2 else number - 1,
                 dots=False,
             )
         )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records import ModelFigures, RunReport
 from edgeprune.units import megabytes, millions, milliseconds, percent
 
 Value = float | None
+LATENCY, P90 = "latency, median", "latency, p90"
+FILE, MEMORY = "file", "activations, counted"
+VALIDATION, TEST = "validation", "test"  # of whatever the metric is
+FIGURES = (
+    *(LATENCY, P90, "MACs", "parameters", FILE),
+    *("memory to run", "peak memory", MEMORY, VALIDATION, TEST),
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,9 @@ class Row:
         value = self.values[index]
         return "-" if value is None else self.show(value)
 
-    def change(self) -> str:
-        """First against second: how many times smaller, or the difference in points."""
-        before, after = self.values[0], self.values[1]
+    def change(self, index: int = 1) -> str:
+        """First against another: how many times smaller, or what it differs by."""
+        before, after = self.values[0], self.values[index]
         if before is None or after is None:
             return ""
         if self.metric is not None:
@@ -48,33 +55,46 @@ def shown_by(metric: Metric) -> Callable[[float], str]:
 
 def rows_of(models: list[ModelFigures], metric: Metric = ACCURACY) -> list[Row]:
     """The figures that are compared, in the order in which they are read."""
-    show = shown_by(metric)
+    rows = rows_from([figures_of(model) for model in models], metric)
+    if any(model.is_estimate for model in models):
+        estimated = "latency, estimated"
+        rows = [
+            replace(row, label=row.label.replace("latency", estimated)) for row in rows
+        ]
+    return rows
 
-    def take(pick: Callable[[ModelFigures], Value]) -> tuple[Value, ...]:
-        return tuple(pick(model) for model in models)
 
-    known = not any(model.is_estimate for model in models)
-    latency = "latency" if known else "latency, estimated"
+def figures_of(model: ModelFigures) -> dict[str, Value]:
+    """The figures of one model, by what they are called."""
+    return {
+        LATENCY: model.latency_ms,
+        P90: model.p90_ms,
+        "MACs": model.macs,
+        "parameters": model.params,
+        FILE: model.size_bytes,
+        "memory to run": model.memory.run_peak_bytes,
+        "peak memory": model.memory.process_peak_bytes,
+        MEMORY: model.memory.activation_peak_bytes,
+        VALIDATION: model.validation_accuracy,
+        TEST: model.test_accuracy,
+    }
+
+
+def rows_from(
+    figures: Sequence[Mapping[str, Value]], metric: Metric = ACCURACY
+) -> list[Row]:
+    """Rows of figures by their names; of some results not all are known."""
+    splits = {TEST: "test", VALIDATION: "validation"}
+    shown = {"MACs": millions, "parameters": millions}
+    shown |= {LATENCY: milliseconds, P90: milliseconds}
     return [
-        Row(f"{latency}, median", take(lambda m: m.latency_ms), milliseconds),
-        Row(f"{latency}, p90", take(lambda m: m.p90_ms), milliseconds),
-        Row("MACs", take(lambda m: m.macs), millions),
-        Row("parameters", take(lambda m: m.params), millions),
-        Row("file", take(lambda m: m.size_bytes), megabytes),
-        Row("memory to run", take(lambda m: m.memory.run_peak_bytes), megabytes),
-        Row("peak memory", take(lambda m: m.memory.process_peak_bytes), megabytes),
         Row(
-            "activations, counted",
-            take(lambda m: m.memory.activation_peak_bytes),
-            megabytes,
-        ),
-        Row(
-            f"{metric.name}, validation",
-            take(lambda m: m.validation_accuracy),
-            show,
-            metric,
-        ),
-        Row(f"{metric.name}, test", take(lambda m: m.test_accuracy), show, metric),
+            f"{metric.name}, {splits[name]}" if name in splits else name,
+            tuple(item.get(name) for item in figures),
+            shown_by(metric) if name in splits else shown.get(name, megabytes),
+            metric if name in splits else None,
+        )
+        for name in FIGURES
     ]
 
 

@@ -15,7 +15,6 @@ from edgeprune.records import (
     RefusedGroup,
     RunReport,
 )
-from edgeprune.report.compare import Comparison
 from edgeprune.report.summary import (
     compared,
     models_of,
@@ -190,17 +189,3 @@ def show_groups(console: Console, graph: ChannelGraph) -> None:
     more = len(graph.refusals) - REFUSED_SHOWN
     if more > 0:
         console.print(f"  and {more} more; --json lists all", highlight=False)
-
-
-def show_comparison(console: Console, comparison: Comparison) -> None:
-    """Two results side by side, and what makes them incomparable."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", *comparison.names, "first / second"):
-        table.add_column(title, justify="right" if title else "left")
-    for row in comparison.rows:
-        table.add_row(row.label, row.text(0), row.text(1), row.change())
-    console.print(table)
-    for warning in comparison.warnings:
-        console.print(
-            f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True
-        )

@@ -11,7 +11,7 @@ import edgeprune
 from edgeprune.api import loading
 from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.measure.onnx_file import write_onnx
-from edgeprune.report.compare import compare_reports
+from edgeprune.report.compare import compared, of_run
 from edgeprune.settings import DataSettings
 from edgeprune.tasks import judged, task_named
 from edgeprune.workload.part import part_of
@@ -132,7 +132,7 @@ def test_a_budget_is_met_and_the_file_is_the_module_by_name(name, tmp_path):
     assert type(again) is type(make())
     for key, value in outputs_by_name(again, x).items():
         assert torch.allclose(value, expected[key], atol=1e-5)
-    assert compare_reports(("a", "b"), report, report).regressions(0.0) == ()
+    assert compared([of_run("a", report), of_run("b", report)]).regressions(0.0) == ()
     page = (done.folder / "report.html").read_text()
     assert f"{metric}, test" in page
 

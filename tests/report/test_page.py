@@ -111,7 +111,8 @@ def test_layers_are_shown_in_their_order_with_what_is_left_of_them():
 
 def test_every_file_has_a_curve_of_its_times():
     small = figures(2.0, 0.87)
-    chart = times_chart(models_of(report(int8=small)))
+    models = models_of(report(int8=small))
+    chart = times_chart({name: model.timing for name, model in models.items()})
     assert [series.name.split(",")[0] for series in chart.series] == [
         "baseline",
         "result",

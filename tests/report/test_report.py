@@ -2,18 +2,19 @@ import json
 from dataclasses import replace
 from io import StringIO
 
+import jsonschema
 import pytest
 from rich.console import Console
 
 from edgeprune.errors import ReportError
 from edgeprune.records import Training, to_json
-from edgeprune.report.compare import compare_reports
+from edgeprune.report.compare import compared, of_run
 from edgeprune.report.details import manner
 from edgeprune.report.display import PlainProgress
-from edgeprune.report.files import read_report, write_report
+from edgeprune.report.files import read_report, redraw, write_report
+from edgeprune.report.schema import report_schema
 from edgeprune.report.summary import rows_of, timing_warnings
-from edgeprune.report.terminal import show_comparison, show_report
-from tests.figures import MACHINE
+from edgeprune.report.terminal import show_report
 from tests.reports import figures, noisy, report
 
 
@@ -27,6 +28,25 @@ def test_a_written_report_is_read_back(tmp_path):
     write_report(report(), tmp_path)
     assert read_report(tmp_path) == report()
     assert read_report(tmp_path / "report.json") == report()
+
+
+def test_a_report_is_what_its_schema_says(tmp_path):
+    schema, content = json.loads(report_schema()), json.loads(to_json(report()))
+    jsonschema.validate(content, schema)
+    content["baseline"]["macs"] = "many"
+    with pytest.raises(jsonschema.ValidationError, match="many"):
+        jsonschema.validate(content, schema)
+
+
+def test_a_report_of_an_earlier_version_is_read_and_drawn(tmp_path):
+    content = json.loads(to_json(report()))
+    needed = set(json.loads(report_schema())["required"])
+    later = {"metric", "run_id", "sustained", "deployed", "int8", "stage_seconds"}
+    assert later.isdisjoint(needed)
+    earlier = {name: value for name, value in content.items() if name in needed}
+    (tmp_path / "report.json").write_text(json.dumps(earlier))
+    assert read_report(tmp_path).metric.name == "accuracy"
+    assert "1.82x faster" in redraw(tmp_path).read_text()
 
 
 @pytest.mark.parametrize(
@@ -77,60 +97,13 @@ def test_where_the_int8_file_counts_it_is_what_is_compared():
     text = shown(show_report, both)
     assert "baseline / result, int8" in text
     assert "5.00x" in text
-    found = compare_reports(("fp32", "int8"), report(int8=small), both)
+    found = compared([of_run("fp32", report(int8=small)), of_run("int8", both)])
     assert found.rows[0].values == (5.5, 2.0)
 
 
 def test_useless_timings_warn():
     found = timing_warnings(report(result=noisy(figures())))
     assert any("timing of result: spread" in warning for warning in found)
-
-
-def test_two_runs_are_compared_and_what_is_unlike_is_pointed_out():
-    machine = replace(MACHINE, cpu="another")
-    other = report(
-        machine=machine,
-        settings={"model": "x", "seed": 1},
-        result=figures(6.6, 0.86),
-    )
-    comparison = compare_reports(("a", "b"), report(), other)
-    (slower, worse) = comparison.regressions(0.0)
-    assert "b is slower by 20.0% (5.50 ms -> 6.60 ms)" in slower
-    assert "worse by 3.00 points" in worse
-    text = shown(show_comparison, comparison)
-    assert "machine: a CPU against another" in text
-    assert "setting seed: 0 against 1" in text
-
-
-def test_equal_runs_have_nothing_to_point_out():
-    comparison = compare_reports(("a", "b"), report(), report())
-    assert comparison.warnings == ()
-    assert comparison.regressions(0.0) == ()
-
-
-def test_worse_accuracy_is_a_regression_too():
-    other = report(result=figures(5.5, 0.80))
-    (worse,) = compare_reports(("a", "b"), report(), other).regressions(0.05)
-    assert "worse by 9.00 points (89.00 % -> 80.00 %), 5 are allowed" in worse
-    assert not compare_reports(("a", "b"), report(), other).regressions(0.1)
-
-
-@pytest.mark.parametrize("lacking", [0, 1])
-def test_what_cannot_be_compared_is_no_pass(lacking):
-    both = [report(), report()]
-    both[lacking] = report(result=figures(5.5, None))
-    (said,) = compare_reports(("a", "b"), *both).regressions(1.0)
-    assert said == f"{'ab'[lacking]} has no test accuracy to compare"
-
-
-def test_another_network_and_other_data_are_pointed_out_in_words():
-    data = replace(report().data, name="other data")
-    baseline = replace(report().baseline, macs=12_345)
-    other = report(data=data, baseline=baseline)
-    text = shown(show_comparison, compare_reports(("a", "b"), report(), other))
-    assert "12,345 MACs" in text
-    assert "against other data (" in text
-    assert "DataFacts" not in text
 
 
 @pytest.mark.parametrize(

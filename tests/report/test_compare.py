@@ -1,0 +1,166 @@
+"""Results side by side: what got worse, and what cannot be told."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from edgeprune.records import (
+    FileTiming,
+    Measurements,
+    TimingSummary,
+)
+from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
+from edgeprune.report.compare import compared, of_measurements, of_run
+from edgeprune.report.compare_page import render_comparison, show_comparison
+from tests.figures import MACHINE
+from tests.reports import figures, report
+
+
+def runs(*reports):
+    return compared([of_run("abcdef"[at], one) for at, one in enumerate(reports)])
+
+
+def shown(comparison):
+    console = Console(file=StringIO(), width=140)
+    show_comparison(console, comparison)
+    return console.file.getvalue()
+
+
+def elsewhere(figures, **changes):
+    return replace(figures, timing=replace(figures.timing, **changes))
+
+
+def timed(name, median_ms, machine=MACHINE):
+    timing = replace(figures(median_ms).timing, machine=machine)
+    return FileTiming(
+        name, median_ms, "0" * 64, 1000, 1.0, TimingSummary.of(timing), timing
+    )
+
+
+def test_equal_runs_have_nothing_to_point_out():
+    found = runs(report(), report())
+    assert found.warnings == ()
+    assert found.regressions(0.0) == ()
+
+
+def test_what_is_unlike_is_pointed_out_in_words():
+    data = replace(report().data, name="other data")
+    other = report(
+        data=data,
+        baseline=replace(report().baseline, macs=12_345),
+        settings={"model": "x", "seed": 1},
+    )
+    text = shown(runs(report(), other))
+    assert "12,345 MACs" in text
+    assert "against other data (" in text
+    assert "setting seed: 0 against 1" in text
+    assert "DataFacts" not in text
+
+
+def grown(size=1.0, memory=1.0):
+    kept = figures(5.5, 0.89)
+    held = replace(kept.memory, activation_peak_bytes=int(2**16 * memory))
+    return replace(kept, size_bytes=int(kept.size_bytes * size), memory=held)
+
+
+@pytest.mark.parametrize(
+    ("worse", "sentence"),
+    [
+        (figures(6.6, 0.89), "b is slower by 20.0% (5.50 ms -> 6.60 ms), 0.05 is allo"),
+        (figures(5.5, 0.80), "worse by 9.00 points (89.00 % -> 80.00 %), 5 are allow"),
+        (grown(size=1.5), "b: its file is larger by 50.0% ("),
+        (grown(memory=2.0), "b: its activations take more memory by 100.0% ("),
+        (figures(5.5, None), "b has no test accuracy to compare"),
+    ],
+)
+def test_each_kind_of_regression_has_its_sentence(worse, sentence):
+    found = runs(report(result=grown()), report(result=worse))
+    (said,) = found.regressions(0.05)
+    assert sentence in said
+
+
+def test_what_is_allowed_is_no_regression():
+    other = report(result=figures(5.7, 0.88))
+    assert runs(report(), other).regressions(0.05) == ()
+    assert len(runs(report(), other).regressions(0.005)) == 2
+
+
+def test_the_first_may_lack_what_is_compared():
+    both = (report(result=figures(5.5, None)), report())
+    assert runs(*both).regressions(1.0) == ("a has no test accuracy to compare",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"machine": replace(MACHINE, cpu="another")}, "machine: a CPU against anoth"),
+        ({"machine": replace(MACHINE, cores=64)}, "cores: "),
+        ({"runtime": "onnxruntime 0.1"}, "against onnxruntime 0.1"),
+        ({"threads": 7}, "threads: "),
+        ({"provider": "other"}, "against other"),
+    ],
+)
+def test_times_of_unlike_machines_are_no_pass(changes, named):
+    other = report(result=elsewhere(figures(5.5, 0.89), **changes))
+    found = runs(report(), other)
+    (said,) = found.regressions(1.0)
+    assert "the times of a and b do not compare" in said
+    assert named in said
+    assert "--remeasure" in said
+    assert any(named in warning for warning in found.warnings)
+
+
+def test_another_target_is_no_pass():
+    (said,) = runs(report(), report(target="my-pi")).regressions(1.0)
+    assert "target: host against my-pi" in said
+
+
+def test_accuracies_on_other_data_are_no_pass():
+    data = replace(report().data, name="other data")
+    (said,) = runs(report(), report(data=data)).regressions(1.0)
+    assert "the test accuracy of a and b do not compare (data: " in said
+
+
+def test_any_number_is_compared_with_the_first():
+    found = runs(report(), *(report(result=figures(ms, 0.89)) for ms in (6.6, 5.5, 8)))
+    said = found.regressions(0.1)
+    assert [sentence[:11] for sentence in said] == ["b is slower", "d is slower"]
+    text = shown(found)
+    assert "6.60 ms (0.83x)" in text
+    assert "-9" not in text
+
+
+def test_files_that_were_timed_alone_have_no_accuracy():
+    held = Measurements(
+        MEASUREMENTS_SCHEMA, "host", "", (timed("one", 5.0), timed("two", 6.0))
+    )
+    found = compared(of_measurements("m.json", held))
+    assert found.names == ("one", "two")
+    (said,) = found.regressions(0.1)
+    assert "two is slower by 20.0%" in said
+    assert [row.label for row in found.rows] == [
+        "latency, median",
+        "latency, p90",
+        "file",
+    ]
+
+
+def test_a_run_whose_file_was_timed_anew_has_that_time():
+    machine = replace(MACHINE, cpu="another")
+    old = of_run("a", report())
+    new = old.timed_anew(timed("model.onnx", 9.0, machine), "my-pi")
+    assert new.figures["latency, median"] == 9.0
+    assert (new.facts["machine"], new.facts["target"]) == ("another", "my-pi")
+    assert new.figures["test"] == old.figures["test"]
+
+
+def test_the_page_says_what_got_worse():
+    found = runs(report(), report(result=figures(6.6, 0.89)), report())
+    page = render_comparison(found, found.regressions(0.1))
+    assert "b is slower by 20.0%" in page
+    assert "<script" not in page
+    assert 'class="status unmet"' in page
+    assert "Nothing got worse" in render_comparison(found, ())
+    assert "status" not in render_comparison(found, None).split("</style>")[1]
