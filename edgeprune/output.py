@@ -26,6 +26,7 @@ FINISHED = {
     "score.json": "scores",
     "sparsity.json": "a run",
 }  # what marks a folder
+SWEEP = ".edgeprune-sweep"  # marks the folder of one
 ASIDE = ".edgeprune-"  # a folder whose files are being written
 
 
@@ -62,6 +63,30 @@ def claimed(folder: Path) -> Iterator[None]:
         raise OutputError(message)
     with lock:
         yield
+
+
+@contextmanager
+def claimed_sweep(folder: Path) -> Iterator[None]:
+    """Keep other sweeps from a folder, which may hold what one has left.
+
+    Raises:
+        OutputError: another one holds it, or it is something else than a sweep's.
+    """
+    if _there(folder) and not (folder.is_dir() and _is_sweep(folder)):
+        message = f"{folder} holds something else than a sweep: choose another --out."
+        raise OutputError(message)
+    lock = _lock(folder)
+    if lock is None:
+        message = f"Another sweep is writing {folder}: wait, or choose another --out."
+        raise OutputError(message)
+    with lock:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SWEEP).touch()
+        yield
+
+
+def _is_sweep(folder: Path) -> bool:
+    return (folder / SWEEP).exists() or not any(folder.iterdir())
 
 
 def is_free(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Commands that make something of a network: compress, fit, sparsify."""
+"""Commands that make something of a network: compress, fit, sparsify, sweep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -201,3 +201,46 @@ def sparsify(
         progress.stop()
         output.tell(done, "sparsity.html", show_sparsity)
     raise typer.Exit(0 if done.report.status == "met" else NOT_MET)
+
+
+@app.command()
+def sweep(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A .toml file: settings of compress, and a table [sweep] of lists."
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("sweep"),
+    jobs: Annotated[
+        int,
+        typer.Option(help="Cells at once here; CPUs of a cell on Ray.", min=1),
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster, such as auto."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run every choice of settings, and show which result to ship.
+
+    The same command goes on where it was.
+    """
+    with showing(quiet=quiet) as (_, progress):
+        from rich.console import Console
+
+        from edgeprune.records import to_json
+        from edgeprune.report.sweep import show_sweep
+        from edgeprune.sweep.run import PAGE
+        from edgeprune.sweep.run import sweep as run_sweep
+
+        found = run_sweep(file, out, progress, jobs=jobs, ray=ray)
+        progress.stop()
+        if as_json:
+            typer.echo(to_json(found.report))
+        else:
+            show_sweep(Console(), found.report)
+            typer.echo(found.folder / PAGE)
+    raise typer.Exit(0 if found.report.ship else NOT_MET)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.devices.alone import alone
 from edgeprune.devices.refusals import refusal
 from edgeprune.devices.transports import (
     TRANSPORTS,
@@ -257,7 +258,8 @@ class Runner:
         self, job: Job, files: Sequence[Path], read: Callable[[Answer], Found]
     ) -> Found:
         """Have a job done, and read the answer."""
-        answer = self._answer(job, files)
+        with alone():
+            answer = self._answer(job, files)
         if not answer["ok"]:
             raise refusal(self.target, answer, files)
         try:

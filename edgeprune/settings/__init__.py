@@ -15,7 +15,13 @@ from edgeprune.settings.commands import (
     SparsifySettings,
 )
 from edgeprune.settings.floor import FLOORS, FloorSettings
-from edgeprune.settings.load import COMMANDS, FILE, load_settings, settings_of_call
+from edgeprune.settings.load import (
+    COMMANDS,
+    FILE,
+    load_settings,
+    read_toml,
+    settings_of_call,
+)
 from edgeprune.settings.option import (
     Option,
     Panel,
@@ -75,6 +81,7 @@ __all__ = [
     "kinds_of",
     "load_settings",
     "parse_share",
+    "read_toml",
     "settings_of_call",
     "shapes_of",
 ]

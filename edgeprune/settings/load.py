@@ -50,7 +50,7 @@ def load_settings(
         ConfigError: which setting, what was found and what is expected.
     """
     path = folder / FILE
-    held = _read(path) if path.exists() else {}
+    held = read_toml(path) if path.exists() else {}
     known = {name for other in COMMANDS for name in other.options()}
     if unknown := sorted(set(held) - known):
         raise ConfigError(_unknown(unknown[0], known, f" in {path}"))
@@ -116,7 +116,12 @@ def _unknown(name: str, known: set[str], where: str = "") -> str:
     return f"Unknown setting {name!r}{where}: {advice}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file of settings holds, by their names in Python.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
     except (

@@ -1,0 +1,73 @@
+"""What a sweep found: a cell for each choice of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeprune.metric import ACCURACY, Metric
+
+SWEEP_SCHEMA = 1
+CellStatus = Literal["met", "unmet", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellEnd:
+    """Why a cell has no result.
+
+    Attributes:
+        refused: another try would be refused, too; else it is tried again.
+    """
+
+    refused: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCell:
+    """One choice of settings, and what came of it.
+
+    Attributes:
+        changes: its own settings.
+        sentence: of its run, or why there is none.
+        accuracy: on the test split.
+        latency_ms: of the file that counts, timed in turn with all others at the end.
+        latency_ratio: as a share of the original's.
+        on_frontier: no other one is faster and at least as accurate.
+    """
+
+    name: str
+    changes: Mapping[str, object]
+    target: str
+    status: CellStatus
+    sentence: str
+    file: str | None = None
+    accuracy: float | None = None
+    latency_ms: float | None = None
+    latency_ratio: float | None = None
+    size_bytes: int | None = None
+    macs: int | None = None
+    on_frontier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """The content of `sweep.json`.
+
+    Attributes:
+        baseline_ms: of the original, by target, timed in turn with the others.
+        baseline_accuracy: on the test split.
+        ship: by target, the cell that is worth shipping; none where no budget is met.
+    """
+
+    schema_version: int
+    created: str
+    seconds: float
+    versions: Mapping[str, str]
+    cells: tuple[SweepCell, ...]
+    baseline_ms: Mapping[str, float]
+    baseline_accuracy: float | None
+    ship: Mapping[str, str]
+    sentence: str
+    metric: Metric = ACCURACY

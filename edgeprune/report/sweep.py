@@ -1,0 +1,125 @@
+"""Shows a sweep: a table of all cells, and the frontier of accuracy against time."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeprune.records.sweep import SweepCell, SweepReport
+from edgeprune.report.chart import Chart, Series
+from edgeprune.report.html import rendered
+from edgeprune.units import megabytes, millions, milliseconds
+
+
+def show_sweep(console: Console, report: SweepReport) -> None:
+    """The table and the sentence."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles, rows = cells_of(report)
+    for index, title in enumerate(titles):
+        table.add_column(title, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for cell in report.cells:
+        if cell.file is None:
+            console.print(
+                f"{cell.name}: {cell.status}: {cell.sentence}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+    console.print(f"\n{report.sentence}", highlight=False, soft_wrap=True)
+
+
+def sweep_page(report: SweepReport) -> str:
+    """The page's HTML."""
+    titles, rows = cells_of(report)
+    return rendered(
+        "sweep.html.jinja",
+        report=report,
+        titles=titles,
+        rows=rows,
+        charts=[
+            (target, frontier_chart(report, target)) for target in report.baseline_ms
+        ],
+        without=[
+            [cell.name, cell.status, cell.sentence]
+            for cell in report.cells
+            if cell.file is None
+        ],
+    )
+
+
+def cells_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+    """Titles, and a row for each cell that has a result; the original first."""
+    own = list(dict.fromkeys(name for cell in report.cells for name in cell.changes))
+    metric = report.metric
+    titles = [
+        *("cell", *(name.replace("_", "-") for name in own), "status"),
+        *("latency", "of the original", f"test {metric.name}", "file", "MACs"),
+        "frontier",
+    ]
+    many = len(report.baseline_ms) > 1 and "target" not in own
+    rows: list[list[str]] = []
+    for target, ms in report.baseline_ms.items():
+        known = report.baseline_accuracy
+        accuracy = "-" if known is None else metric.text(known)
+        name = f"original on {target}" if many or len(report.baseline_ms) > 1 else ""
+        blank = [""] * len(own)
+        row = [name or "original", *blank, "", milliseconds(ms), "100 %", accuracy]
+        rows.append([*row, "", "", ""])
+    for cell in sorted(report.cells, key=_by_time):
+        if cell.file is None:
+            continue
+        shipped = report.ship.get(cell.target) == cell.name
+        rows.append(
+            [
+                cell.name,
+                *(str(cell.changes.get(name, "")) for name in own),
+                cell.status,
+                milliseconds(cell.latency_ms or 0.0),
+                f"{cell.latency_ratio:.1%}",
+                "-" if cell.accuracy is None else metric.text(cell.accuracy),
+                megabytes(cell.size_bytes or 0),
+                millions(cell.macs or 0),
+                "ship" if shipped else "yes" if cell.on_frontier else "",
+            ]
+        )
+    return titles, rows
+
+
+def _by_time(cell: SweepCell) -> tuple[str, float]:
+    return cell.target, cell.latency_ms or 0.0
+
+
+def frontier_chart(report: SweepReport, target: str) -> Chart:
+    """Accuracy against time on one target: all cells, and those that none beats."""
+    own = [
+        (cell, cell.latency_ms, report.metric.shown(cell.accuracy))
+        for cell in sorted(report.cells, key=_by_time)
+        if cell.target == target
+        and cell.latency_ms is not None
+        and cell.accuracy is not None
+    ]
+    best = [item for item in own if item[0].on_frontier]
+    rest = [item for item in own if not item[0].on_frontier]
+    series: list[Series] = []
+    for name, items, lined in (("frontier", best, True), ("other cells", rest, False)):
+        if items:
+            series.append(
+                Series(
+                    name,
+                    [ms for _, ms, _ in items],
+                    [value for _, _, value in items],
+                    [cell.name.split()[0].split("-")[0] for cell, _, _ in items],
+                    "after" if lined else "before",
+                    lined=lined,
+                )
+            )
+    if report.baseline_accuracy is not None:
+        original = [report.metric.shown(report.baseline_accuracy)]
+        ms = [report.baseline_ms[target]]
+        series.append(Series("original", ms, original, ["original"], "c1", lined=False))
+    axis = report.metric.axis
+    title = f"Test {axis} against time on {target}; the table has the figures"
+    return Chart(title, "median latency, ms", f"test {axis}", tuple(series))

@@ -1,0 +1,148 @@
+"""A sweep from its file to its table; the same command goes on where it was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgeprune.api.versions import versions
+from edgeprune.errors import ConfigError, OutputError
+from edgeprune.files import write_whole
+from edgeprune.metric import ACCURACY
+from edgeprune.output import claimed_sweep
+from edgeprune.progress import Progress
+from edgeprune.records import from_json, to_json
+from edgeprune.records.sweep import SWEEP_SCHEMA, CellEnd, SweepReport
+from edgeprune.report.files import JSON_NAME, read_report
+from edgeprune.report.sweep import sweep_page
+from edgeprune.sweep.cell import END
+from edgeprune.sweep.cells import Cell, cells_of
+from edgeprune.sweep.collect import Collected, collected, sentence_of, to_ship
+from edgeprune.sweep.local import run_here
+from edgeprune.sweep.on_ray import run_on_ray
+
+JSON, PAGE = "sweep.json", "sweep.html"
+NOTES = ".cells"  # what is known of cells while they run
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep, and its folder."""
+
+    report: SweepReport
+    folder: Path
+
+
+def sweep(
+    file: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    jobs: int = 1,
+    ray: str | None = None,
+) -> Swept:
+    """Run all cells that have no result yet, and compare them.
+
+    Args:
+        jobs: cells at once on this machine; CPUs of a cell with Ray.
+        ray: address of a cluster.
+
+    Raises:
+        ConfigError: the file is refused, before anything is run.
+        OutputError: the folder holds something else, or another sweep is at it.
+    """
+    began = time.perf_counter()
+    cells = cells_of(file)
+    own = [
+        Cell(
+            cell.name,
+            cell.changes,
+            cell.settings.model_copy(update={"out": out.absolute() / cell.name}),
+        )
+        for cell in cells
+    ]
+    with claimed_sweep(out):
+        ends = _run(own, out, progress, jobs=jobs, ray=ray)
+        found = collected(own, out, ends, progress)
+        report = _report(found, time.perf_counter() - began)
+        write_whole(out / PAGE, sweep_page(report))
+        write_whole(out / JSON, to_json(report))
+    return Swept(report, out)
+
+
+def _run(
+    cells: list[Cell], out: Path, progress: Progress, *, jobs: int, ray: str | None
+) -> dict[str, CellEnd]:
+    """Run what has no result; why cells have none, by name."""
+    notes = out / NOTES
+    ends = {cell.name: end for cell in cells if (end := _ended(cell, notes))}
+    open_cells = [
+        cell
+        for cell in cells
+        if cell.name not in ends and not _has_result(cell, out / cell.name)
+    ]
+    progress.start("cells", len(open_cells))
+
+    def done(cell: Cell, end: CellEnd | None) -> None:
+        told = end.sentence if end else read_report(out / cell.name).sentence
+        if end:
+            ends[cell.name] = end
+            write_whole(notes / cell.name / END, to_json(end))
+        progress.advance(f"{cell.name}: {told}")
+
+    if open_cells and ray is not None:
+        run_on_ray(open_cells, out, ray, jobs, done)
+    elif open_cells:
+        run_here(open_cells, notes, jobs, done)
+    progress.finish(f"{len(cells) - len(ends)} of {len(cells)} have a result")
+    return ends
+
+
+def _ended(cell: Cell, notes: Path) -> CellEnd | None:
+    """Why another try is of no use; None where one is."""
+    path = notes / cell.name / END
+    if not path.is_file():
+        return None
+    end = from_json(CellEnd, path.read_bytes())
+    return end if end.refused else None
+
+
+def _has_result(cell: Cell, folder: Path) -> bool:
+    """Whether a run with these settings has ended.
+
+    Raises:
+        OutputError: it was one with other settings.
+    """
+    if not (folder / JSON_NAME).is_file():
+        return False
+    held = read_report(folder).settings
+    asked = cell.settings.model_dump(mode="json", exclude={"out"})
+    if other := [name for name in asked if held.get(name) != asked[name]]:
+        message = f"{folder} holds a run with another {other[0]}"
+        raise OutputError(f"{message}: give --out another folder.")
+    return True
+
+
+def _report(found: Collected, seconds: float) -> SweepReport:
+    reports = list(found.reports.values())
+    if len({report.metric.name for report in reports}) > 1:
+        raise ConfigError("Cells are judged by several metrics: give one --task.")
+    ship = {
+        target: cell.name
+        for target in found.baseline_ms
+        if (cell := to_ship(found, target)) is not None
+    }
+    return SweepReport(
+        schema_version=SWEEP_SCHEMA,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+        versions=versions(),
+        cells=found.cells,
+        baseline_ms=found.baseline_ms,
+        baseline_accuracy=reports[0].baseline.test_accuracy if reports else None,
+        ship=ship,
+        sentence=sentence_of(found),
+        metric=reports[0].metric if reports else ACCURACY,
+    )
