@@ -50,6 +50,19 @@ class SweepCell:
     macs: int | None = None
     on_frontier: bool = False
 
+    @property
+    def number(self) -> str:
+        """What its name begins with."""
+        return self.name.split("-", 1)[0]
+
+    @property
+    def told(self) -> str:
+        """Its number and its settings."""
+        changes = (
+            f"{name.replace('_', '-')} {value}" for name, value in self.changes.items()
+        )
+        return f"{self.number} ({', '.join(changes)})"
+
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:

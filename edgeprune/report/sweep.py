@@ -23,7 +23,7 @@ def show_sweep(console: Console, report: SweepReport) -> None:
     for cell in report.cells:
         if cell.file is None:
             console.print(
-                f"{cell.name}: {cell.status}: {cell.sentence}",
+                f"{cell.told}: {cell.status}: {cell.sentence}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -43,7 +43,7 @@ def sweep_page(report: SweepReport) -> str:
             (target, frontier_chart(report, target)) for target in report.baseline_ms
         ],
         without=[
-            [cell.name, cell.status, cell.sentence]
+            [cell.told, cell.status, cell.sentence]
             for cell in report.cells
             if cell.file is None
         ],
@@ -56,7 +56,7 @@ def cells_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
     metric = report.metric
     titles = [
         *("cell", *(name.replace("_", "-") for name in own), "status"),
-        *("latency", "of the original", f"test {metric.name}", "file", "MACs"),
+        *("latency", "share", f"test {metric.name}", "file", "MACs"),
         "frontier",
     ]
     many = len(report.baseline_ms) > 1 and "target" not in own
@@ -74,7 +74,7 @@ def cells_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
         shipped = report.ship.get(cell.target) == cell.name
         rows.append(
             [
-                cell.name,
+                cell.number,
                 *(str(cell.changes.get(name, "")) for name in own),
                 cell.status,
                 milliseconds(cell.latency_ms or 0.0),
@@ -111,7 +111,7 @@ def frontier_chart(report: SweepReport, target: str) -> Chart:
                     name,
                     [ms for _, ms, _ in items],
                     [value for _, _, value in items],
-                    [cell.name.split()[0].split("-")[0] for cell, _, _ in items],
+                    [cell.number for cell, _, _ in items],
                     "after" if lined else "before",
                     lined=lined,
                 )

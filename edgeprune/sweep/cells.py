@@ -60,7 +60,9 @@ def cells_of(path: Path) -> list[Cell]:
 
 
 def _cell(number: int, held: Mapping[str, Any], changes: Mapping[str, Any]) -> Cell:
-    told = ", ".join(f"{name} {value}" for name, value in changes.items())
+    told = ", ".join(
+        f"{name.replace('_', '-')} {value}" for name, value in changes.items()
+    )
     try:
         settings = settings_of_call({**held, **changes}, "sweep", CompressSettings)
         settings.check()

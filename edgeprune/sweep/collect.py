@@ -65,7 +65,7 @@ def collected(
         progress.advance(target)
     progress.finish(f"{len(reports)} of {len(cells)} cells have a result")
     return Collected(
-        tuple(_with_frontier([found[cell.name] for cell in cells])),
+        tuple(with_frontier([found[cell.name] for cell in cells])),
         reports,
         baseline_ms,
     )
@@ -118,7 +118,7 @@ def _cell(
     )
 
 
-def _with_frontier(cells: Sequence[SweepCell]) -> Iterable[SweepCell]:
+def with_frontier(cells: Sequence[SweepCell]) -> Iterable[SweepCell]:
     """The same, with those marked that no other one beats."""
     for cell in cells:
         own = (cell.latency_ms, cell.accuracy)
@@ -169,7 +169,7 @@ def sentence_of(found: Collected) -> str:
         assert cell.latency_ms is not None
         metric = found.reports[cell.name].metric
         told.append(
-            f"On {target} ship {cell.name}: {milliseconds(cell.latency_ms)}, test "
+            f"On {target} ship {cell.told}: {milliseconds(cell.latency_ms)}, test "
             f"{metric.told(cell.accuracy)}; the fastest of those that met their budget "
             "and are as accurate as the best, as far as the test samples can tell"
         )

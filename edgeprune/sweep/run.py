@@ -66,7 +66,7 @@ def sweep(
     with claimed_sweep(out):
         ends = _run(own, out, progress, jobs=jobs, ray=ray)
         found = collected(own, out, ends, progress)
-        report = _report(found, time.perf_counter() - began)
+        report = report_of(found, time.perf_counter() - began)
         write_whole(out / PAGE, sweep_page(report))
         write_whole(out / JSON, to_json(report))
     return Swept(report, out)
@@ -125,7 +125,8 @@ def _has_result(cell: Cell, folder: Path) -> bool:
     return True
 
 
-def _report(found: Collected, seconds: float) -> SweepReport:
+def report_of(found: Collected, seconds: float) -> SweepReport:
+    """What `sweep.json` holds."""
     reports = list(found.reports.values())
     if len({report.metric.name for report in reports}) > 1:
         raise ConfigError("Cells are judged by several metrics: give one --task.")
