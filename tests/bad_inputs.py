@@ -263,7 +263,7 @@ def made_arrays(folder):
     for name, change in changed.items():
         np.savez(folder / f"{name}.npz", **(good | change))
     np.savez(folder / "good.npz", **good)
-    np.savez(folder / "lacking.npz", x_train=x, y_train=y)
+    np.savez(folder / "lacking.npz", x_train=x, y_train=y, x_test=x)
     (folder / "text.npz").write_text("hello")
     (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:5000])
     shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**40}, 9)}}\n"
