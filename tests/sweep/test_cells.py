@@ -4,6 +4,7 @@ import pytest
 
 from edgeprune.errors import ConfigError
 from edgeprune.sweep.cells import cells_of
+from tests.commands import ROOT
 
 HEAD = 'model = "examples.nets:make_net"\ndata = "examples.data:make_data"\n'
 
@@ -45,3 +46,11 @@ def test_every_choice_is_a_cell(tmp_path):
 def test_what_is_wrong_is_said_before_anything_is_run(tmp_path, text, complaint):
     with pytest.raises(ConfigError, match=complaint):
         cells(tmp_path, text)
+
+
+def test_the_example_has_a_cell_for_each_budget():
+    found = cells_of(ROOT / "examples" / "sweep.toml")
+    assert [cell.changes for cell in found] == [
+        {"budget_ms": "70%"},
+        {"budget_ms": "50%"},
+    ]
