@@ -7,9 +7,8 @@ import pytest
 from rich.console import Console
 
 from edgeprune.errors import ReportError
-from edgeprune.records import Training, to_json
+from edgeprune.records import to_json
 from edgeprune.report.compare import compared, of_run
-from edgeprune.report.details import manner
 from edgeprune.report.display import PlainProgress
 from edgeprune.report.files import read_report, redraw, write_report
 from edgeprune.report.schema import report_schema
@@ -62,16 +61,6 @@ def test_what_is_no_report_is_refused(tmp_path, content, complaint):
         (tmp_path / "report.json").write_text(content)
     with pytest.raises(ReportError, match=complaint):
         read_report(tmp_path)
-
-
-def test_the_page_says_how_a_network_was_trained():
-    training = Training(
-        "finetune 1", 0.8, (), 0, "float32", "contiguous", distilled=True, seed=0
-    )
-    assert manner(training) == "distilled from the original; steps by sgd"
-    shown = manner(replace(training, hints=("layer1", "body.2"), optimizer="muon"))
-    assert "feature maps of layer1, body.2, too" in shown
-    assert "steps by muon" in shown
 
 
 def test_the_table_compares_the_result_with_the_baseline():
