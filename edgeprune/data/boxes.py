@@ -23,6 +23,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from edgeprune.data.images import BROKEN
 from edgeprune.data.paired import IMAGES, cut, stacked
 from edgeprune.data.splits import (
+    PART_NAMES,
     TEST_SHARE,
     VALIDATION_SHARE,
     Arrays,
@@ -33,7 +34,6 @@ from edgeprune.data.splits import (
 from edgeprune.errors import DataError, first_line
 
 LABELS = "labels"
-PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 COLUMNS = 5  # of a row: class, x1, y1, x2, y2; of a line of YOLO, too
 NOTHING = -1.0  # the class of rows that only fill up
 Rows = NDArray[np.floating[Any]]
@@ -118,7 +118,7 @@ def _sources(root: Path) -> dict[str, Source]:
 def _folders(root: Path) -> Iterator[tuple[str, str]]:
     """The parts of the data that have a folder, as they are called there."""
     names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    for part, usual in PARTS.items():
+    for part, usual in PART_NAMES.items():
         for name in names:
             if name.rstrip("0123456789") in usual:
                 yield part, name

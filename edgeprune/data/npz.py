@@ -22,6 +22,7 @@ from edgeprune.data.augment import SHIFTED
 from edgeprune.data.labels import as_float, as_tensors
 from edgeprune.data.memory import free_memory
 from edgeprune.data.splits import (
+    PART_NAMES,
     TEST_SHARE,
     Arrays,
     Reading,
@@ -34,8 +35,7 @@ from edgeprune.errors import DataError, first_line
 from edgeprune.tasks import Structure
 
 TARGETS = ("y", "label", "labels", "target", "targets")
-PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
-PARTS["validation"] = "val"
+PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
 WHOLE = ""  # the part of what is not split
 IMAGE_CHANNELS = (1, 3, 4)
 Named = dict[str, NDArray[np.generic]]

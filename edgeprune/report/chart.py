@@ -88,11 +88,6 @@ class Chart:
         yield Drawing(self, WIDE)
         yield Drawing(self, NARROW)
 
-    @property
-    def points(self) -> int:
-        """All points of all series."""
-        return sum(len(item.x) for item in self.series)
-
 
 @dataclass(frozen=True)
 class Drawing:

@@ -34,6 +34,7 @@ def render_page(report: RunReport) -> str:
     models = models_of(report)
     layers = changes(report.baseline.layers, report.result.layers)
     slowest = slowest_first(layers)
+    chart = accuracy_chart(report)
     counted = list(models.values())[:2]
     return rendered(
         "page.html.jinja",
@@ -44,8 +45,8 @@ def render_page(report: RunReport) -> str:
         rows=rows_of(list(models.values()), report.metric),
         on_device=on_device(report),
         warnings=[*timing_warnings(report), *report.notes],
-        accuracy_chart=accuracy_chart(report),
-        chart_note=chart_note(report),
+        accuracy_chart=chart,
+        chart_note=chart_note(report, chart),
         steps=steps_rows(report),
         skylines=skylines(layers),
         layers=layers,

@@ -81,11 +81,8 @@ def accuracy_chart(report: RunReport) -> Chart:
     )
     series = [item for item in series if item.x]
     values = [value for item in series for value in item.y]
-    rules = [
-        Rule("floor", floor)
-        for floor in (shown(report.accuracy_floor),)
-        if in_sight(floor, values)
-    ]
+    floor = shown(report.accuracy_floor)
+    rules = [Rule("floor", floor)] if in_sight(floor, values) else []
     limit_ms = report.budget.most_ms(report.baseline.latency_ms)
     if limit_ms is not None:
         rules.append(Rule("budget", limit_ms, upright=True))
@@ -106,12 +103,11 @@ def in_sight(value: float, values: Sequence[float]) -> bool:
     return low - room <= value <= high + room
 
 
-def chart_note(report: RunReport) -> str:
+def chart_note(report: RunReport, chart: Chart) -> str:
     """What stands under the plot."""
     told = "Each point is a network that was measured"
     if report.int8 is not None:
         told += f", in {report.counted.precision}"
-    chart = accuracy_chart(report)
     if not any(rule.name == "floor" for rule in chart.rules):
         told += f". The floor, {shown_by(report.metric)(report.accuracy_floor)}, is "
         told += "far off, and not drawn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def cells_of(path: Path) -> list[Cell]:
             raise ConfigError(f"{path}: {name} is set twice, alone and in [{GRID}].")
     if "out" in {**held, **lists}:
         raise ConfigError(f"{path}: give --out on the command line, not out.")
-    count = len(list(itertools.product(*lists.values())))
+    count = math.prod(map(len, lists.values()))
     if count > MOST:
         raise ConfigError(f"{path}: {count} cells are more than {MOST}.")
     choices = [

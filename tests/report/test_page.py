@@ -80,14 +80,14 @@ def test_the_plot_shows_every_step_floor_and_budget():
         ("floor", 88.0),
         ("budget", 6.0),
     ]
-    assert "floor" not in chart_note(report())
+    assert "floor" not in chart_note(report(), chart)
 
 
 def test_a_floor_far_away_does_not_press_the_points_together():
     steps = [replace(step, accuracy_before_training=0.87) for step in report().steps]
     far = report(accuracy_floor=0.1, steps=tuple(steps), reconstructions=())
     assert [rule.name for rule in accuracy_chart(far).rules] == ["budget"]
-    assert "The floor, 10.00 %, is far off" in chart_note(far)
+    assert "The floor, 10.00 %, is far off" in chart_note(far, accuracy_chart(far))
 
 
 def test_layers_are_shown_in_their_order_with_what_is_left_of_them():
