@@ -35,7 +35,8 @@ def test_without_training_only_layers_are_fitted(untrained):
         assert found["samples"] >= 200
         best = max(found["accuracy_before"], found["accuracy_after"])
         assert step["accuracy_before_training"] == best
-    assert "Fitting of layers, without labels" in (untrained / "report.html").read_text()
+    page = (untrained / "report.html").read_text()
+    assert "Fitting of layers, without labels" in page
 
 
 def test_what_is_fitted_is_what_is_exported(untrained):
