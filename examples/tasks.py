@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import TensorDataset
 
 import edgeprune
@@ -68,12 +69,44 @@ def make_photos_with_zoom() -> list[list[dict[str, Tensor]]]:
     ]
 
 
+def make_small_and_large() -> Parts:
+    """Images of 3x16x16, and what they were made of, shape (N, 3, 32, 32)."""
+    return tuple(TensorDataset(avg_pool2d(x, 2), x) for x, _ in squares())
+
+
+def make_signals() -> Parts:
+    """Two channels of 256 steps: which of four frequencies is in the noise?"""
+    generator = torch.Generator().manual_seed(0)
+    along = torch.linspace(0, 6.28, 256)
+    parts: list[TensorDataset] = []
+    for count in SIZES:
+        classes = torch.randint(0, 4, (count,), generator=generator)
+        waves = (4.0 * (1 + classes[:, None]) * along).sin()[:, None]
+        noise = torch.randn(count, 2, 256, generator=generator)
+        parts.append(TensorDataset(waves + noise, classes))
+    return tuple(parts)
+
+
 def _middle(masks: Tensor) -> Tensor:
     held = masks.float()
     along = torch.arange(32) / 32
     area = held.sum((1, 2))
     rows, columns = held.sum(2) @ along, held.sum(1) @ along
     return torch.stack([rows / area, columns / area], 1)
+
+
+class Upscaler(nn.Module):
+    """Twice the resolution: cells of 2x2 pixels are channels until the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(_layer(3, 48), _layer(48, 48))
+        self.cells, self.spread = nn.Conv2d(48, 12, 3, 1, 1), nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, 3, 2H, 2W)."""
+        near = interpolate(x, scale_factor=2.0, mode="bilinear")
+        return near + self.spread(self.cells(self.trunk(x)))
 
 
 def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -174,6 +207,31 @@ def make_finder() -> nn.Module:
     trunk = (_layer(3, 32), _layer(32, 64, 2), _layer(64, 64, 2))
     head = (nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(1024, 2))
     return nn.Sequential(*trunk, *head)
+
+
+def make_upscaler() -> nn.Module:
+    """A picture of twice the size."""
+    torch.manual_seed(0)
+    return Upscaler()
+
+
+def make_listener() -> nn.Module:
+    """Scores of four classes of signals, shape (N, 2, 256)."""
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(2, 32, 9, 2, 4), nn.BatchNorm1d(32), nn.ReLU()]
+    layers += [nn.Conv1d(32, 64, 9, 4, 4), nn.BatchNorm1d(64), nn.ReLU()]
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 4)
+    )
+
+
+def make_embedder() -> nn.Module:
+    """A vector of 16 numbers whose direction is what counts."""
+    torch.manual_seed(0)
+    trunk = (_layer(3, 32), _layer(32, 64, 2), _layer(64, 64, 2))
+    return nn.Sequential(
+        *trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 16)
+    )
 
 
 class Sensors(nn.Module):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from edgeprune.graph.cost import with_latency
 from edgeprune.records import (
     Machine,
     Memory,
@@ -31,7 +30,10 @@ def timing_of(*samples, rounds=1):
 def figures_of(cost, latency_ms, **more):
     """Figures of a counted network whose time is shared out by MACs."""
     timing = timing_of(latency_ms, latency_ms)
-    share = {layer.name: latency_ms * layer.macs / cost.macs for layer in cost.layers}
+    layers = tuple(
+        replace(layer, latency_ms=latency_ms * layer.macs / cost.macs)
+        for layer in cost.layers
+    )
     figures = ModelFigures(
         file="model.onnx",
         sha256="0" * 64,
@@ -42,6 +44,6 @@ def figures_of(cost, latency_ms, **more):
         memory=Memory(2**20, 2**18),
         timing=timing,
         summary=TimingSummary.of(timing),
-        layers=with_latency(cost.layers, share),
+        layers=layers,
     )
     return replace(figures, **more)

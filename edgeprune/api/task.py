@@ -30,7 +30,6 @@ from edgeprune.tasks import (
     are_boxes,
     inferred,
     one_hot,
-    targets_of,
     task_named,
 )
 from edgeprune.workload.packed import packed, structure_of_outputs
@@ -69,10 +68,9 @@ def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Pr
         return packed(model, splits.structure, None), replace(
             splits, task=task or splits.task
         )
-    agrees = task is None and not splits.labelled
-    if settings.task == AGREEMENT or agrees:
-        return model, _agreeing(model, splits, outputs, several)
-    return model, replace(splits, task=_taught(task, splits, (outputs, y), several))
+    if settings.task == AGREEMENT or not splits.labelled:
+        return model, _agreeing(model, splits, outputs, several, task)
+    return model, replace(splits, task=_taught(task, (outputs, y), several))
 
 
 def _finishing(
@@ -102,19 +100,13 @@ def _in_whole_numbers(model: nn.Module, splits: Splits, x: Tensor) -> Splits:
 
 
 def _taught(
-    task: Task | None,
-    splits: Splits,
-    first: tuple[Tensor, Tensor],
-    several: Structure | None,
+    task: Task | None, first: tuple[Tensor, Tensor], several: Structure | None
 ) -> Task:
     """The task of data with targets."""
-    if task is not None and not splits.labelled:
-        message = f"--task {task.name} needs targets, and the data have none"
-        raise ConfigError(f"{message}: leave it out, or give --task agreement.")
     outputs, targets = first
-    boxes = type(task) is Detection or (task is None and are_boxes(targets))
-    if boxes or (task is not None and type(task) not in TASKS.values()):
-        return _unpacking(task or Detection(), several, None)  # they know all outputs
+    boxes = task is None and are_boxes(targets)
+    if boxes or (task is not None and _knows_all(task)):
+        return _unpacking(task or Detection(), several, None)
     main = None if several is None else _main(several, asked=task is not None)
     if several is not None and main is not None:
         outputs = several.unpacked(outputs)[main]
@@ -123,6 +115,11 @@ def _taught(
         raise WorkloadError(f"{message} say --task multilabel.")
     task = inferred(outputs, targets[:1]) if task is None else task
     return task if several is None else Unpacking(task, several, None, main)
+
+
+def _knows_all(task: Task) -> bool:
+    """Whether all outputs are a task's own business, not one that counts."""
+    return isinstance(task, Detection) or type(task) not in TASKS.values()
 
 
 def _main(several: Structure, *, asked: bool) -> int:
@@ -150,7 +147,10 @@ def task_of_file(model: OnnxModel, splits: Splits, settings: DataSettings) -> Ta
         for name, found in model.named_outputs(x[:1]).items()
     }
     several = Structure.of(named, "output") if len(named) > 1 else None
-    return _taught(_asked(settings), splits, (model(x[:1]), y[:1]), several)
+    asked = _asked(settings)
+    if asked is not None and not splits.labelled:
+        raise ConfigError(f"--task {asked.name} needs targets, the data have none.")
+    return _taught(asked, (model(x[:1]), y[:1]), several)
 
 
 def _asked(settings: DataSettings) -> Task | None:
@@ -178,23 +178,33 @@ def task_of(name: str) -> Task:
 
 
 def _agreeing(
-    model: nn.Module, splits: Splits, outputs: Tensor, several: Structure | None
+    model: nn.Module,
+    splits: Splits,
+    outputs: Tensor,
+    several: Structure | None,
+    task: Task | None,
 ) -> Splits:
-    """Data whose targets are what the original answers."""
-    scores = None if several is not None else outputs
-    task = agreement_with(scores, labelled=False)
+    """Data whose targets are what the original answers, in all or as a task has it."""
+    if task is None:
+        scores = None if several is not None else outputs
+        task = _unpacking(agreement_with(scores, labelled=False), several, several)
+    else:
+        task = task.answered()
+        if several is not None:
+            main = None if _knows_all(task) else _main(several, asked=True)
+            task = Unpacking(task, several, None, main)
+        task.answers(outputs)
     original = copy.deepcopy(model).eval()
     step = samples_at_once(original, next(iter(splits.validation))[0][:1])
 
     def answer(x: Tensor) -> Tensor:
         parts = [_answers(original, part) for part in x.split(step)]
-        return targets_of(task, torch.cat(parts))
+        return task.answers(torch.cat(parts))
 
     parts = {
         name: Answered(getattr(splits, name), answer)
         for name in ("validation", "test", "calibration")
     }
-    task = _unpacking(task, several, several)
     return replace(splits, **parts, task=task, classes=0, labelled=False)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from edgeprune.settings import Augmented
+from edgeprune.tasks import IGNORED, Task
 
 PHOTOS: tuple[Augmented, ...] = ("crop", "flip")
 CHARACTERS: tuple[Augmented, ...] = ("crop", "rotate")  # a mirrored one is another
@@ -17,8 +20,10 @@ SHIFTED: tuple[Augmented, ...] = ("crop",)  # images of who knows what
 SHIFT = 1 / 8  # of a side, at most
 DEGREES = 10.0  # at most, to either side
 IMAGE_DIMS = 4
+# What comes in from beyond a border.
+BEYOND: dict[type | str, Any] = {tv_tensors.Mask: IGNORED, "others": 0.0}
 COLOURS = (1, 3, 4)  # channels of images
-SMALLEST = 16  # side of an image that safe_augmentations it
+SMALLEST = 16  # side of an image that is changed
 
 
 @dataclass(frozen=True)
@@ -35,31 +40,43 @@ class Augmentation:
 
     changes: tuple[Augmented, ...] = ()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """A changed batch of images, shape (N, C, H, W); draws from torch's generator.
+    def __call__(self, x: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+        """A changed batch of images, shape (N, C, H, W), and its targets.
 
-        Torchvision's v2 draws once for all that it is given: it is given one by one.
+        Draws from torch's generator. Torchvision's v2 draws once for all that it is
+        given: it is given one image after the other, each with its target.
         """
-        if not self.changes or not safe_augmentations(tuple(x.shape[1:])):
-            return x
+        if not self.changes or not are_images(tuple(x.shape[1:])):
+            return x, y
         steps = self._steps(x.shape[-2], x.shape[-1])
-        return torch.stack([steps(image) for image in x])
+        images = (tv_tensors.Image(image) for image in x)
+        pairs = [
+            task.changed(image, target, steps)
+            for image, target in zip(images, y, strict=True)
+        ]
+        moved, wanted = zip(*pairs, strict=True)
+        return torch.stack([image.as_subclass(Tensor) for image in moved]), torch.stack(
+            wanted
+        )
 
     def _steps(self, height: int, width: int) -> v2.Compose:
         made: dict[Augmented, v2.Transform] = {
             "rotate": v2.RandomRotation(
-                [-DEGREES, DEGREES], interpolation=v2.InterpolationMode.BILINEAR
+                [-DEGREES, DEGREES],
+                interpolation=v2.InterpolationMode.BILINEAR,
+                fill=BEYOND,
             ),
             "crop": v2.RandomCrop(
                 (height, width),
                 padding=[round(width * SHIFT), round(height * SHIFT)],
+                fill=BEYOND,
             ),
             "flip": v2.RandomHorizontalFlip(),
         }
         return v2.Compose([made[name] for name in made if name in self.changes])
 
 
-def safe_augmentations(shape: tuple[int, ...]) -> bool:
+def are_images(shape: tuple[int, ...]) -> bool:
     """Whether samples of a shape are images large enough to be changed."""
     if len(shape) != IMAGE_DIMS - 1 or shape[0] not in COLOURS:
         return False

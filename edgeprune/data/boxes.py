@@ -10,7 +10,6 @@ JSON beside `images/`, `_annotations.coco.json` in `train/`, `val/`, `test/`, or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from edgeprune.data.augment import PHOTOS
 from edgeprune.data.images import BROKEN
-from edgeprune.data.paired import IMAGES, cut, stacked
-from edgeprune.data.splits import (
-    PART_NAMES,
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    Arrays,
-    Reading,
-    Splits,
-    array_splits,
-)
+from edgeprune.data.paired import IMAGES, stacked
+from edgeprune.data.parts import WHOLE, part_folders, three
+from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
 
 LABELS = "labels"
@@ -67,43 +60,28 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     """
     shape = (input_shape[0], input_shape[1], input_shape[2])
     held = {part: _read(one, shape) for part, one in _sources(Path(source)).items()}
-    if "all" in held:
-        note = "split by edgeprune: 70/15/15"
-        rest, test = cut(held["all"], TEST_SHARE)
-        train, validation = cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
-    elif "train" in held:
-        note = "split by the folder"
-        train = held["train"]
-        if "test" not in held or "val" not in held:
-            note += ", what is missing cut from train/"
-        train, test = (
-            (train, held["test"]) if "test" in held else cut(train, TEST_SHARE)
-        )
-        train, validation = (
-            (train, held["val"]) if "val" in held else cut(train, VALIDATION_SHARE)
-        )
-    else:
-        raise DataError(f"{source} has no train/ among {', '.join(held)}.")
+    train, test, validation, note = three(source, held)
     most = max(part[1].shape[1] for part in (train, test, validation))
-    parts = [(x, _filled(y, most)) for x, y in (train, test, validation)]
-    (x_train, y_train), (x_test, y_test), (x_val, y_val) = parts
-    arrays = Arrays(source, x_train, y_train, x_test, y_test, x_val, y_val, note=note)
+    parts = [
+        part for x, y in (train, test, validation) for part in (x, _filled(y, most))
+    ]
+    arrays = Arrays(source, *parts, note=note, safe_augmentations=PHOTOS)
     return array_splits(arrays, reading)
 
 
 def _sources(root: Path) -> dict[str, Source]:
-    """What stands in a folder, by the part of the data; `all` where it is not split."""
+    """What stands in a folder, by part; under `WHOLE` where it is not split."""
     if (root / IMAGES).is_dir() and (root / LABELS).is_dir():
         inside = {
             part: Source(root / IMAGES / name, root / LABELS / name)
-            for part, name in _folders(root / IMAGES)
+            for part, name in part_folders(root / IMAGES)
             if (root / LABELS / name).is_dir()
         }
-        return inside or {"all": Source(root / IMAGES, root / LABELS)}
+        return inside or {WHOLE: Source(root / IMAGES, root / LABELS)}
     if (root / IMAGES).is_dir() and len(files := sorted(root.glob("*.json"))) == 1:
-        return {"all": Source(root / IMAGES, files[0])}
+        return {WHOLE: Source(root / IMAGES, files[0])}
     found: dict[str, Source] = {}
-    for part, name in _folders(root):
+    for part, name in part_folders(root):
         folder = root / name
         described = [*folder.glob("*.coco.json")]
         described += (root / "annotations").glob(f"instances_{name}*.json")
@@ -113,16 +91,6 @@ def _sources(root: Path) -> dict[str, Source]:
             images = folder / IMAGES if (folder / IMAGES).is_dir() else folder
             found[part] = Source(images, described[0])
     return found
-
-
-def _folders(root: Path) -> Iterator[tuple[str, str]]:
-    """The parts of the data that have a folder, as they are called there."""
-    names = sorted(path.name for path in root.iterdir() if path.is_dir())
-    for part, usual in PART_NAMES.items():
-        for name in names:
-            if name.rstrip("0123456789") in usual:
-                yield part, name
-                break
 
 
 def _read(source: Source, shape: tuple[int, int, int]) -> Held:

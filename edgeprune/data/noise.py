@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeprune.data.splits import Reading, Splits, TensorBatches, shuffling
-from edgeprune.tasks import Structure, TopAgreement, agreement_with, targets_of
+from edgeprune.tasks import Structure, TopAgreement, agreement_with
 
 NOISE = "noise"  # as a description of data
 SIZES = (2048, 512, 512)  # training, validation, test; of a small network
@@ -102,7 +102,7 @@ def noise_splits(
         with torch.no_grad():
             outputs = torch.cat([model(part) for part in x.split(answering.at_once)])
         task = agreement_with(None if answering.several else outputs, labelled=True)
-        y = targets_of(task, outputs)
+        y = task.answers(outputs)
         classes = outputs.shape[1] if isinstance(task, TopAgreement) else 0
         held.append(TensorBatches(x, y, Reading(reading.batch_size)))
     model.train(training)

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from edgeprune.data.augment import SHIFTED
 from edgeprune.data.labels import as_float, as_tensors
 from edgeprune.data.memory import free_memory
+from edgeprune.data.parts import PART_NAMES, WHOLE, Pair
 from edgeprune.data.splits import (
-    PART_NAMES,
     TEST_SHARE,
     Arrays,
     Reading,
@@ -36,10 +36,8 @@ from edgeprune.tasks import Structure
 
 TARGETS = ("y", "label", "labels", "target", "targets")
 PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
-WHOLE = ""  # the part of what is not split
 IMAGE_CHANNELS = (1, 3, 4)
 Named = dict[str, NDArray[np.generic]]
-Pair = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 
 def load(source: str, reading: Reading) -> Splits:
@@ -70,7 +68,7 @@ def load(source: str, reading: Reading) -> Splits:
             *pairs["test"],
             *pairs.get("val", (None, None)),
             note=note,
-            safe_augmentations=SHIFTED if images and labelled else (),
+            safe_augmentations=SHIFTED if images else (),
             labelled=labelled,
             structure=several,
         ),

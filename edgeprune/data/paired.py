@@ -10,28 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from edgeprune.data.augment import PHOTOS
 from edgeprune.data.images import BROKEN, opened
 from edgeprune.data.memory import free_memory
-from edgeprune.data.splits import (
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    Arrays,
-    Reading,
-    Splits,
-    array_splits,
-)
+from edgeprune.data.parts import WHOLE, Pair, part_folders, three
+from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
 
 IMAGES, MASKS, TARGETS = "images", "masks", "targets"
-PARTS = ("train", "val", "test")
-Pair = tuple[Any, Any]  # images, and what belongs to them
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,9 @@ class Folder:
 
 def is_paired(root: Path) -> bool:
     """Whether a folder holds images with masks or targets, or images alone."""
-    return Folder.of(root) is not None or (root / "train" / IMAGES).is_dir()
+    if Folder.of(root) is not None:
+        return True
+    return any((root / name / IMAGES).is_dir() for _, name in part_folders(root))
 
 
 def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
@@ -71,37 +65,29 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     shape = (input_shape[0], input_shape[1], input_shape[2])
     whole = Folder.of(root)
     if whole is not None:
-        rest, test = cut(_read(whole, shape), TEST_SHARE)
-        train, validation = cut(rest, VALIDATION_SHARE / (1 - TEST_SHARE))
-        note = "split by edgeprune: 70/15/15"
+        held = {WHOLE: _read(whole, shape)}
     else:
-        given = {name: Folder.of(root / name) for name in PARTS}
-        train = _read(_needed(root, given["train"]), shape)
-        note = "split by the folder"
-        held = given["val"], given["test"]
-        if held[0] is None or held[1] is None:
-            note = "what is missing cut from train/"
-        validation, test = (
-            None if folder is None else _read(folder, shape) for folder in held
-        )
-        if test is None:
-            train, test = cut(train, TEST_SHARE)
-        if validation is None:
-            train, validation = cut(train, VALIDATION_SHARE)
+        held = {
+            part: _read(_needed(root / name), shape)
+            for part, name in part_folders(root)
+        }
+    train, test, validation, note = three(source, held)
     return array_splits(
         Arrays(
             source,
             *(*train, *test, *validation),
             note=note,
+            safe_augmentations=PHOTOS,
             labelled=whole.wanted is not None if whole else True,
         ),
         reading,
     )
 
 
-def _needed(root: Path, folder: Folder | None) -> Folder:
+def _needed(root: Path) -> Folder:
+    folder = Folder.of(root)
     if folder is None or folder.wanted is None:
-        message = f"{root}/train must hold {IMAGES}/ with {MASKS}/ or {TARGETS}/"
+        message = f"{root} must hold {IMAGES}/ with {MASKS}/ or {TARGETS}/"
         raise DataError(f"{message} beside it.")
     return folder
 
@@ -160,14 +146,3 @@ def _pictures(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
     )
-
-
-def cut(held: tuple[Any, Any], share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """The rest, and a part that is drawn."""
-    x, y = held
-    if len(x) < 4:
-        raise DataError(f"{len(x)} images are too few to split.")
-    order = np.random.default_rng(0).permutation(len(x))
-    count = max(1, int(len(x) * share))
-    part, rest = np.sort(order[:count]), np.sort(order[count:])
-    return (x[rest], y[rest]), (x[part], y[part])

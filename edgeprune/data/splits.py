@@ -30,12 +30,6 @@ Batch = tuple[Tensor, Tensor]
 
 VALIDATION_SHARE = 0.15  # of the training data, where no validation split is given
 TEST_SHARE = 0.15
-# What the parts of a data set are called by those who split it.
-PART_NAMES = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 WIDEST = 8  # bytes of a number
 
 

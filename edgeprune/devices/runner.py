@@ -37,7 +37,8 @@ from edgeprune.targets import ProbingRecipe, Target, TimingRecipe
 Found = TypeVar("Found")
 Array = NDArray[np.float32]
 PASSING = frozenset(["lost", "server_lost"])  # failures that may be over soon
-STARTED_ANEW = "no_server"  # may be over soon where a run is in the middle
+# The same, of a device that has answered before: it, or its server, begins anew.
+PASSING_LATER = PASSING | {"no_server", "closed", "refused", "route", "silent"}
 OF_A_TIMING = ("runtime", "pinned_cpus", "machine", "conditions")
 X86 = frozenset(["x86_64", "amd64", "i686"])
 MOST_SAMPLES = 500  # of a round that are kept
@@ -123,13 +124,15 @@ class Runner:
 
         return self._ask(self._job("time", recipe), models, read)
 
-    def profile(self, model: Path) -> list[NodeTime]:
+    def profile(
+        self, model: Path, recipe: TimingRecipe | None = None
+    ) -> list[NodeTime]:
         """Time every operator by the runtime's own profiler, in the order they ran."""
 
         def read(answer: Answer) -> list[NodeTime]:
             return _nodes(answer["results"][0]["nodes"])
 
-        return self._ask(self._job("profile"), [model], read)
+        return self._ask(self._job("profile", recipe), [model], read)
 
     def probe(self, models: Sequence[Path], reference: Path) -> list[Probe]:
         """Time many models briefly, each whole and by operator, beside a reference."""
@@ -279,10 +282,8 @@ class Runner:
                 return self.transport.run(job, files)
             except DeviceError as error:
                 wait_s = next(waits, None)
-                passing = error.failure in PASSING or (
-                    error.failure == STARTED_ANEW and job.mode != "describe"
-                )
-                if not passing or wait_s is None:
+                passing = PASSING if job.mode == "describe" else PASSING_LATER
+                if error.failure not in passing or wait_s is None:
                     raise
                 LOGGER.info("%s It is tried again in %g s.", error, wait_s)
                 time.sleep(wait_s)

@@ -186,7 +186,8 @@ class Trainer:
             The loss, and the second head's, 0 where there is none.
         """
         device = self._team.device
-        x = self._form.lay_out(self._config.augment(x)).to(device)
+        x, y = self._config.augment(x, y, self._task)
+        x = self._form.lay_out(x).to(device)
         self._optimizer.zero_grad(set_to_none=True)
         self._constraint.before_forward()
         seen = x

@@ -7,8 +7,7 @@ elementwise work and normalisation are not: a runtime fuses them away.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import fx
 
@@ -45,15 +44,6 @@ def count(traced: Trace) -> Cost:
         layers=layers,
         macs=sum(layer.macs for layer in layers) + products,
         params=sum(params.values()),
-    )
-
-
-def with_latency(
-    layers: tuple[LayerCost, ...], latency_ms: Mapping[str, float]
-) -> tuple[LayerCost, ...]:
-    """The layers with the runtime's time for each, by the path of its weight."""
-    return tuple(
-        replace(layer, latency_ms=latency_ms.get(layer.name)) for layer in layers
     )
 
 

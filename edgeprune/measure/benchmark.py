@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,14 +13,15 @@ import onnx
 from torch import nn
 
 from edgeprune.data import Batches
-from edgeprune.devices.runner import Runner
+from edgeprune.devices.runner import NodeTime, Runner
 from edgeprune.files import sha256, write_whole
-from edgeprune.graph.cost import Cost, count, with_latency
+from edgeprune.graph.cost import FLOAT_BYTES, Cost, count
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.trace import Inputs, trace
 from edgeprune.measure.memory import activations
 from edgeprune.measure.onnx_file import layer_of_node, weights_of_nodes, write_onnx
 from edgeprune.measure.resized_models import ResizedModels
+from edgeprune.measure.roofline import roofline_of
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.onnx_files.metadata import describe_
 from edgeprune.quantize.form import form_for
@@ -223,6 +225,7 @@ class Benchmark:
             reference_ms: what the baseline takes on this device as a rule.
         """
         timing = paired.timing
+        layers, profiled_ms = self.layers(item)
         return ModelFigures(
             file=item.path.name,
             sha256=sha256(item.path),
@@ -233,7 +236,9 @@ class Benchmark:
             memory=self._memory(item.path),
             timing=timing,
             summary=TimingSummary.of(timing),
-            layers=self.layers(item),
+            layers=layers,
+            profiled_ms=profiled_ms,
+            roofline=roofline_of(self.runner),
             latency_ratio=paired.ratio,
             reference_ms=reference_ms,
         )
@@ -246,20 +251,42 @@ class Benchmark:
             activation_peak_bytes=counted.peak_bytes if counted.complete else None,
         )
 
-    def layers(self, item: Exported) -> tuple[LayerCost, ...]:
+    def layers(self, item: Exported) -> tuple[tuple[LayerCost, ...], float | None]:
         """Time each layer by the runtime's profile, with what is fused behind it.
 
         Times are None where the runtime's operators cannot be told apart, as in int8.
+
+        Returns:
+            The layers, and the time of all operators together.
         """
         if item.precision != "fp32":
-            return item.cost.layers
+            return item.cost.layers, None
         made_by = weights_of_nodes(item.path)
         spent: dict[str, float] = {}
+        own: dict[str, NodeTime] = {}
         layer = ""
         for node in self.runner.profile(item.path):
             layer = layer_of_node(node.name, made_by, layer)
             spent[layer] = spent.get(layer, 0.0) + node.latency_ms
-        return with_latency(item.cost.layers, spent)
+            if node.latency_ms > own.get(layer, NodeTime("", 0.0)).latency_ms:
+                own[layer] = node
+        layers = tuple(
+            replace(
+                layer,
+                latency_ms=spent.get(layer.name),
+                moved_bytes=_moved(own.get(layer.name), layer),
+            )
+            for layer in item.cost.layers
+        )
+        return layers, sum(spent.values())
+
+
+def _moved(node: NodeTime | None, layer: LayerCost) -> int | None:
+    """What the operator of a layer reads and writes, in fp32."""
+    if node is None or not node.read or not node.made:
+        return None
+    values = math.prod(node.read) + math.prod(node.made) + layer.params
+    return FLOAT_BYTES * values
 
 
 def _int8_of(item: Exported) -> Exported:

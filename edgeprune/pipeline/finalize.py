@@ -116,8 +116,8 @@ def held_on_device(
 
 def _note_room(context: RunContext, result: ModelSnapshot, *, met: bool) -> None:
     """Say that a result is much faster than it has to be."""
-    limits, settings = context.limits, context.settings
-    used = time_pressure(result.costs, limits) if limits.limits_time else 1.0
+    budget, settings = context.budget, context.settings
+    used = time_pressure(result.costs, budget) if budget.limits_time else 1.0
     planned = met and result.plans
     if not planned or settings.structure != "solver" or used >= ROOMY:
         return

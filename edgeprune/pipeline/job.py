@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edgeprune.data import Splits
+from edgeprune.data.augment import Augmentation
 from edgeprune.devices.runner import Runner
 from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export import deliver
@@ -195,7 +196,8 @@ def check_job(workload: Workload, settings: CompressSettings) -> None:
     Raises:
         ScoreError: an unknown criterion.
         WorkloadError: weights that are not finite, or that cannot be drawn anew; a
-            feature map is needed, and there is none.
+            feature map is needed, and there is none; targets cannot be changed with
+            their images.
     """
     model = workload.model
     parse_criteria(settings.criterion)
@@ -208,6 +210,9 @@ def check_job(workload: Workload, settings: CompressSettings) -> None:
         raise WorkloadError(f"{message}. Unfreeze them, or give --no-train.")
     if settings.train and settings.self_supervised == "inpaint":
         _check_feature_map(workload)
+    if settings.train and settings.augment:
+        x, y = next(iter(workload.data.calibration))
+        Augmentation(settings.augment)(x[:1], y[:1], workload.data.task)
 
 
 def _check_feature_map(workload: Workload) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from edgeprune.data import Splits
 from edgeprune.data.augment import Augmentation
 from edgeprune.finetune.config import AVERAGE, TrainingConfig
 from edgeprune.finetune.loop import STEPS, default_epochs, train
@@ -15,6 +16,7 @@ from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.job import Job
 from edgeprune.progress import SILENT
 from edgeprune.records import Training
+from edgeprune.settings import Augmented
 
 INPAINT_WEIGHT = 0.1
 SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
@@ -23,12 +25,17 @@ PARTS = 3  # a round on the way takes one of them of the last one's epochs or ti
 LEAST_SECONDS = 5.0  # of training, when the time is over
 
 
+def augmentation(data: Splits, asked: tuple[Augmented, ...] | None) -> Augmentation:
+    """Changes of training images: those asked for, or what data and task both bear."""
+    if asked is not None:
+        return Augmentation(asked)
+    borne = data.task.safe_augmentations
+    return Augmentation(tuple(one for one in data.safe_augmentations if one in borne))
+
+
 def base_config(job: Job) -> TrainingConfig:
     """Build the configuration that all trainings of a run share."""
     settings = job.settings
-    changes = (
-        job.data.safe_augmentations if settings.augment is None else settings.augment
-    )
     inpaints = settings.self_supervised == "inpaint"
     weight = (settings.inpaint_weight or INPAINT_WEIGHT) if inpaints else 0.0
     return TrainingConfig(
@@ -36,7 +43,7 @@ def base_config(job: Job) -> TrainingConfig:
         average=AVERAGE if settings.average is None else settings.average,
         smoothing=settings.label_smoothing,
         inpaint=weight,
-        augment=Augmentation(changes),
+        augment=augmentation(job.data, settings.augment),
         seed=settings.seed,
         device=job.device,
         progress=job.progress,

@@ -32,6 +32,7 @@ from edgeprune.records.measurement import (
 from edgeprune.records.measurements import FileTiming, Measurements
 from edgeprune.records.memory import Activation, MemoryTable
 from edgeprune.records.profile import ProfileReport, Reach, ReachPoint
+from edgeprune.records.roofline import Roofline
 from edgeprune.records.run import (
     REPORT_SCHEMA,
     UNPRUNED,
@@ -117,6 +118,7 @@ __all__ = [
     "Reconstruction",
     "RefusedGroup",
     "Rescored",
+    "Roofline",
     "RunReport",
     "ScoreReport",
     "Scores",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 from edgeprune.records.device import Conditions, Machine
+from edgeprune.records.roofline import Roofline
 
 TOLD = "timed there by somebody"  # of a device that is not connected
 ESTIMATED = "estimated"  # how the runtime's name begins where nothing ran
@@ -256,6 +257,8 @@ class LayerCost:
 
     Attributes:
         latency_ms: None where the runtime's profile could not be told apart.
+        moved_bytes: that its own operator reads and writes, weights among them; None
+            where the runtime does not say.
     """
 
     name: str
@@ -265,6 +268,7 @@ class LayerCost:
     params: int
     activation_bytes: int
     latency_ms: float | None = None
+    moved_bytes: int | None = None
 
     @property
     def channels(self) -> int:
@@ -282,6 +286,8 @@ class ModelFigures:
             in reports of earlier versions and of a file that was timed alone.
         reference_ms: what the baseline takes on this device as a rule: the median over
             all measurements of the run.
+        profiled_ms: all operators together, by the runtime's profiler.
+        roofline: of the device; None where it was not measured.
     """
 
     file: str
@@ -298,6 +304,8 @@ class ModelFigures:
     test_accuracy: float | None = None
     latency_ratio: float | None = None
     reference_ms: float | None = None
+    profiled_ms: float | None = None
+    roofline: Roofline | None = None
 
     @property
     def is_estimate(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeprune.records import LayerCost
+from edgeprune.records import ModelFigures
 from edgeprune.report.chart import NARROW, WIDE
+from edgeprune.report.nearness import Nearness, nearness_by_name
 
 FIRST = 12  # layers whose times are shown at once
 HEIGHT, FOOT = 150, 18  # pixels of the picture, and of the text under it
@@ -21,6 +22,7 @@ class LayerChange:
     Attributes:
         after: channels; 0 where the layer is gone.
         ms_after: of its time; 0 where the layer is gone.
+        near: how near it runs to the roofline afterwards; None where nobody knows.
     """
 
     name: str
@@ -28,6 +30,7 @@ class LayerChange:
     after: int
     ms_before: float | None
     ms_after: float | None
+    near: Nearness | None = None
 
     @property
     def share(self) -> float:
@@ -64,13 +67,11 @@ class Skyline:
         return HEIGHT - FOOT
 
 
-def changes(
-    before: Sequence[LayerCost], after: Sequence[LayerCost]
-) -> list[LayerChange]:
+def changes(before: ModelFigures, after: ModelFigures) -> list[LayerChange]:
     """Each layer that was there at the beginning, by its name."""
-    left = {layer.name: layer for layer in after}
+    left, near = {layer.name: layer for layer in after.layers}, nearness_by_name(after)
     found: list[LayerChange] = []
-    for layer in before:
+    for layer in before.layers:
         now = left.get(layer.name)
         found.append(
             LayerChange(
@@ -79,6 +80,7 @@ def changes(
                 0 if now is None else now.channels,
                 layer.latency_ms,
                 0.0 if now is None else now.latency_ms,
+                near.get(layer.name),
             )
         )
     return found

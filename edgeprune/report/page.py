@@ -13,6 +13,7 @@ from edgeprune.report.details import (
 )
 from edgeprune.report.html import rendered
 from edgeprune.report.layer_pictures import FIRST, changes, skylines, slowest_first
+from edgeprune.report.nearness import roofline_text
 from edgeprune.report.page_charts import (
     accuracy_chart,
     chart_note,
@@ -32,7 +33,7 @@ from edgeprune.report.summary import (
 def render_page(report: RunReport) -> str:
     """The page's HTML."""
     models = models_of(report)
-    layers = changes(report.baseline.layers, report.result.layers)
+    layers = changes(report.baseline, report.result)
     slowest = slowest_first(layers)
     chart = accuracy_chart(report)
     counted = list(models.values())[:2]
@@ -52,6 +53,7 @@ def render_page(report: RunReport) -> str:
         layers=layers,
         slowest=slowest,
         first=FIRST,
+        roofline=roofline_text(report.result),
         most_ms=max((layer.ms_before or 0.0 for layer in slowest), default=0.0) or 1.0,
         times_chart=times_chart({name: model.timing for name, model in models.items()}),
         ratios_text=ratios_text(report),

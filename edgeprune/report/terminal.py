@@ -15,6 +15,7 @@ from edgeprune.records import (
     RefusedGroup,
     RunReport,
 )
+from edgeprune.report.nearness import nearness_by_name, roofline_text
 from edgeprune.report.summary import (
     compared,
     models_of,
@@ -68,7 +69,9 @@ def show_profile(console: Console, view: ProfileView) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("layer", "kind", "output"):
         table.add_column(title)
-    for title in ("MACs", "parameters", "activations", "ms"):
+    near = nearness_by_name(figures)
+    titles = ["MACs", "parameters", "activations", "ms", *["of roofline"] * bool(near)]
+    for title in titles:
         table.add_column(title, justify="right")
     for layer in figures.layers:
         table.add_row(
@@ -79,6 +82,7 @@ def show_profile(console: Console, view: ProfileView) -> None:
             millions(layer.params),
             megabytes(layer.activation_bytes),
             "-" if layer.latency_ms is None else f"{layer.latency_ms:.3f}",
+            *[near[layer.name].short if layer.name in near else "-"] * bool(near),
         )
     console.print(table)
     summary = figures.summary
@@ -92,6 +96,9 @@ def show_profile(console: Console, view: ProfileView) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if told := roofline_text(figures):
+        told += ". C: limited by computing, M: by moving values."
+        console.print(told, highlight=False, soft_wrap=True)
     for note in (*summary.warnings, *view.notes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     show_groups(console, view.graph)

@@ -39,6 +39,7 @@ from edgeprune.settings.parts import (
     WorkloadSettings,
 )
 from edgeprune.settings.values import (
+    ALL_AUGMENTATIONS,
     Augmented,
     Effort,
     Method,
@@ -50,6 +51,7 @@ from edgeprune.settings.values import (
 )
 
 __all__ = [
+    "ALL_AUGMENTATIONS",
     "BUDGET_NAMES",
     "COMMANDS",
     "DEFAULT_CRITERION",

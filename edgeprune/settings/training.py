@@ -85,7 +85,7 @@ class TeacherSettings(StepSettings):
         Option(
             "How training images are changed: auto, none, or some of crop,rotate,flip.",
             Panel.TRAINING,
-            default="auto: as the data bear it",
+            default="auto: as data and task bear it",
             expected="auto, none or some of crop, rotate, flip are expected, as "
             "crop,flip",
         ),

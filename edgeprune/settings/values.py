@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from edgeprune.errors import ConfigError
 
 Augmented = Literal["crop", "rotate", "flip"]  # a change of an image in training
+ALL_AUGMENTATIONS: tuple[Augmented, ...] = get_args(Augmented)
 Optimizer = Literal["sgd", "adamw", "muon"]
 Precision = Literal["fp32", "int8", "auto"]
 Effort = Literal["quick", "normal", "best"]

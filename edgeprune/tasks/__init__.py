@@ -8,10 +8,10 @@ from edgeprune.tasks.choose import (
     are_boxes,
     inferred,
     one_hot,
-    targets_of,
     task_named,
 )
 from edgeprune.tasks.classes import (
+    IGNORED,
     Classification,
     Multilabel,
     Segmentation,
@@ -30,6 +30,7 @@ from edgeprune.tasks.task import (
 from edgeprune.tasks.values import Embedding, Image, Regression
 
 __all__ = [
+    "IGNORED",
     "TASKS",
     "Agreement",
     "Classification",
@@ -52,7 +53,6 @@ __all__ = [
     "one_hot",
     "scores_of",
     "tallied",
-    "targets_of",
     "task_named",
     "value_of",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.metric import Metric
+from edgeprune.settings import ALL_AUGMENTATIONS
 from edgeprune.tasks.classes import Classification
 from edgeprune.tasks.structure import tensors_in
 from edgeprune.tasks.task import TINY, Task, same_shape, shape_text
@@ -42,6 +43,7 @@ class Agreement(Task):
     name = "agreement"
     metric = Metric("agreement")
     learns = False
+    safe_augmentations = ALL_AUGMENTATIONS  # the original answers what was changed
 
     def check(self, outputs: Any, targets: Any) -> None:
         """The same outputs, of the same shapes."""
@@ -50,6 +52,10 @@ class Agreement(Task):
             same_shape(shape_text(outputs), pairs[1][0], "outputs")
         for found, wanted in zip(*pairs, strict=True):
             same_shape(found, wanted, "outputs")
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The outputs themselves."""
+        return outputs.float()
 
     def tally(self, outputs: Any, targets: Any) -> Tensor:
         """Squared differences, values, their squares and number, output by output."""

@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import batched_nms, box_convert
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
 
 from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
 from edgeprune.tasks.precision import Boxes, counted, precision_of
 from edgeprune.tasks.structure import tensors_in
-from edgeprune.tasks.task import TINY, Task, shape_text
+from edgeprune.tasks.task import TINY, Change, Task, shape_text
 
 COLUMNS = 5  # of a target: class, x1, y1, x2, y2
 NOTHING = -1  # the class of rows that only fill up
 LEAST = 0.001  # scores below it are no boxes
+SURE = 0.3  # a score that is enough for a box of the original to be a target
+LEAST_SIDE = 1.0  # pixels, of a box that a border cuts
 OVERLAP = 0.65  # of two boxes of a class, of which one goes
 CANDIDATES = 1000  # boxes of an image among which that is looked for
 END = 6  # columns where boxes are chosen already: corners, score, class
@@ -51,6 +54,7 @@ class Detection(Task):
     name = "detection"
     metric = Metric("mAP")
     learns = False
+    safe_augmentations = ("crop", "flip")  # a box around a turned box is too large
 
     def __init__(
         self,
@@ -120,6 +124,32 @@ class Detection(Task):
             scores.clamp(TINY, 1 - 1e-6), sure.clamp(0, 1), reduction="sum"
         )
         return places + crossed / sure.sum().clamp_min(1.0)
+
+    def answers(self, outputs: Any) -> Tensor:
+        """The boxes that the original is sure of."""
+        sure = [
+            torch.cat([one.classes[:, None].float(), one.corners], 1)[one.scores > SURE]
+            for one in self.boxes(outputs)
+        ]
+        most = max(1, *map(len, sure))
+        rows = torch.zeros(len(sure), most, COLUMNS)
+        rows[..., 0] = NOTHING
+        for row, found in zip(rows, sure, strict=True):
+            row[: len(found)] = found
+        return rows
+
+    def changed(
+        self, image: Tensor, target: Tensor, change: Change
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes move along, are cut at the border, and go where nothing is left."""
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        xyxy = BoundingBoxFormat.XYXY
+        held = BoundingBoxes(target[:, 1:], format=xyxy, canvas_size=size)  # pyright: ignore[reportCallIssue]
+        moved, found = change((image, held))
+        corners = found.as_subclass(Tensor)
+        left = (corners[:, 2:] - corners[:, :2]).amin(1) >= LEAST_SIDE
+        known = torch.where(left, target[:, 0], float(NOTHING))
+        return moved, torch.cat([known[:, None], corners], 1)
 
     def _count(self, outputs: Any, targets: Tensor) -> int:
         """How many classes are counted, the same in every batch."""

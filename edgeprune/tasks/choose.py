@@ -97,11 +97,6 @@ def agreement_with(outputs: Any, *, labelled: bool) -> Task:
     return TopAgreement(labelled=labelled) if scores else Agreement()
 
 
-def targets_of(task: Task, outputs: Tensor) -> Tensor:
-    """What the original answers, as targets of an agreement."""
-    return outputs.argmax(1) if isinstance(task, TopAgreement) else outputs.float()
-
-
 def one_hot(targets: Tensor) -> bool:
     """Whether each of several rows has one 1 and is 0 else."""
     rows = targets.ndim == 2 and len(targets) > 1 < targets.shape[1]

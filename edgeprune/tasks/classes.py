@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.tv_tensors import Mask
 
 from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
-from edgeprune.tasks.task import Task, mean_of, same_shape, shape_text
+from edgeprune.settings import ALL_AUGMENTATIONS
+from edgeprune.tasks.task import Change, Task, mean_of, same_shape, shape_text
 
 TEMPERATURE = 4.0
 IGNORED = 255  # the class of pixels that nobody has labelled, as is usual
@@ -20,6 +22,7 @@ class Classification(Task):
     """One class of each sample: outputs (N, classes), targets (N,)."""
 
     name = "classification"
+    safe_augmentations = ALL_AUGMENTATIONS
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Scores of all classes that the labels name, for each sample."""
@@ -52,6 +55,10 @@ class Classification(Task):
     def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """1 where the largest output is at the label."""
         return (outputs.argmax(1) == targets.to(outputs.device)).double().cpu()
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The class of the largest output."""
+        return outputs.argmax(1)
 
     def loss(
         self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0
@@ -99,6 +106,10 @@ class Sequence(Task):
         """The share that is right."""
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The class of the largest output of each step."""
+        return outputs.argmax(2)
+
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each step."""
         wanted = torch.where(_known(targets), targets.long(), IGNORED)
@@ -123,6 +134,7 @@ class Multilabel(Task):
 
     name = "multilabel"
     metric = Metric("F1")
+    safe_augmentations = ALL_AUGMENTATIONS
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """As many scores as there are labels."""
@@ -139,6 +151,10 @@ class Multilabel(Task):
         hits, claimed, wanted = sums.tolist()
         return 2 * hits / (claimed + wanted) if claimed + wanted else 1.0
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The labels whose outputs are above 0."""
+        return (outputs > 0).float()
+
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Binary cross-entropy of each label."""
         smooth = targets.float() * (1 - smoothing) + 0.5 * smoothing
@@ -154,6 +170,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     metric = Metric("mIoU")
+    safe_augmentations = ALL_AUGMENTATIONS
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Scores of all classes, at places of the targets."""
@@ -184,6 +201,10 @@ class Segmentation(Task):
         there = confusion.sum(1) > 0
         return float((both[there] / either[there]).mean()) if there.any() else 0.0
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The class of the largest output of each pixel."""
+        return outputs.argmax(1)
+
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each pixel."""
         return functional.cross_entropy(
@@ -192,6 +213,13 @@ class Segmentation(Task):
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
+
+    def changed(
+        self, image: Tensor, target: Tensor, change: Change
+    ) -> tuple[Tensor, Tensor]:
+        """The mask moves along; what comes in from beyond a border is nobody's."""
+        moved, mask = change((image, Mask(target)))
+        return moved, mask.as_subclass(Tensor)
 
 
 def _at(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.tv_tensors import KeyPoints
 
 from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
-from edgeprune.tasks.task import Task, mean_of, shape_text
+from edgeprune.tasks.task import Change, Task, mean_of, shape_text
 
 COLUMNS = 3  # of a target: x, y, whether it is seen
 MAPS = 4  # axes of heatmaps
@@ -37,6 +38,7 @@ class Keypoints(Task):
 
     name = "keypoints"
     metric = Metric("PCK")
+    safe_augmentations = ("crop", "rotate")  # a mirrored left eye is a right one
 
     def __init__(self, stride: float = 4.0) -> None:
         self._stride = stride
@@ -65,6 +67,11 @@ class Keypoints(Task):
         """The share that is found."""
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Where the points are, all of them seen."""
+        places = self._places(outputs.detach()).float()
+        return torch.cat([places, torch.ones_like(places[..., :1])], 2)
+
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """How far places are off, in shares of what they span; of maps, the heat."""
         del smoothing
@@ -79,6 +86,18 @@ class Keypoints(Task):
         off = (outputs[..., :2] - targets[..., :2]) / size
         each = functional.smooth_l1_loss(off, torch.zeros_like(off), reduction="none")
         return (each.sum(2) * seen).sum() / seen.sum().clamp_min(1)
+
+    def changed(
+        self, image: Tensor, target: Tensor, change: Change
+    ) -> tuple[Tensor, Tensor]:
+        """Points move along; those that leave the image are not seen."""
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        held = KeyPoints(target[:, :2], canvas_size=size)  # pyright: ignore[reportCallIssue]
+        moved, found = change((image, held))
+        places = found.as_subclass(Tensor)
+        within = ((places >= 0) & (places < places.new_tensor(size[::-1]))).all(1)
+        seen = torch.where(within, target[:, 2], 0.0)
+        return moved, torch.cat([places, seen[:, None]], 1)
 
     def _places(self, outputs: Tensor) -> Tensor:
         if outputs.ndim != MAPS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.errors import WorkloadError
+from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.metric import ACCURACY, Metric
+from edgeprune.settings import Augmented
 from edgeprune.tasks.structure import Structure, tensors_in
 
 TINY = 1e-12
 Batch = tuple[Tensor, Tensor]
 Predict = Callable[[Tensor], Any]
+Change = Callable[[Any], Any]  # of an image, or of all that moves with it
 
 
 class Task(ABC):
@@ -28,6 +31,8 @@ class Task(ABC):
         name: such as segmentation.
         metric: what outputs are judged by.
         learns: there are targets to learn by, not the original alone.
+        safe_augmentations: changes of a training image after which its target, changed
+            by `change`, is still right.
 
     Example:
         >>> import edgeprune, torch
@@ -48,6 +53,7 @@ class Task(ABC):
     name: str = "task"
     metric: Metric = ACCURACY
     learns: bool = True
+    safe_augmentations: tuple[Augmented, ...] = ()
 
     def check(self, outputs: Any, targets: Any) -> None:  # noqa: B027  all may fit
         """Refuse outputs that do not fit the targets.
@@ -75,6 +81,31 @@ class Task(ABC):
             smoothing: of labels, where that has a meaning.
         """
         return None
+
+    def answered(self) -> Task:
+        """The same task where targets are what the original answers."""
+        found = copy.copy(self)
+        found.learns = False
+        return found
+
+    def answers(self, outputs: Any) -> Tensor:  # noqa: ARG002
+        """The targets that outputs of the original make, where the data have none.
+
+        Raises:
+            ConfigError: outputs make no targets of this task.
+        """
+        message = f"--task {self.name} needs targets, and the data have none"
+        raise ConfigError(f"{message}: leave it out, or give --task agreement.")
+
+    def changed(
+        self, image: Tensor, target: Tensor, change: Change
+    ) -> tuple[Tensor, Tensor]:
+        """A training image, shape (C, H, W), and its target after a random change.
+
+        A target that holds places goes through `change` together with the image, as
+        one of torchvision's tv_tensors; any other stays.
+        """
+        return change(image), target
 
     def distilled(self, outputs: Any, wanted: Any) -> Tensor:
         """How far outputs are from the original's, a scalar to learn by.
@@ -185,6 +216,8 @@ class Unpacking(Task):
         self.task, self._outputs, self._targets = task, outputs, targets
         self._main = main
         self.name, self.metric, self.learns = task.name, task.metric, task.learns
+        if targets is None:
+            self.safe_augmentations = task.safe_augmentations
 
     def _both(self, outputs: Tensor, targets: Any) -> tuple[Any, Any]:
         wanted = targets if self._targets is None else self._targets.named(targets)
@@ -216,6 +249,18 @@ class Unpacking(Task):
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Tensor | None:
         """As the task does."""
         return self.task.loss(*self._both(outputs, targets), smoothing)
+
+    def answers(self, outputs: Any) -> Tensor:
+        """As the task does; of all outputs, packed as they are."""
+        if self._targets is not None:
+            return outputs.float()
+        return self.task.answers(self._out(outputs))
+
+    def changed(
+        self, image: Tensor, target: Tensor, change: Change
+    ) -> tuple[Tensor, Tensor]:
+        """As the task does."""
+        return self.task.changed(image, target, change)
 
     def distilled(self, outputs: Any, wanted: Any) -> Tensor:
         """As the task does."""

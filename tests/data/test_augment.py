@@ -8,6 +8,7 @@ from edgeprune.data import digits
 from edgeprune.data.augment import CHARACTERS, PHOTOS, SHIFT, Augmentation, for_classes
 from edgeprune.data.factory import load_torchvision, splits_of
 from edgeprune.data.splits import Arrays, Reading
+from edgeprune.tasks import Classification
 
 SIDE = 32
 
@@ -16,9 +17,17 @@ def images(count=64):
     return torch.randn(count, 3, SIDE, SIDE) + 3
 
 
+def alone(x, *changes):
+    """Images whose targets are classes, which stay as they are."""
+    y = torch.arange(len(x))
+    changed, classes = Augmentation(changes)(x, y, Classification())
+    assert torch.equal(classes, y)
+    return changed
+
+
 def test_a_flip_mirrors_about_half_of_the_images_from_left_to_right():
     x = images(200)
-    changed = Augmentation(("flip",))(x)
+    changed = alone(x, "flip")
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(changed, x, strict=True)]
     same = [torch.equal(a, b) for a, b in zip(changed, x, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
@@ -28,7 +37,7 @@ def test_a_flip_mirrors_about_half_of_the_images_from_left_to_right():
 def test_a_crop_shifts_each_image_in_its_own_way_by_an_eighth_at_most():
     x = images()
     most = round(SIDE * SHIFT)
-    changed = Augmentation(("crop",))(x)
+    changed = alone(x, "crop")
     shifts = {_shift(a, b, most) for a, b in zip(changed, x, strict=True)}
     assert len(shifts) > 20
     assert max(max(map(abs, shift)) for shift in shifts) == most
@@ -57,7 +66,7 @@ def test_a_rotation_turns_by_ten_degrees_at_most():
     """A bar through the middle stays within the sector that ten degrees sweep."""
     x = torch.zeros(100, 1, 33, 33)
     x[:, :, 16, :] = 1.0
-    changed = Augmentation(("rotate",))(x)
+    changed = alone(x, "rotate")
     ends = changed[:, 0, :, 28]  # 12 columns from the middle
     heights = (ends * torch.arange(33)).sum(1) / ends.sum(1) - 16
     assert heights.abs().max() <= 12 * np.tan(np.deg2rad(10)) + 1
@@ -67,18 +76,18 @@ def test_a_rotation_turns_by_ten_degrees_at_most():
 
 
 def test_a_seed_repeats_what_was_drawn():
-    x, change = images(), Augmentation(("crop", "rotate", "flip"))
+    x, every = images(), ("crop", "rotate", "flip")
     torch.manual_seed(3)
-    first = change(x)
+    first = alone(x, *every)
     torch.manual_seed(3)
-    assert torch.equal(first, change(x))
-    assert not torch.equal(first, change(x))
+    assert torch.equal(first, alone(x, *every))
+    assert not torch.equal(first, alone(x, *every))
 
 
 @pytest.mark.parametrize("shape", [(4, 12, 25), (4, 20, 40, 40), (4, 3, 8, 8), (4, 9)])
 def test_what_is_no_image_is_left_alone(shape):
     x = torch.randn(shape)
-    assert Augmentation(PHOTOS)(x) is x
+    assert alone(x, *PHOTOS) is x
 
 
 def test_digits_are_not_mirrored():

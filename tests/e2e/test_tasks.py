@@ -162,6 +162,26 @@ def test_without_labels_it_learns_for_as_long_as_it_may(tmp_path):
     assert training.best_accuracy >= training.accuracy_before
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "metric"),
+    [
+        ("no labels", "image", "PSNR"),
+        ("several", "regression", "R2"),  # of the first output
+    ],
+)
+def test_without_labels_a_task_judges_what_the_original_answers(
+    name, task, metric, tmp_path
+):
+    asked = {"task": task, "max_drop": None, "train": True, "epochs": 1}
+    report = compressed(name, tmp_path / "run", **asked).report
+    assert report.metric.name == metric
+    assert report.baseline.test_accuracy == pytest.approx(
+        100.0 if metric == "PSNR" else 1.0
+    )
+    assert report.result.test_accuracy < report.baseline.test_accuracy
+    assert report.training[0].epochs  # learns from the original
+
+
 def test_floors_are_in_the_unit_of_the_metric(tmp_path):
     asked = {"max_drop": None, "min_psnr": 40.0}
     done = compressed("image", tmp_path / "run", **asked)
@@ -176,7 +196,12 @@ def test_floors_are_in_the_unit_of_the_metric(tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings", "error", "complaint"),
     [
-        ("several", {"task": "regression"}, ConfigError, "the data have none"),
+        (
+            "no labels",
+            {"task": "examples.tasks:make_distance"},
+            ConfigError,
+            "needs targets, and the data have none",
+        ),
         ("image", {"task": "segmentation"}, WorkloadError, "class scores of shape"),
         ("image", {"task": "cooking"}, ConfigError, "Unknown task 'cooking'"),
         ("own", {"task": "examples.tasks:make_places"}, ConfigError, "found tuple"),

@@ -50,10 +50,7 @@ def test_its_channels_can_be_pruned(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "efficientnet_b0"],
-)
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x1_0"])
 def test_torchvision_comes_back_with_all_its_groups(tmp_path, name):
     model = torchvision.models.get_model(name, weights=None)
     x = torch.randn(2, 3, 64, 64)

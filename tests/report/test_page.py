@@ -91,9 +91,10 @@ def test_a_floor_far_away_does_not_press_the_points_together():
 
 
 def test_layers_are_shown_in_their_order_with_what_is_left_of_them():
-    before = report().baseline.layers
-    narrow = replace(before[0], output_shape=(1, 2, 8, 8), latency_ms=1.0)
-    found = changes(before, [narrow, *before[2:]])
+    before = report().baseline
+    layers = before.layers
+    narrow = replace(layers[0], output_shape=(1, 2, 8, 8), latency_ms=1.0)
+    found = changes(before, replace(before, layers=(narrow, *layers[2:])))
     assert [layer.name for layer in found] == ["first", "second", "head"]
     assert (found[0].after, found[0].ms_after) == (2, 1.0)
     assert (found[1].after, found[1].ms_after) == (0, 0.0)

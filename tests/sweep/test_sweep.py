@@ -48,10 +48,7 @@ def test_another_file_or_folder_is_refused(place):
 
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_leaves_no_process(place):
-    text = TEXT.replace(', "no_such"', "").replace(
-        '"70%", "50%"', '"70%", "60%", "50%"'
-    )
-    (place / "sweep.toml").write_text(text)
+    (place / "sweep.toml").write_text(TEXT.replace(', "no_such"', ""))
     asked = [sys.executable, "-m", "edgeprune", "sweep", "sweep.toml", "--out", "all"]
     started = subprocess.Popen(
         asked, cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -67,4 +64,4 @@ def test_a_killed_sweep_goes_on_and_leaves_no_process(place):
     assert running.stdout == ""
     done = command(place, *asked[3:], "--quiet")
     assert done.returncode == 0
-    assert [cell["status"] for cell in cells(place).values()] == ["met"] * 3
+    assert [cell["status"] for cell in cells(place).values()] == ["met"] * 2

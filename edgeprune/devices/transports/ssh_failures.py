@@ -84,8 +84,8 @@ CONNECTING: tuple[tuple[str, str, str], ...] = (
     (
         r"kex_exchange_identification|[Cc]onnection (closed|reset)|banner",
         "closed",
-        "{host} closes the connection before anybody has logged in: is that an ssh "
-        "server?",
+        "{host} closes the connection before anybody has logged in: there may be no "
+        "ssh server behind that port",
     ),
 )
 
