@@ -14,6 +14,7 @@ from edgeprune.api.loading import load_workload, model_and_inputs
 from edgeprune.api.run_folder import run_folder
 from edgeprune.api.versions import versions
 from edgeprune.graph.device import device_named
+from edgeprune.graph.group_titles import titles_of
 from edgeprune.graph.region import WHOLE, Region
 from edgeprune.graph.survey import survey
 from edgeprune.measure.benchmark import Benchmark
@@ -164,6 +165,7 @@ def _score_report(
         versions=versions(),
         criterion=settings.criterion,
         sizes={group.name: group.size for group in context.graph.groups},
+        titles=titles_of(context.graph, context.model),
         scores=scores,
         blocks=tuple(
             BlockScore(name, blocks.get(name), losses.get(name)) for name in names

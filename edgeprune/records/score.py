@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records.run import Scores, Sensitivity
@@ -34,6 +34,7 @@ class ScoreReport:
     Attributes:
         criterion: as it was asked for: one, or two with a comma between.
         sizes: channels by group.
+        titles: what each group is called where people read of it.
         variance: that significant dimensions explain.
     """
 
@@ -51,3 +52,8 @@ class ScoreReport:
     variance: float
     notes: tuple[str, ...] = ()
     metric: Metric = ACCURACY
+    titles: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def title(self, group: str) -> str:
+        """What a group is called where people read of it."""
+        return self.titles.get(group, group)

@@ -87,7 +87,11 @@ def rows_of(report: ScoreReport) -> list[list[str]]:
     for group in report.scores.groups:
         scores = group.scores
         shown = (min(scores), statistics.median(scores), max(scores))
-        row = [group.name, str(len(scores)), *(f"{value:.3g}" for value in shown)]
+        row = [
+            report.title(group.name),
+            str(len(scores)),
+            *(f"{value:.3g}" for value in shown),
+        ]
         if report.sensitivity is not None:
             half = _at_half(report, group.name)
             row.append("-" if half is None else f"{half.loss:.3f}")
@@ -135,7 +139,7 @@ def scores_chart(report: ScoreReport) -> Chart:
         ordered = sorted(group.scores)
         series.append(
             Series(
-                group.name,
+                report.title(group.name),
                 [(index + 1) / count * 100 for index in range(count)],
                 [score / mean for score in ordered],
                 tone=number,
@@ -166,7 +170,7 @@ def sensitivity_chart(report: ScoreReport, *, accuracy: bool) -> Chart:
             if value is not None
         ]
         x, y = [share for share, _ in known], [value for _, value in known]
-        series.append(Series(name, x, y, tone=number, dots=False))
+        series.append(Series(report.title(name), x, y, tone=number, dots=False))
     axis = report.metric.axis if accuracy else "loss"
     title = f"{axis} against the share of channels removed, group by group"
     return Chart(title, "channels removed, %", axis, tuple(series))
