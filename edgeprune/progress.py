@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Protocol
 
 LOGGER = logging.getLogger("edgeprune")
@@ -22,6 +23,16 @@ class Progress(Protocol):
     def finish(self, outcome: str = "") -> None:
         """The current step is done; one line on what it found."""
         ...
+
+
+def say_figures(shown: Progress, values: Mapping[str, float], number: int) -> None:
+    """Figures of one part of the current step, such as an epoch, by name.
+
+    To those who listen: what shows progress needs no method `figures`.
+    """
+    listening = getattr(shown, "figures", None)
+    if listening is not None:
+        listening(values, number)
 
 
 class RunInterrupted(Exception):  # noqa: N818  nothing is wrong
@@ -59,6 +70,10 @@ class Interruptible:
         self._check()
         self._shown.finish(outcome)
 
+    def figures(self, values: Mapping[str, float], number: int) -> None:
+        """Show them."""
+        say_figures(self._shown, values, number)
+
     def _check(self) -> None:
         if self.asked and not self._settled:
             raise RunInterrupted
@@ -81,6 +96,10 @@ class Named:
     def finish(self, outcome: str = "") -> None:
         """Show it."""
         self._shown.finish(outcome)
+
+    def figures(self, values: Mapping[str, float], number: int) -> None:
+        """Show them."""
+        say_figures(self._shown, values, number)
 
 
 class Silent:

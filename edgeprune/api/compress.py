@@ -26,6 +26,7 @@ from edgeprune.output import aside, check_folder, publish
 from edgeprune.pipeline import Job, Outcome, check_job, run
 from edgeprune.progress import SILENT, Logged, Progress
 from edgeprune.records import RunReport
+from edgeprune.report.trackers import tracking
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import Workload, whole_of
 from edgeprune.workload.packed import unpacked
@@ -146,14 +147,16 @@ def _run(
     with (
         closing(runner),
         reserved(folder, workload, settings) as (held, kept),
+        tracking(settings.log, folder, progress) as tracked,
     ):
-        job = Job(workload, runner, settings, kept.folder, progress)
+        job = Job(workload, runner, settings, kept.folder, tracked)
         outcome = _outcome(job, held)
         kept.goes_on = outcome.untimed
         report = report_of(outcome, job, time.perf_counter() - began)
         with aside(folder) as written:
             write_run(outcome, job, report, written)
             folder = publish(written, folder)
+        tracked.tell("finish", report, folder)
     return Finished(report, whole_of(unpacked(outcome.result.model.eval())), folder)
 
 

@@ -40,7 +40,7 @@ from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
 # Settings that change no round: what is written where, and times of what rounds made.
-BESIDE = {"out", "pt2", "measurements", "input_format", "ort"}
+BESIDE = {"out", "pt2", "measurements", "input_format", "ort", "log"}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 

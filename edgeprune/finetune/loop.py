@@ -26,7 +26,7 @@ from edgeprune.graph.forward import evaluating
 from edgeprune.graph.model_copy import copied
 from edgeprune.graph.operations import samples_at_once
 from edgeprune.launch import launched
-from edgeprune.progress import SILENT, RunInterrupted
+from edgeprune.progress import SILENT, RunInterrupted, say_figures
 from edgeprune.records import Epoch, SecondHead, Training
 from edgeprune.tasks import Task, judged
 from edgeprune.tensor_file import fingerprint
@@ -161,6 +161,7 @@ class _Training:
                 if config.enough is not None and best.accuracy >= config.enough:
                     break
                 history.append(_epoch(trainer, splits, number, last=number == epochs))
+                say_figures(config.progress, _figures(history[-1], splits), number)
                 if not math.isfinite(history[-1].loss):
                     config.progress.finish("the loss is no number")
                     return None
@@ -259,6 +260,15 @@ def _epoch(trainer: Trainer, splits: Splits, number: int, *, last: bool) -> Epoc
     found = trainer.accuracy(splits.validation) if math.isfinite(loss) else -math.inf
     seconds = time.perf_counter() - began
     return Epoch(number, loss, trainer.rate, found, seconds, beside)
+
+
+def _figures(epoch: Epoch, splits: Splits) -> dict[str, float]:
+    """What those who watch a training look at."""
+    return {
+        "loss": epoch.loss,
+        f"validation {splits.task.metric.name}": epoch.validation_accuracy,
+        "learning rate": epoch.learning_rate,
+    }
 
 
 def _steps_per_epoch(splits: Splits, batch_size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -188,6 +188,10 @@ class JsonLines:
         """Say what a step has found, and how long it took."""
         seconds = round(time.perf_counter() - self._began, 1)
         self._say("finish", outcome=outcome, seconds=seconds)
+
+    def figures(self, values: Mapping[str, float], number: int) -> None:
+        """Say them, such as those of an epoch."""
+        self._say("figures", number=number, **values)
 
     def stop(self) -> None:
         """Nothing is shown that could be taken away."""

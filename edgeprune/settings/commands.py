@@ -22,7 +22,14 @@ from edgeprune.settings.parts import (
 )
 from edgeprune.settings.region import RegionSettings
 from edgeprune.settings.training import StepSettings, TeacherSettings
-from edgeprune.settings.values import Duration, Effort, Method, NamedPath, Positive
+from edgeprune.settings.values import (
+    Duration,
+    Effort,
+    Method,
+    NamedPath,
+    Positive,
+    Trackers,
+)
 
 MASKED: tuple[Method, ...] = ("magnitude", "l1-mask", "hybrid")
 
@@ -117,6 +124,17 @@ class CompressSettings(
             expected="a time from a second to a day is expected, such as 10m or 90s",
         ),
     ] = None
+
+    log: Annotated[
+        Trackers,
+        Option(
+            "Also log to tensorboard, mlflow or both, which extras of these names "
+            "install: epochs as they end, steps, settings and files in the end.",
+            Panel.HOW,
+            default="to neither",
+            expected="tensorboard, mlflow or both are expected, as tensorboard,mlflow",
+        ),
+    ] = ()
 
     def for_each_target(self) -> dict[str, CompressSettings]:
         """The settings of a run for each of several targets; empty for a single one.

@@ -13,6 +13,7 @@ from edgeprune.errors import ConfigError
 
 Augmented = Literal["crop", "rotate", "flip"]  # a change of an image in training
 ALL_AUGMENTATIONS: tuple[Augmented, ...] = get_args(Augmented)
+Tracker = Literal["tensorboard", "mlflow"]
 Optimizer = Literal["sgd", "adamw", "muon"]
 Precision = Literal["fp32", "int8", "auto"]
 Effort = Literal["quick", "normal", "best"]
@@ -53,8 +54,8 @@ def parse_input(value: object) -> object:
     return named
 
 
-def parse_numbers(value: object) -> object:
-    """Read `0.5,0.4` as (0.5, 0.4); sequences pass."""
+def parse_list(value: object) -> object:
+    """Read `0.5,0.4` as its parts; sequences pass."""
     return tuple(value.split(",")) if isinstance(value, str) else value
 
 
@@ -144,8 +145,9 @@ NamedPath = Annotated[Path, BeforeValidator(parse_path)]
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(parse_patterns), Field(min_length=1)
 ]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_numbers)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(parse_list)]
 Augment = Annotated[tuple[Augmented, ...] | None, BeforeValidator(parse_augment)]
+Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(parse_list)]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Duration = Annotated[
     float, BeforeValidator(parse_duration), Field(ge=1, le=DAY_S, allow_inf_nan=False)

@@ -123,7 +123,8 @@ def test_a_page_goes_on_after_a_run_was_killed(phone, files):
     assert time.monotonic() - began < 20
 
 
-def test_there_is_no_server(files, tmp_path):
+def test_there_is_no_server(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeprune.devices.runner.AGAIN_S", (0.1,))
     path = web_target(tmp_path, "nobody")
     with pytest.raises(DeviceError, match="no page server runs here: start") as caught:
         runner_of(path).time(files, BRIEF)

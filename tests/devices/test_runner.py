@@ -42,7 +42,7 @@ def test_a_timing_keeps_every_sample_and_how_it_was_taken(runner, tmp_path):
 
 def test_the_profile_names_every_layer(runner, tmp_path):
     benchmark = Benchmark(runner, X, tmp_path)
-    layers = benchmark.layers(benchmark.export(Bottom(), "a"))
+    layers, profiled_ms = benchmark.layers(benchmark.export(Bottom(), "a"))
     assert [layer.name for layer in layers] == [
         "first.weight",
         "second.weight",
@@ -51,6 +51,11 @@ def test_the_profile_names_every_layer(runner, tmp_path):
     assert all(
         layer.latency_ms is not None and layer.latency_ms > 0 for layer in layers
     )
+    assert sum(layer.latency_ms for layer in layers) <= profiled_ms
+    first, second, head = (layer.moved_bytes for layer in layers)
+    assert second == 4 * (16 * 8 * 8 + 32 * 4 * 4 + layers[1].params)
+    assert first > 4 * 16 * 8 * 8
+    assert head == 4 * (512 + 4 + layers[2].params)
 
 
 def test_peak_memory_grows_with_the_model(runner, tmp_path):
