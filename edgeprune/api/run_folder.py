@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from edgeprune.data import Splits
+from edgeprune.errors import OutputError
 from edgeprune.export.checkpoint import (
     PROGRAM_FILE,
     checkpoint_files,
@@ -30,7 +31,7 @@ from edgeprune.handover.write import TOLERANCE, Delivered, handover
 from edgeprune.output import claimed, is_free
 from edgeprune.pipeline import Job, Outcome
 from edgeprune.records import Plan, RunReport, SparsityReport, Surgery
-from edgeprune.report.files import write_report
+from edgeprune.report.files import JSON_NAME, read_report, write_report
 from edgeprune.report.sparsity import write_sparsity
 from edgeprune.settings import CompressSettings, SettingsModel, SparsifySettings
 from edgeprune.sparse import SparseJob, SparseOutcome
@@ -39,8 +40,9 @@ from edgeprune.tensor_file import fingerprint
 from edgeprune.workload import Workload
 
 TEST_FILE_LIMIT = 64_000_000  # bytes; larger test splits are not written to the run
+WHERE = {"out", "log"}  # settings that say where results go
 # Settings that change no round: what is written where, and times of what rounds made.
-BESIDE = {"out", "pt2", "measurements", "input_format", "ort", "log"}
+BESIDE = WHERE | {"pt2", "measurements", "input_format", "ort"}
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 
 
@@ -53,6 +55,26 @@ def run_folder(out: Path | None, name: str) -> Path:
     folder = Path("runs") / f"{plain}-{stamp}"
     others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     return next(path for path in chain([folder], others) if is_free(path))
+
+
+def result_in(folder: Path, settings: CompressSettings, *but: str) -> RunReport | None:
+    """The report of a run with these settings that has ended in a folder.
+
+    Args:
+        but: settings that are not compared.
+
+    Raises:
+        OutputError: it was one with others.
+    """
+    if not (folder / JSON_NAME).is_file():
+        return None
+    report = read_report(folder)
+    asked = settings.model_dump(mode="json", exclude={*WHERE, *but})
+    held = report.settings
+    if other := [name for name in asked if held.get(name) != asked[name]]:
+        message = f"{folder} holds a run with another {other[0]}"
+        raise OutputError(f"{message}: give --out another folder.")
+    return report
 
 
 @dataclass

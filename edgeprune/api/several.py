@@ -16,8 +16,7 @@ from pathlib import Path
 
 from edgeprune.api.access import access_to
 from edgeprune.api.compress import compress_settings
-from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE, run_folder
-from edgeprune.errors import OutputError
+from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE, result_in, run_folder
 from edgeprune.files import write_whole
 from edgeprune.progress import Named, Progress
 from edgeprune.records import (
@@ -28,7 +27,7 @@ from edgeprune.records import (
     to_json,
 )
 from edgeprune.records.several import TARGETS_SCHEMA
-from edgeprune.report.files import JSON_NAME, read_report
+from edgeprune.report.files import read_report
 from edgeprune.report.several import targets_page
 from edgeprune.settings import CompressSettings
 from edgeprune.workload import EXAMPLE
@@ -97,19 +96,11 @@ def _run(settings: CompressSettings, folder: Path, progress: Progress) -> RunRep
     Raises:
         OutputError: that was a run with other settings.
     """
-    if not (folder / JSON_NAME).exists():
-        own = settings.model_copy(update={"out": folder})
-        return compress_settings(own, progress).report
-    report = read_report(folder)
-    asked = settings.model_dump(mode="json", exclude={"out", "model", "data"})
-    held = {name: report.settings.get(name) for name in asked}
-    if held != asked:
-        other = next(name for name in asked if asked[name] != held[name])
-        message = (
-            f"{folder} holds a run with another {other}: give --out another folder."
-        )
-        raise OutputError(message)
-    return report
+    found = result_in(folder, settings, "model", "data")
+    if found is not None:
+        return found
+    own = settings.model_copy(update={"out": folder})
+    return compress_settings(own, progress).report
 
 
 def _most_ms(report: RunReport) -> float:

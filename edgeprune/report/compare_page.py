@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from edgeprune.report.compare import Comparison
 from edgeprune.report.html import rendered
 from edgeprune.report.page_charts import times_chart
+from edgeprune.report.tables import plain_table
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """Results side by side, and what makes them unlike."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles, rows = cells_of(comparison)
-    for title in titles:
-        table.add_column(title, justify="right" if title else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(plain_table(*cells_of(comparison)))
     for warning in comparison.warnings:
         console.print(
             f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True

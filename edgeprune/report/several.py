@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from edgeprune.records import ModelOnTargets, TargetsReport
 from edgeprune.report.html import rendered
+from edgeprune.report.tables import plain_table
 from edgeprune.units import megabytes, millions, milliseconds
 
 
@@ -49,14 +49,7 @@ def _time(item: ModelOnTargets, target: str) -> str:
 
 def show_targets_report(console: Console, report: TargetsReport) -> None:
     """The table and the sentence."""
-    titles, rows = rows_of_targets(report)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        justify = "left" if title == "model" else "right"
-        table.add_column(title, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(plain_table(*rows_of_targets(report)))
     console.print(f"\n{report.sentence}", highlight=False, soft_wrap=True)
 
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from edgeprune.records.sweep import SweepCell, SweepReport
 from edgeprune.report.chart import Chart, Series
 from edgeprune.report.html import rendered
+from edgeprune.report.tables import plain_table
 from edgeprune.units import megabytes, millions, milliseconds
 
 
 def show_sweep(console: Console, report: SweepReport) -> None:
     """The table and the sentence."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles, rows = cells_of(report)
-    for index, title in enumerate(titles):
-        table.add_column(title, justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(plain_table(*cells_of(report)))
     for cell in report.cells:
         if cell.file is None:
             console.print(

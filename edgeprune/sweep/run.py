@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgeprune.api.run_folder import result_in
 from edgeprune.api.versions import versions
-from edgeprune.errors import ConfigError, OutputError
+from edgeprune.errors import ConfigError
 from edgeprune.files import write_whole
 from edgeprune.metric import ACCURACY
 from edgeprune.output import claimed_sweep
 from edgeprune.progress import Progress
 from edgeprune.records import from_json, to_json
 from edgeprune.records.sweep import SWEEP_SCHEMA, CellEnd, SweepReport
-from edgeprune.report.files import JSON_NAME, read_report
+from edgeprune.report.files import read_report
 from edgeprune.report.sweep import sweep_page
 from edgeprune.sweep.cell import END
 from edgeprune.sweep.cells import Cell, cells_of
@@ -81,7 +82,7 @@ def _run(
     open_cells = [
         cell
         for cell in cells
-        if cell.name not in ends and not _has_result(cell, out / cell.name)
+        if cell.name not in ends and not result_in(out / cell.name, cell.settings)
     ]
     progress.start("cells", len(open_cells))
 
@@ -107,22 +108,6 @@ def _ended(cell: Cell, notes: Path) -> CellEnd | None:
         return None
     end = from_json(CellEnd, path.read_bytes())
     return end if end.refused else None
-
-
-def _has_result(cell: Cell, folder: Path) -> bool:
-    """Whether a run with these settings has ended.
-
-    Raises:
-        OutputError: it was one with other settings.
-    """
-    if not (folder / JSON_NAME).is_file():
-        return False
-    held = read_report(folder).settings
-    asked = cell.settings.model_dump(mode="json", exclude={"out"})
-    if other := [name for name in asked if held.get(name) != asked[name]]:
-        message = f"{folder} holds a run with another {other[0]}"
-        raise OutputError(f"{message}: give --out another folder.")
-    return True
 
 
 def report_of(found: Collected, seconds: float) -> SweepReport:
