@@ -16,6 +16,7 @@ from edgeprune.records import (
     ModelFigures,
     PairedTiming,
     Parity,
+    Quantisation,
     Surgery,
     pressure_of,
     time_pressure,
@@ -94,6 +95,9 @@ def _with_int8(
         return result, deliver.Int8(deliver.NOT_KNOWN)
     if context.in_int8:
         return keep_int8(context, result, tests)
+    if reason := context.log.against_int8:
+        told = f"of the original: {reason.removesuffix('.')}"
+        return result, deliver.Int8(Quantisation(kept=False, reason=told))
     if "int8" in context.job.runner.target.runtime.precisions:
         return result, try_int8(context, result, tests)
     return result, deliver.Int8(deliver.NOT_ASKED)

@@ -63,6 +63,7 @@ def _chosen(
     try:
         found, start = _in_int8(job, profile, evaluator, most=FASTER)
     except ExportError as error:
+        log.against_int8 = str(error)
         log.note(f"precision: fp32: {error}")
         return None
     floor = max(
@@ -70,10 +71,11 @@ def _chosen(
         whole.accuracy - MOST * metric.usual_drop / metric.points,
     )
     if start.accuracy < floor:
-        log.note(
-            f"precision: fp32: int8 takes the validation {metric.name} from "
+        log.against_int8 = (
+            f"int8 takes the validation {metric.name} from "
             f"{metric.text(whole.accuracy)} to {metric.text(start.accuracy)}"
         )
+        log.note(f"precision: fp32: {log.against_int8}")
         return None
     log.note(
         f"precision: int8, which takes {start.costs.latency_ratio:.0%} of the "
