@@ -93,7 +93,7 @@ def read_off(nodes: Sequence[NodeTime]) -> Roofline:
     """The roofline by the times of the operators of that file.
 
     Raises:
-        MeasurementError: the runtime ran others than those in the file.
+        MeasurementError: the runtime ran others than those in the file, or in no time.
     """
     ran = {node.operator for node in nodes}
     if not {"MatMul", "Conv", *CHAIN} <= ran:
@@ -111,6 +111,8 @@ def read_off(nodes: Sequence[NodeTime]) -> Roofline:
     for size in MOVED:
         least = max(least, min(moves[size][1:]))  # more takes no less
         found.append((2.0 * FLOAT_BYTES * size, least))
+    if not (matrix_ms > 0 and conv_ms > 0 and least > 0):
+        raise MeasurementError("the device says that products or moves take no time.")
     return Roofline(max(SIDE**3 / matrix_ms, CONV_MACS / conv_ms), tuple(found))
 
 

@@ -99,4 +99,3 @@ def test_a_model_beyond_the_limit_is_stopped_first(change):
     assert name == "The file is sound, and fast enough"
     assert done.returncode == 1
     assert "blocker too_slow: it takes 0.1" in done.stdout
-

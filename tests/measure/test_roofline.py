@@ -17,7 +17,7 @@ from edgeprune.devices.transports.fake import (
 from edgeprune.errors import DeviceError, MeasurementError
 from edgeprune.measure.roofline import MOVED, SIDE, read_off, roofline_of, write_tasks
 from edgeprune.records import Roofline
-from tests.made_up import FAKE
+from tests.made_up import FAKE, by_macs
 
 
 def test_the_made_up_devices_own_rates_are_found(monkeypatch, tmp_path):
@@ -76,6 +76,8 @@ def test_a_device_that_is_not_there_or_refuses_has_none(monkeypatch, tmp_path):
     target = targets.load(FAKE)
     assert roofline_of(Runner(target, Refusing())) is None
     assert roofline_of(Runner(target, FakeTransport(), estimates=True)) is None
+    free = FakeTransport(by_macs())  # moves take no time
+    assert roofline_of(Runner(target, free)) is None
     with pytest.raises(MeasurementError, match=r"ran other operators.*: Gemm\."):
         read_off([NodeTime("a", 1.0, "Gemm", (2, 2), (2, 2))])
 
