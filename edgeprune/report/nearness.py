@@ -60,6 +60,7 @@ def roofline_text(figures: ModelFigures) -> str:
     if roofline is None or not whole:
         return ""
     measured = _quick_half_ms(figures.timing)
+    off = round(100 * (whole / measured - 1))
     least = sum(
         max(roofline.compute_ms(layer.macs), roofline.memory_ms(layer.moved_bytes))
         for layer in figures.layers
@@ -70,7 +71,7 @@ def roofline_text(figures: ModelFigures) -> str:
         f"large product and {roofline.bytes_per_ms / 1e6:.1f} GB/s in a large move, by "
         f"which all layers would take {milliseconds(least)}. By the profiler all "
         f"operators take {milliseconds(whole)}; without it the whole takes "
-        f"{milliseconds(measured)} ({whole / measured - 1:+.0%})"
+        f"{milliseconds(measured)} ({off:+d}%)"
     )
 
 
