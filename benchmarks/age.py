@@ -30,12 +30,14 @@ MEASURES = {
     "low_rank": ("pipeline/search", "prune"),
     "macs": ("graph",),
     "onnx_in": ("onnx_in",),
+    "other_networks": ("graph", "pipeline", "tasks"),
     "planner": ("prune", "profile", "pipeline"),
     "quantize": ("quantize",),
     "recovery": ("finetune", "reconstruct", "prune"),
     "seeds": ("sparse", "finetune"),
     "speed": ("pipeline", "profile", "finetune"),
     "structure": ("pipeline/search", "prune"),
+    "sweeps": ("sweep",),
     "tasks": ("tasks", "pipeline"),
 }
 

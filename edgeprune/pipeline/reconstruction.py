@@ -24,7 +24,7 @@ from edgeprune.reconstruct.fitted_run import FittedRun
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
-from edgeprune.score.sensitivity import FEWEST, outputs, unexplained
+from edgeprune.score.sensitivity import FEWEST, evens, outputs, unexplained
 
 FITTED, JUDGED = 128, 512  # samples; a choice by fewer would be one for them
 JUDGING = 2e13  # operations for judging plans, at most
@@ -117,7 +117,9 @@ class QuickReconstruction:
 
     def _unexplained(self, found: Tensor) -> float:
         """How much of the original's outputs for the first samples others leave."""
-        return unexplained(self._original[: len(found)], found.cpu().double())
+        original = self._original
+        weights = evens(self._start, original)
+        return unexplained(original[: len(found)], found.cpu().double(), weights)
 
     @cached_property
     def affordable(self) -> int:

@@ -29,12 +29,14 @@ from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
 from edgeprune.score.reruns import Reruns
 from edgeprune.tasks import value_of
+from edgeprune.workload.packed import packing_of
 
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE = 60 * 30e9  # operations for all of it: a minute on two cores, about
 JUDGING = 1e13  # operations for judging plans, at most
 FEWEST, MOST = 16, 512  # samples
 STEP = 64  # of them at once
+TINY = 1e-30
 LEAST = 1e-4  # share of the outputs that is told from none
 
 
@@ -64,6 +66,7 @@ class OutputErrorEvaluator:
             with suppress(TraceError):
                 self._reruns = Reruns(self._model, self._x.split(count // parts))
         self._original = self._begun(Plan({}))()
+        self._evens = evens(self._model, self._original)
 
     @cached_property
     def affordable(self) -> int:
@@ -82,7 +85,7 @@ class OutputErrorEvaluator:
         Raises:
             PlanError: the plan does not fit.
         """
-        return unexplained(self._original, self._begun(plan, keep=True)())
+        return unexplained(self._original, self._begun(plan, keep=True)(), self._evens)
 
     def errors(self, plans: Iterable[Plan]) -> Iterator[float]:
         """Yield the errors of whole networks, which are run beside each other.
@@ -91,7 +94,7 @@ class OutputErrorEvaluator:
             PlanError: a plan does not fit.
         """
         for changed in self._changed(plans):
-            yield unexplained(self._original, changed)
+            yield unexplained(self._original, changed, self._evens)
 
     def judged(self, plans: Iterable[Plan]) -> Iterator[tuple[float, float | None]]:
         """Yield the losses of single changes, and the accuracies with them.
@@ -101,7 +104,7 @@ class OutputErrorEvaluator:
         """
         for changed in self._changed(plans):
             shift = changed.mean(0) - self._original.mean(0)
-            loss = unexplained(self._original, changed - shift)
+            loss = unexplained(self._original, changed - shift, self._evens)
             yield loss, self._accuracy(changed)
 
     @property
@@ -191,21 +194,50 @@ def measured_widths(group: Group, shares: Sequence[float] = SHARES) -> list[int]
     return sorted(found)
 
 
-def unexplained(original: Tensor, changed: Tensor) -> float:
+def unexplained(
+    original: Tensor, changed: Tensor, weights: Tensor | None = None
+) -> float:
     """Minus the logarithm of the share of outputs that the changed ones explain.
 
     That share is cos^2 between both, shape (N, ...), around the original's means: 1
     where one is a multiple of the other, which training mends at once. Independent
     errors multiply such shares and add to this, however large they are; a squared
     change stays near 1 once a network is lost, and cannot tell bad from worse.
+
+    Args:
+        weights: of the positions, see `evens`; all are alike by default.
     """
     means = original.mean(0)
-    first, second = (original - means).flatten(), (changed - means).flatten()
+    first, second = original - means, changed - means
+    if weights is not None:
+        first, second = first * weights, second * weights
+    first, second = first.flatten(), second.flatten()
     if torch.equal(first, second):
         return 0.0
     together = first.norm() * second.norm()
     cosine = float(first.dot(second) / together) if together > 0 else 0.0
     return -math.log(min(1.0, max(LEAST, cosine * abs(cosine))))
+
+
+def evens(model: nn.Module, original: Tensor) -> Tensor | None:
+    """Weights by which each of several outputs counts as one, however large it is.
+
+    Args:
+        original: what the network returns, thinned, shape (N, positions).
+
+    Returns:
+        Shape (positions,); None for a network with one output.
+    """
+    packing = packing_of(model)
+    if packing is None or packing.outputs is None:
+        return None
+    sizes = torch.tensor([part.size for part in packing.outputs.parts])
+    numbers = torch.arange(len(sizes)).repeat_interleave(sizes)
+    kept = thinned(numbers[None])[0]
+    spread = (original - original.mean(0)).square().sum(0)
+    of_each = torch.zeros(len(sizes), dtype=spread.dtype).index_add_(0, kept, spread)
+    found = of_each.sqrt().clamp_min(TINY).reciprocal()
+    return torch.where(of_each > 0, found, 0.0)[kept]
 
 
 def _narrowed(group: Group, scores: Scores, width: int) -> Plan:
