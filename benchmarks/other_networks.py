@@ -87,7 +87,8 @@ def network(name: str, x: Any) -> nn.Module:
     model = build(name)
     if hasattr(model, "transform") and hasattr(model.transform, "min_size"):
         model.transform.min_size, model.transform.max_size = (SIDE,), SIDE
-        model.transform.fixed_size = (SIDE, SIDE)
+        if not name.startswith("ssd300"):  # which has no other size
+            model.transform.fixed_size = (SIDE, SIDE)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.momentum = None
