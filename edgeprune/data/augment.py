@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from edgeprune.data.splits import Splits
+from edgeprune.errors import WorkloadError
 from edgeprune.settings import Augmented
 from edgeprune.tasks import IGNORED, Task
 
@@ -45,15 +48,26 @@ class Augmentation:
 
         Draws from torch's generator. Torchvision's v2 draws once for all that it is
         given: it is given one image after the other, each with its target.
+
+        Raises:
+            WorkloadError: images and targets are of other sizes, and the change needs
+                them to be alike.
         """
         if not self.changes or not are_images(tuple(x.shape[1:])):
             return x, y
         steps = self._steps(x.shape[-2], x.shape[-1])
         images = (tv_tensors.Image(image) for image in x)
-        pairs = [
-            task.changed(image, target, steps)
-            for image, target in zip(images, y, strict=True)
-        ]
+        try:
+            pairs = [
+                task.changed(image, target, steps)
+                for image, target in zip(images, y, strict=True)
+            ]
+        except ValueError as error:  # torchvision's
+            sizes = " and targets of ".join(
+                "x".join(map(str, one.shape[-2:])) for one in (x, y)
+            )
+            message = f"Images of {sizes} can be mirrored only (--augment flip)"
+            raise WorkloadError(f"{message}, not shifted or turned.") from error
         moved, wanted = zip(*pairs, strict=True)
         return torch.stack([image.as_subclass(Tensor) for image in moved]), torch.stack(
             wanted
@@ -74,6 +88,31 @@ class Augmentation:
             "flip": v2.RandomHorizontalFlip(),
         }
         return v2.Compose([made[name] for name in made if name in self.changes])
+
+
+def augmentation_for(data: Splits, asked: tuple[Augmented, ...] | None) -> Augmentation:
+    """Changes of training images: those asked for, or what data and task both bear."""
+    if asked is not None:
+        return Augmentation(asked)
+    borne = data.task.safe_augmentations
+    both: tuple[Augmented, ...]
+    both = tuple(one for one in data.safe_augmentations if one in borne)
+    try:
+        check_augmentation(data, both)
+    except WorkloadError:  # targets of another size
+        both = tuple(one for one in both if one == "flip")
+    return Augmentation(both)
+
+
+def check_augmentation(data: Splits, changes: tuple[Augmented, ...]) -> None:
+    """Change one training sample; targets of another form are refused elsewhere.
+
+    Raises:
+        WorkloadError: its target cannot be changed with it.
+    """
+    x, y = next(iter(data.calibration))
+    with torch.random.fork_rng(devices=[]), suppress(IndexError, TypeError):
+        Augmentation(changes)(x[:1], y[:1], data.task)
 
 
 def are_images(shape: tuple[int, ...]) -> bool:

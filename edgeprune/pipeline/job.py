@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgeprune.data import Splits
-from edgeprune.data.augment import Augmentation
+from edgeprune.data.augment import check_augmentation
 from edgeprune.devices.runner import Runner
 from edgeprune.errors import EdgepruneError, WorkloadError
 from edgeprune.export import deliver
@@ -212,8 +212,7 @@ def check_job(workload: Workload, settings: CompressSettings) -> None:
     if settings.train and settings.self_supervised == "inpaint":
         _check_feature_map(workload)
     if settings.train and settings.augment:
-        x, y = next(iter(workload.data.calibration))
-        Augmentation(settings.augment)(x[:1], y[:1], workload.data.task)
+        check_augmentation(workload.data, settings.augment)
 
 
 def _check_feature_map(workload: Workload) -> None:

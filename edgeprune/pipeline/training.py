@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from edgeprune.data import Splits
-from edgeprune.data.augment import Augmentation
+from edgeprune.data.augment import augmentation_for
 from edgeprune.finetune.config import AVERAGE, TrainingConfig
 from edgeprune.finetune.loop import STEPS, default_epochs, train
 from edgeprune.pipeline.checkpoint import RunCheckpoint
@@ -16,21 +15,12 @@ from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.job import Job
 from edgeprune.progress import SILENT
 from edgeprune.records import Training
-from edgeprune.settings import Augmented
 
 INPAINT_WEIGHT = 0.1
 SCRATCH_STEPS = 2000  # of training from fresh weights, where --epochs does not say
 GROWTH_STEPS = 1000  # of training what has become wider
 PARTS = 3  # a round on the way takes one of them of the last one's epochs or time
 LEAST_SECONDS = 5.0  # of training, when the time is over
-
-
-def augmentation(data: Splits, asked: tuple[Augmented, ...] | None) -> Augmentation:
-    """Changes of training images: those asked for, or what data and task both bear."""
-    if asked is not None:
-        return Augmentation(asked)
-    borne = data.task.safe_augmentations
-    return Augmentation(tuple(one for one in data.safe_augmentations if one in borne))
 
 
 def base_config(job: Job) -> TrainingConfig:
@@ -43,7 +33,7 @@ def base_config(job: Job) -> TrainingConfig:
         average=AVERAGE if settings.average is None else settings.average,
         smoothing=settings.label_smoothing,
         inpaint=weight,
-        augment=augmentation(job.data, settings.augment),
+        augment=augmentation_for(job.data, settings.augment),
         seed=settings.seed,
         device=job.device,
         progress=job.progress,

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision import tv_tensors
 
-from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
 from edgeprune.tasks.task import TINY, Change, Task, mean_of, same_shape
 
@@ -64,19 +63,8 @@ class Image(Task):
     def changed(
         self, image: Tensor, target: Tensor, change: Change
     ) -> tuple[Tensor, Tensor]:
-        """Both pictures are changed alike.
-
-        Raises:
-            WorkloadError: they are not of one size, and would not be shifted alike.
-        """
-        try:
-            moved, wanted = change((image, tv_tensors.Image(target)))
-        except ValueError as error:
-            sizes = " and ".join(
-                f"{one.shape[2]}x{one.shape[1]}" for one in (image, target)
-            )
-            message = f"Pictures of {sizes} can be mirrored only (--augment flip)"
-            raise WorkloadError(f"{message}, not shifted or turned.") from error
+        """Both pictures are changed alike."""
+        moved, wanted = change((image, tv_tensors.Image(target)))
         return moved, wanted.as_subclass(Tensor)
 
 

@@ -8,10 +8,9 @@ import torch
 from PIL import Image as Picture
 
 from edgeprune.data import paired
-from edgeprune.data.augment import Augmentation
+from edgeprune.data.augment import Augmentation, augmentation_for
 from edgeprune.data.splits import Arrays, Reading, array_splits
 from edgeprune.errors import WorkloadError
-from edgeprune.pipeline.training import augmentation
 from edgeprune.tasks import (
     IGNORED,
     Agreement,
@@ -108,28 +107,39 @@ def test_a_picture_of_another_size_is_mirrored_with_its_image():
     seen, wanted = Augmentation(("flip",))(x, double, Image())
     assert not torch.equal(seen, x)
     assert torch.equal(wanted[:, :, ::2, ::2], seen)
-    with pytest.raises(WorkloadError, match="Pictures of 32x32 and 64x64 can be mirr"):
+    with pytest.raises(WorkloadError, match="32x32 and targets of 64x64 can"):
         Augmentation(("crop",))(x, double, Image())
 
 
 @pytest.mark.parametrize(
-    ("task", "changes"),
+    ("task", "shape", "changes"),
     [
-        (Classification(), ("crop", "flip")),
-        (Segmentation(), ("crop", "flip")),
-        (Detection(), ("crop", "flip")),
-        (Agreement(), ("crop", "flip")),
-        (Keypoints(), ("crop",)),  # a mirrored left eye is a right one
-        (Image(), ("flip",)),
-        (Regression(), ()),  # of which nobody knows
+        (Classification(), (), ("crop", "flip")),
+        (Segmentation(), (SIDE, SIDE), ("crop", "flip")),
+        (Detection(), (1, 5), ("crop", "flip")),
+        (Agreement(), (), ("crop", "flip")),
+        (Keypoints(), (4, 3), ("crop",)),  # a mirrored left eye is a right one
+        (Image(), (3, SIDE, SIDE), ("flip",)),
+        (Regression(), (), ()),  # of which nobody knows
     ],
 )
-def test_what_the_task_does_not_bear_is_left_out_unless_asked_for(task, changes):
-    x, y = np.zeros((40, 3, SIDE, SIDE), np.uint8), np.arange(40) % 4
+def test_what_the_task_does_not_bear_is_left_out_unless_asked_for(task, shape, changes):
+    x, y = np.zeros((40, 3, SIDE, SIDE), np.uint8), np.zeros((40, *shape), np.int64)
+    y[::2] = 1
     arrays = Arrays("photos", x, y, x, y, safe_augmentations=("crop", "flip"))
     data = replace(array_splits(arrays, Reading(8)), task=task)
-    assert augmentation(data, None).changes == changes
-    assert augmentation(data, EVERY).changes == EVERY
+    assert augmentation_for(data, None).changes == changes
+    assert augmentation_for(data, EVERY).changes == EVERY
+
+
+def test_masks_of_another_size_are_mirrored_only():
+    x, y = np.zeros((40, 3, SIDE, SIDE), np.uint8), np.zeros((40, 16, 16), np.int64)
+    y[:, 0, 0] = 1
+    arrays = Arrays("photos", x, y, x, y, safe_augmentations=("crop", "flip"))
+    data = replace(array_splits(arrays, Reading(8)), task=Segmentation())
+    before = torch.get_rng_state()
+    assert augmentation_for(data, None).changes == ("flip",)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_folder_of_masks_bears_what_photos_do(tmp_path):
