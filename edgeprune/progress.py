@@ -39,7 +39,30 @@ class RunInterrupted(Exception):  # noqa: N818  nothing is wrong
     """The user wants the run to end; raised where a step says how far it is."""
 
 
-class Interruptible:
+class Forwarding:
+    """Shows what another shows."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+
+    def start(self, step: str, total: int) -> None:
+        """Show it."""
+        self._shown.start(step, total)
+
+    def advance(self, detail: str = "") -> None:
+        """Show it."""
+        self._shown.advance(detail)
+
+    def finish(self, outcome: str = "") -> None:
+        """Show it."""
+        self._shown.finish(outcome)
+
+    def figures(self, values: Mapping[str, float], number: int) -> None:
+        """Show them."""
+        say_figures(self._shown, values, number)
+
+
+class Interruptible(Forwarding):
     """Shows what another shows, and ends the run where it is wanted to end.
 
     Attributes:
@@ -47,7 +70,7 @@ class Interruptible:
     """
 
     def __init__(self, shown: Progress) -> None:
-        self._shown = shown
+        super().__init__(shown)
         self._settled = False
         self.asked = False
 
@@ -58,48 +81,33 @@ class Interruptible:
     def start(self, step: str, total: int) -> None:
         """Show it, unless the run is to end."""
         self._check()
-        self._shown.start(step, total)
+        super().start(step, total)
 
     def advance(self, detail: str = "") -> None:
         """Show it, unless the run is to end."""
         self._check()
-        self._shown.advance(detail)
+        super().advance(detail)
 
     def finish(self, outcome: str = "") -> None:
         """Show it, unless the run is to end."""
         self._check()
-        self._shown.finish(outcome)
-
-    def figures(self, values: Mapping[str, float], number: int) -> None:
-        """Show them."""
-        say_figures(self._shown, values, number)
+        super().finish(outcome)
 
     def _check(self) -> None:
         if self.asked and not self._settled:
             raise RunInterrupted
 
 
-class Named:
+class Named(Forwarding):
     """Shows what another shows, each step with a name before it."""
 
     def __init__(self, shown: Progress, name: str) -> None:
-        self._shown, self._name = shown, name
+        super().__init__(shown)
+        self._name = name
 
     def start(self, step: str, total: int) -> None:
         """Show it by its name."""
-        self._shown.start(f"{self._name}: {step}", total)
-
-    def advance(self, detail: str = "") -> None:
-        """Show it."""
-        self._shown.advance(detail)
-
-    def finish(self, outcome: str = "") -> None:
-        """Show it."""
-        self._shown.finish(outcome)
-
-    def figures(self, values: Mapping[str, float], number: int) -> None:
-        """Show them."""
-        say_figures(self._shown, values, number)
+        super().start(f"{self._name}: {step}", total)
 
 
 class Silent:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeprune.errors import ConfigError, first_line
-from edgeprune.progress import LOGGER, Progress, say_figures
+from edgeprune.progress import LOGGER, Forwarding, Progress
 from edgeprune.records import ModelFigures, RunReport
 from edgeprune.report.summary import figures_of, models_of
 from edgeprune.settings import Tracker as Name
@@ -42,28 +42,21 @@ class Tracker(Protocol):
         ...
 
 
-class Tracked:
+class Tracked(Forwarding):
     """Shows what another shows, and hands figures to trackers."""
 
     def __init__(self, shown: Progress, trackers: list[Tracker]) -> None:
-        self._shown, self._trackers, self._step = shown, trackers, ""
+        super().__init__(shown)
+        self._trackers, self._step = trackers, ""
 
     def start(self, step: str, total: int) -> None:
         """Show it."""
         self._step = step
-        self._shown.start(step, total)
-
-    def advance(self, detail: str = "") -> None:
-        """Show it."""
-        self._shown.advance(detail)
-
-    def finish(self, outcome: str = "") -> None:
-        """Show it."""
-        self._shown.finish(outcome)
+        super().start(step, total)
 
     def figures(self, values: Mapping[str, float], number: int) -> None:
         """Show them, and log them by the step that they are of."""
-        say_figures(self._shown, values, number)
+        super().figures(values, number)
         named = {f"{self._step}/{name}": value for name, value in values.items()}
         self.tell("figures", named, number)
 
