@@ -40,10 +40,20 @@ class RunInterrupted(Exception):  # noqa: N818  nothing is wrong
 
 
 class Forwarding:
-    """Shows what another shows."""
+    """Shows what another shows; whoever ends a run is behind it."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to end at the next report of a step."""
+        return isinstance(self._shown, Forwarding) and self._shown.asked
+
+    def settle(self) -> None:
+        """Let what is left of the run pass: it is ending."""
+        if isinstance(self._shown, Forwarding):
+            self._shown.settle()
 
     def start(self, step: str, total: int) -> None:
         """Show it."""
@@ -63,16 +73,20 @@ class Forwarding:
 
 
 class Interruptible(Forwarding):
-    """Shows what another shows, and ends the run where it is wanted to end.
-
-    Attributes:
-        asked: the run is to end at the next report of a step.
-    """
+    """Shows what another shows, and ends the run where it is wanted to end."""
 
     def __init__(self, shown: Progress) -> None:
         super().__init__(shown)
-        self._settled = False
-        self.asked = False
+        self._asked = self._settled = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to end at the next report of a step."""
+        return self._asked
+
+    def ask(self) -> None:
+        """Want the run to end."""
+        self._asked = True
 
     def settle(self) -> None:
         """Let what is left of the run pass: it is ending."""
@@ -94,7 +108,7 @@ class Interruptible(Forwarding):
         super().finish(outcome)
 
     def _check(self) -> None:
-        if self.asked and not self._settled:
+        if self._asked and not self._settled:
             raise RunInterrupted
 
 

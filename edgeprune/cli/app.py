@@ -110,7 +110,7 @@ def ending_early(progress: Display, console: Console) -> Iterator[Interruptible]
     held = Interruptible(progress)
 
     def ask(*_: object) -> None:
-        held.asked = True
+        held.ask()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         console.print(ENDING, highlight=False, soft_wrap=True)
 

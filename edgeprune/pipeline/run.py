@@ -23,7 +23,7 @@ from edgeprune.pipeline.search.low_rank import FactoredSpaces
 from edgeprune.pipeline.search.milp import MilpSearch
 from edgeprune.pipeline.search.pca import PcaSearch
 from edgeprune.pipeline.search.space import PlainSpaces
-from edgeprune.progress import Interruptible, RunInterrupted
+from edgeprune.progress import Forwarding, RunInterrupted
 from edgeprune.prune import planner
 from edgeprune.records import Budget, Spectra, pressure_of
 from edgeprune.score.pca import spectra
@@ -51,7 +51,7 @@ def run(job: Job, folder: Path) -> Outcome:
             ended = _int8_loses_too_much(context) or _pruned(context, rounds)
         except RunInterrupted:
             ended = _interrupted(context, rounds)
-        if isinstance(job.progress, Interruptible):
+        if isinstance(job.progress, Forwarding):
             if job.progress.asked:
                 ended = _interrupted(context, rounds)
             job.progress.settle()

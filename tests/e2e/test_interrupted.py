@@ -8,7 +8,7 @@ import pytest
 
 import edgeprune
 from edgeprune.cli.app import ending_early
-from edgeprune.progress import SILENT, Interruptible, RunInterrupted
+from edgeprune.progress import SILENT, Interruptible, Named, RunInterrupted
 from examples.data import make_data
 from examples.nets import make_net
 from tests.made_up import FAKE
@@ -23,7 +23,8 @@ class Asking:
 
     def start(self, step, total):
         self.seen.append(step)
-        self.held.asked = self.held.asked or step.startswith(self.step)
+        if step.startswith(self.step):
+            self.held.ask()
 
     def advance(self, detail=""):
         pass
@@ -71,7 +72,7 @@ def test_a_run_that_has_nothing_yet_ends_with_nothing(tmp_path):
 def test_what_is_left_of_the_run_passes_once_it_is_ending():
     held = Interruptible(SILENT)
     held.start("score", 3)
-    held.asked = True
+    held.ask()
     with pytest.raises(RunInterrupted):
         held.advance()
     held.settle()
@@ -113,3 +114,15 @@ def test_ctrl_c_before_there_is_a_model_is_said(tmp_path):
     assert process.returncode == 130
     assert "interrupted: nothing was written" in said[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_who_ends_a_run_is_found_behind_what_shows_it():
+    held = Interruptible(SILENT)
+    named = Named(held, "pi")
+    assert not named.asked
+    held.ask()
+    assert named.asked
+    with pytest.raises(RunInterrupted):
+        named.start("score", 3)
+    named.settle()
+    named.start("export", 3)
