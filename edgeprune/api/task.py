@@ -15,7 +15,13 @@ from edgeprune.data import Reading, Splits
 from edgeprune.data.answered import Answered
 from edgeprune.data.factory import import_factory
 from edgeprune.data.noise import Answering, noise_splits
-from edgeprune.errors import ConfigError, DataError, WorkloadError, first_line
+from edgeprune.errors import (
+    ConfigError,
+    DataError,
+    EdgepruneError,
+    WorkloadError,
+    first_line,
+)
 from edgeprune.export.session import OnnxModel
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
@@ -193,7 +199,7 @@ def _agreeing(
         if several is not None:
             main = None if _knows_all(task) else _main(several, asked=True)
             task = Unpacking(task, several, None, main)
-        task.answers(outputs)
+        _check_answers(task, outputs)
     original = copy.deepcopy(model).eval()
     step = samples_at_once(original, next(iter(splits.validation))[0][:1])
 
@@ -206,6 +212,23 @@ def _agreeing(
         for name in ("validation", "test", "calibration")
     }
     return replace(splits, **parts, task=task, classes=0, labelled=False)
+
+
+def _check_answers(task: Task, outputs: Tensor) -> None:
+    """Refuse a task of which outputs make no targets.
+
+    Raises:
+        WorkloadError: the outputs are of another form.
+        ConfigError: no outputs make any.
+    """
+    try:
+        task.check(outputs, task.answers(outputs))
+    except EdgepruneError:
+        raise
+    except Exception as error:
+        shape = tuple(outputs.shape)
+        message = f"--task {task.name} does not fit outputs of shape {shape}"
+        raise WorkloadError(f"{message}: see --task agreement.") from error
 
 
 def with_noise(

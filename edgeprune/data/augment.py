@@ -57,6 +57,9 @@ class Augmentation:
             return x, y
         steps = self._steps(x.shape[-2], x.shape[-1])
         images = (tv_tensors.Image(image) for image in x)
+        if not task.learns:  # by targets, of which there may be none
+            alone = [steps(image).as_subclass(Tensor) for image in images]
+            return torch.stack(alone), y
         try:
             pairs = [
                 task.changed(image, target, steps)
@@ -69,9 +72,8 @@ class Augmentation:
             message = f"Images of {sizes} can be mirrored only (--augment flip)"
             raise WorkloadError(f"{message}, not shifted or turned.") from error
         moved, wanted = zip(*pairs, strict=True)
-        return torch.stack([image.as_subclass(Tensor) for image in moved]), torch.stack(
-            wanted
-        )
+        held = [image.as_subclass(Tensor) for image in moved]
+        return torch.stack(held), torch.stack(wanted)
 
     def _steps(self, height: int, width: int) -> v2.Compose:
         made: dict[Augmented, v2.Transform] = {

@@ -70,6 +70,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
         held = {
             part: _read(_needed(root / name), shape)
             for part, name in part_folders(root)
+            if part == "train" or Folder.of(root / name) is not None
         }
     train, test, validation, note = three(source, held)
     return array_splits(

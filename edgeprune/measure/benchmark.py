@@ -24,6 +24,7 @@ from edgeprune.measure.resized_models import ResizedModels
 from edgeprune.measure.roofline import roofline_of
 from edgeprune.measure.shortcuts import write_shortcuts_as_conv
 from edgeprune.onnx_files.metadata import describe_
+from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.quantize.form import form_for
 from edgeprune.quantize.mixed import Accepts, DeviceClock, Mixed, mixed
 from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
@@ -268,7 +269,7 @@ class Benchmark:
         for node in self.runner.profile(item.path):
             layer = layer_of_node(node.name, made_by, layer)
             spent[layer] = spent.get(layer, 0.0) + node.latency_ms
-            if node.latency_ms > own.get(layer, NodeTime("", 0.0)).latency_ms:
+            if layer not in own or _makes_more(node, own[layer]):
                 own[layer] = node
         layers = tuple(
             replace(
@@ -279,6 +280,16 @@ class Benchmark:
             for layer in item.cost.layers
         )
         return layers, sum(spent.values())
+
+
+def _makes_more(node: NodeTime, other: NodeTime) -> bool:
+    """Whether an operator, sooner than another one, is the layer itself."""
+    return (_is_layer(node), node.latency_ms) > (_is_layer(other), other.latency_ms)
+
+
+def _is_layer(node: NodeTime) -> bool:
+    plain = node.operator.removeprefix("Fused")
+    return onnx_operator(plain).layer
 
 
 def _moved(node: NodeTime | None, layer: LayerCost) -> int | None:

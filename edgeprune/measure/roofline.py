@@ -32,6 +32,7 @@ CONV_MACS = (WIDTH * HEIGHT * KERNEL) ** 2
 MOVED = tuple(4**power for power in range(4, 12))  # numbers, 1 kB to 16 MB
 CHAIN = ("Neg", "Abs", "Neg", "Abs")  # of which the first one's input is cold
 FLOAT_BYTES = 4
+WITHOUT: set[str] = set()  # devices that have refused in this process
 RECIPE = TimingRecipe(warmup=2, warmup_s=0.0, iterations=10, seconds=0.3, rounds=1)
 
 
@@ -40,7 +41,7 @@ def roofline_of(runner: Runner) -> Roofline | None:
 
     It is measured when it is first asked for, and kept for later runs.
     """
-    if runner.estimates:
+    if runner.estimates or runner.key() in WITHOUT:
         return None
 
     def measured() -> Roofline:
@@ -53,6 +54,7 @@ def roofline_of(runner: Runner) -> Roofline | None:
         return cached("roofline", runner.key(), measured, Roofline, _is_plausible)
     except EdgepruneError as error:
         LOGGER.info("no roofline: %s", error)
+        WITHOUT.add(runner.key())
         return None
 
 
@@ -107,6 +109,8 @@ def read_off(nodes: Sequence[NodeTime]) -> Roofline:
     for node in nodes:
         if node.operator in CHAIN:
             moves[int(np.prod(node.made))].append(node.latency_ms)
+    if any(len(moves[size]) < len(CHAIN) for size in MOVED):
+        raise MeasurementError("the runtime does not say what its operators moved.")
     least, found = 0.0, []
     for size in MOVED:
         least = max(least, min(moves[size][1:]))  # more takes no less

@@ -96,7 +96,7 @@ def _with_int8(
     if context.in_int8:
         return keep_int8(context, result, tests)
     if reason := context.log.against_int8:
-        told = f"of the original: {reason.removesuffix('.')}"
+        told = f"below the floor before anything was pruned: {reason}"
         return result, deliver.Int8(Quantisation(kept=False, reason=told))
     if "int8" in context.job.runner.target.runtime.precisions:
         return result, try_int8(context, result, tests)

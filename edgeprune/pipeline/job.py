@@ -130,7 +130,7 @@ class RunLog:
     spectra: Spectra | None = None
     latency_model: LatencySummary | None = None
     sustained: Sustained | None = None
-    against_int8: str = ""  # why the original is better off in fp32, once that is known
+    against_int8: str = ""  # why the original's int8 file is below the floor
     notes: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 

@@ -63,19 +63,21 @@ def _chosen(
     try:
         found, start = _in_int8(job, profile, evaluator, most=FASTER)
     except ExportError as error:
-        log.against_int8 = str(error)
         log.note(f"precision: fp32: {error}")
         return None
+    asked = job.settings.floor(whole.accuracy, metric)
     floor = max(
-        job.settings.floor(whole.accuracy, metric),
+        asked,
         whole.accuracy - MOST * metric.usual_drop / metric.points,
     )
     if start.accuracy < floor:
-        log.against_int8 = (
+        told = (
             f"int8 takes the validation {metric.name} from "
             f"{metric.text(whole.accuracy)} to {metric.text(start.accuracy)}"
         )
-        log.note(f"precision: fp32: {log.against_int8}")
+        log.note(f"precision: fp32: {told}")
+        if start.accuracy < asked:
+            log.against_int8 = told
         return None
     log.note(
         f"precision: int8, which takes {start.costs.latency_ratio:.0%} of the "

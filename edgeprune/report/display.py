@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -191,7 +192,11 @@ class JsonLines:
 
     def figures(self, values: Mapping[str, float], number: int) -> None:
         """Say them, such as those of an epoch."""
-        self._say("figures", number=number, **values)
+        known = {
+            name: value if math.isfinite(value) else None
+            for name, value in values.items()
+        }
+        self._say("figures", number=number, **known)
 
     def stop(self) -> None:
         """Nothing is shown that could be taken away."""

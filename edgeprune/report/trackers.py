@@ -7,15 +7,14 @@ tool that fails in the middle of a run is left alone: it never ends the run.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeprune.errors import ConfigError, first_line
+from edgeprune.errors import OutputError, first_line
 from edgeprune.progress import LOGGER, Forwarding, Progress
 from edgeprune.records import ModelFigures, RunReport
 from edgeprune.report.summary import figures_of, models_of
@@ -79,12 +78,8 @@ def tracking(names: Sequence[Name], folder: Path, shown: Progress) -> Iterator[T
         folder: of the run, whose name is theirs.
 
     Raises:
-        ConfigError: a tracker is not installed, or cannot be reached.
+        OutputError: a tracker cannot begin.
     """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            message = f"--log {name} needs {name}: pip install 'edgeprune[{name}]'"
-            raise ConfigError(f"{message}.")
     made: list[Tracker] = []
     tracked, finished = Tracked(shown, made), False
     try:
@@ -101,7 +96,7 @@ def _begun(name: Name, folder: Path) -> Tracker:
         return MADE[name](folder)
     except Exception as error:
         message = f"--log {name} cannot begin: {first_line(error)}"
-        raise ConfigError(f"{message.removesuffix('.')}.") from error
+        raise OutputError(f"{message.removesuffix('.')}.") from error
 
 
 class TensorBoard:
@@ -142,12 +137,7 @@ class MLflow:
     def __init__(self, folder: Path) -> None:
         self._client: Any = importlib.import_module("mlflow.tracking").MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        known = self._client.get_experiment_by_name(name)
-        if known is None:
-            experiment = self._client.create_experiment(name)
-        else:
-            experiment = known.experiment_id
-        run = self._client.create_run(experiment, run_name=folder.name)
+        run = self._client.create_run(self._experiment(name), run_name=folder.name)
         self._run: str = run.info.run_id
 
     def figures(self, values: Mapping[str, float], number: int) -> None:
@@ -155,6 +145,16 @@ class MLflow:
         for name, value in values.items():
             plain = UNUSUAL.sub("", name)
             self._client.log_metric(self._run, plain, value, step=number)
+
+    def _experiment(self, name: str) -> str:
+        """The experiment of that name, which another run may make just now."""
+        for last in (False, True):
+            known = self._client.get_experiment_by_name(name)
+            if known is not None:
+                return known.experiment_id
+            with suppress(*(() if last else (Exception,))):
+                return self._client.create_experiment(name)
+        raise AssertionError  # the last try returns or raises
 
     def finish(self, report: RunReport, folder: Path) -> None:
         """Settings, steps, outcome, and the run's files."""

@@ -229,7 +229,7 @@ def evens(model: nn.Module, original: Tensor) -> Tensor | None:
         Shape (positions,); None for a network with one output.
     """
     packing = packing_of(model)
-    if packing is None or packing.outputs is None:
+    if packing is None or packing.outputs is None or len(packing.outputs.parts) < 2:
         return None
     sizes = torch.tensor([part.size for part in packing.outputs.parts])
     numbers = torch.arange(len(sizes)).repeat_interleave(sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -193,6 +194,10 @@ class CompressSettings(
             raise ConfigError("Give --minutes or a number of --epochs, not both.")
         if missing := self.missing_budget():
             raise ConfigError(missing)
+        for name in self.log:
+            if importlib.util.find_spec(name) is None:
+                message = f"--log {name} needs {name}: pip install 'edgeprune[{name}]'"
+                raise ConfigError(f"{message}.")
         if self.precision == "int8" and self.max_memory_mb is not None:
             raise ConfigError(
                 "--max-memory-mb does not go with --precision int8: what such a file "

@@ -56,6 +56,9 @@ def sweep(
     """
     began = time.perf_counter()
     cells = cells_of(file)
+    if ray is not None and any("tensorboard" in cell.settings.log for cell in cells):
+        message = "TensorBoard's events would stay on the machines of the cluster"
+        raise ConfigError(f"{message}: log to mlflow.")
     own = [
         Cell(
             cell.name,

@@ -13,7 +13,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat
 
 from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
-from edgeprune.tasks.precision import Boxes, counted, precision_of
+from edgeprune.tasks.precision import MOST, Boxes, counted, precision_of
 from edgeprune.tasks.structure import tensors_in
 from edgeprune.tasks.task import TINY, Change, Task, shape_text
 
@@ -127,15 +127,14 @@ class Detection(Task):
 
     def answers(self, outputs: Any) -> Tensor:
         """The boxes that the original is sure of."""
-        sure = [
-            torch.cat([one.classes[:, None].float(), one.corners], 1)[one.scores > SURE]
-            for one in self.boxes(outputs)
-        ]
-        most = max(1, *map(len, sure))
-        rows = torch.zeros(len(sure), most, COLUMNS)
+        found = self.boxes(outputs)
+        rows = torch.zeros(len(found), MOST, COLUMNS)  # as many in every batch
         rows[..., 0] = NOTHING
-        for row, found in zip(rows, sure, strict=True):
-            row[: len(found)] = found
+        for row, one in zip(rows, found, strict=True):
+            best = one.scores.argsort(descending=True)[:MOST]
+            best = best[one.scores[best] > SURE]
+            row[: len(best), 0] = one.classes[best].float()
+            row[: len(best), 1:] = one.corners[best]
         return rows
 
     def changed(

@@ -65,7 +65,7 @@ class Image(Task):
     ) -> tuple[Tensor, Tensor]:
         """Both pictures are changed alike."""
         moved, wanted = change((image, tv_tensors.Image(target)))
-        return moved, wanted.as_subclass(Tensor)
+        return moved, wanted.as_subclass(Tensor).reshape(target.shape)
 
 
 class Embedding(Task):

@@ -23,6 +23,14 @@ from edgeprune.tasks import (
 )
 
 SIDE, COUNT = 32, 60
+
+
+class Learning(Detection):
+    """A detector that learns from boxes."""
+
+    learns = True
+
+
 EVERY = ("crop", "rotate", "flip")
 
 
@@ -64,7 +72,7 @@ def test_boxes_move_with_their_images_and_are_cut_at_the_border():
     rows = torch.zeros(COUNT, 2, 5)
     rows[:, 0] = torch.cat([torch.full((COUNT, 1), 2.0), corners], 1)
     rows[:, 1, 0] = -1.0  # nothing but a row that fills up
-    seen, moved = Augmentation(("crop", "flip"))(x, rows, Detection())
+    seen, moved = Augmentation(("crop", "flip"))(x, rows, Learning())
     assert moved.shape == rows.shape
     assert (moved[:, 1, 0] == -1).all()
     different = 0
@@ -80,7 +88,7 @@ def test_boxes_move_with_their_images_and_are_cut_at_the_border():
 def test_a_box_that_leaves_the_image_is_none_any_more():
     x = torch.ones(COUNT, 1, SIDE, SIDE)
     rows = torch.tensor([0.0, 0, 0, 1, 1]).expand(COUNT, 1, 5).clone()
-    _, moved = Augmentation(("crop",))(x, rows, Detection())
+    _, moved = Augmentation(("crop",))(x, rows, Learning())
     gone = moved[:, 0, 0] == -1
     assert 0 < gone.sum() < COUNT
     assert (moved[~gone, 0, 3:] - moved[~gone, 0, 1:3]).min() >= 1
@@ -150,3 +158,17 @@ def test_a_folder_of_masks_bears_what_photos_do(tmp_path):
             Picture.new(mode, (16, 16)).save(tmp_path / name / f"{at}.png")
     data = paired.load(str(tmp_path), Reading(4), (3, 16, 16))
     assert data.safe_augmentations == ("crop", "flip")
+
+
+@pytest.mark.parametrize("task", [Segmentation(), Keypoints(), Image(), Detection()])
+def test_images_alone_move_where_nothing_is_learnt_from_targets(task):
+    x, _ = squares()
+    seen, y = Augmentation(EVERY)(x, torch.zeros(COUNT), task.answered())
+    assert not torch.equal(seen, x)
+    assert torch.equal(y, torch.zeros(COUNT))
+
+
+def test_a_target_without_channels_stays_without():
+    x, _ = squares()
+    seen, depth = Augmentation(("flip",))(x, x[:, 0], Image())
+    assert torch.equal(depth, seen[:, 0])

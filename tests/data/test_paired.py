@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeprune.data import Reading, load_data
+from edgeprune.data import Reading, load_data, paired
 from edgeprune.errors import DataError
 
 READ, SHAPE = Reading(4), (3, 8, 8)
@@ -81,3 +81,14 @@ def test_what_is_missing_or_broken_is_named(tmp_path, spoil, complaint):
     spoil(tmp_path)
     with pytest.raises(DataError, match=complaint):
         load_data(str(tmp_path), READ, SHAPE)
+
+
+def test_an_empty_part_beside_a_training_one_is_none(tmp_path):
+    for name in ("train/images", "train/masks", "test"):
+        (tmp_path / name).mkdir(parents=True)
+    for at in range(20):
+        Image.new("RGB", (16, 16)).save(tmp_path / "train" / "images" / f"{at}.png")
+        Image.new("L", (16, 16)).save(tmp_path / "train" / "masks" / f"{at}.png")
+    data = paired.load(str(tmp_path), Reading(4), (3, 16, 16))
+    assert sum(data.sizes) == 20
+    assert "cut from train/" in data.note

@@ -89,7 +89,7 @@ def test_a_smaller_model_passes_and_leaves_a_page(change):
 
 def test_a_slower_model_is_stopped_with_a_sentence(change):
     *_, (name, done) = run(change(64))
-    assert name == "It is no worse than the one before"
+    assert name == "It is no slower or larger than the one before"
     assert done.returncode == 4
     assert "regression: " in done.stdout
 
@@ -99,3 +99,12 @@ def test_a_model_beyond_the_limit_is_stopped_first(change):
     assert name == "The file is sound, and fast enough"
     assert done.returncode == 1
     assert "blocker too_slow: it takes 0.1" in done.stdout
+
+
+def test_a_new_model_has_nothing_to_be_compared_with(change):
+    place = change(16)
+    (place / "models" / "net.onnx").rename(place / "models" / "other.onnx")
+    text = [step["run"] for step in JOB["steps"] if "git show" in step.get("run", "")]
+    command = text[0].replace("net.onnx", "other.onnx").replace("$BASE", "main")
+    done = subprocess.run(["bash", "-e", "-c", command], cwd=place, check=False)
+    assert done.returncode == 0

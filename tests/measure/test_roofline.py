@@ -15,6 +15,7 @@ from edgeprune.devices.transports.fake import (
     FakeTransport,
 )
 from edgeprune.errors import DeviceError, MeasurementError
+from edgeprune.measure import roofline
 from edgeprune.measure.roofline import MOVED, SIDE, read_off, roofline_of, write_tasks
 from edgeprune.records import Roofline
 from tests.made_up import FAKE, by_macs
@@ -74,17 +75,22 @@ def test_a_device_that_is_not_there_or_refuses_has_none(monkeypatch, tmp_path):
             return super().run(job, files)
 
     target = targets.load(FAKE)
+    monkeypatch.setattr(roofline, "WITHOUT", set())
     assert roofline_of(Runner(target, Refusing())) is None
+    monkeypatch.setattr(roofline, "WITHOUT", set())
     assert roofline_of(Runner(target, FakeTransport(), estimates=True)) is None
     free = FakeTransport(by_macs())  # moves take no time
     assert roofline_of(Runner(target, free)) is None
     with pytest.raises(MeasurementError, match=r"ran other operators.*: Gemm\."):
         read_off([NodeTime("a", 1.0, "Gemm", (2, 2), (2, 2))])
+    blind = [NodeTime(kind, 1.0, kind) for kind in ("MatMul", "Conv", "Neg", "Abs")]
+    with pytest.raises(MeasurementError, match="does not say what its operators moved"):
+        read_off(blind)
 
 
 def test_moves_between_those_that_were_measured():
-    roofline = Roofline(2e6, ((1000.0, 0.1), (2000.0, 0.1), (4000.0, 0.5)))
+    known = Roofline(2e6, ((1000.0, 0.1), (2000.0, 0.1), (4000.0, 0.5)))
     for moved, ms in ((1, 0.1), (1500, 0.1), (3000, 0.3), (4000, 0.5), (8000, 1.0)):
-        assert roofline.memory_ms(moved) == pytest.approx(ms)
-    assert roofline.compute_ms(4e6) == 2.0
-    assert roofline.bytes_per_ms == 8000
+        assert known.memory_ms(moved) == pytest.approx(ms)
+    assert known.compute_ms(4e6) == 2.0
+    assert known.bytes_per_ms == 8000

@@ -100,6 +100,15 @@ def test_bars_show_the_run_and_its_step(ended):
     assert "prune: found (0.0 s)" in shown
 
 
+def test_figures_that_are_no_numbers_are_null(ended):
+    lines = []
+    display = JsonLines(lines.append, RunClock("this kind"))
+    display.figures({"loss": float("nan"), "accuracy": 0.5}, 3)
+    found = json.loads(lines[0], parse_constant=pytest.fail)
+    assert (found["event"], found["number"]) == ("figures", 3)
+    assert (found["loss"], found["accuracy"]) == (None, 0.5)
+
+
 def test_lines_are_json(ended):
     lines = []
     display = JsonLines(lines.append, RunClock("this kind"))

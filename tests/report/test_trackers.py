@@ -8,7 +8,7 @@ from edgeprune.errors import ConfigError
 from edgeprune.progress import SILENT, Interruptible, Named, say_figures
 from edgeprune.report import trackers
 from edgeprune.report.trackers import TensorBoard, outcome_of, steps_of, tracking
-from edgeprune.settings import CompressSettings
+from edgeprune.settings import CompressSettings, commands
 from tests.reports import report
 
 
@@ -41,7 +41,7 @@ def _held(monkeypatch):
 
         monkeypatch.setitem(trackers.MADE, name, made)
 
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: True)
     make("tensorboard")
     make("mlflow", fails="figures")
     return found
@@ -102,14 +102,15 @@ def test_what_is_not_there_or_cannot_begin_is_refused_before_any_work(
 
     monkeypatch.setitem(trackers.MADE, "mlflow", refuse)
     with pytest.raises(
-        ConfigError,
+        OutputError,
         match=r"--log mlflow cannot begin: nobody answers at http://there\.",
     ):
         enter("tensorboard", "mlflow")
     assert held["tensorboard"].told[-1] is False
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
+    asked = CompressSettings(log="mlflow", budget_ms="50%")
     with pytest.raises(ConfigError, match=r"needs mlflow: pip install 'edgeprune\[mlf"):
-        enter("mlflow")
+        asked.check()
 
 
 def test_names_are_checked():

@@ -76,3 +76,12 @@ def test_an_output_that_never_changes_has_no_weight():
     assert weights[-1] == 0
     assert (weights[:-1] > 0).all()
     assert unexplained(original, original.clone(), weights) == 0
+
+
+def test_one_output_in_a_dict_needs_no_weights():
+    class Map(nn.Module):
+        def forward(self, x):
+            return {"out": x}
+
+    net = packed(Map(), None, structure_of_outputs(Map(), (X[:1],)))
+    assert evens(net, net(X)) is None

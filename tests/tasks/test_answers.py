@@ -55,8 +55,9 @@ def test_the_boxes_that_the_original_is_sure_of():
     scores = torch.tensor([[[0.9, 0.0], [0.0, 0.6], [0.1, 0.1]], [[0.0, 0.1]] * 3])
     outputs = {"boxes": corners, "scores": scores}
     rows = task.answers(outputs)
-    assert rows.shape == (2, 2, 5)
-    assert rows[0].tolist() == [[0, 0, 0, 8, 8], [1, 20, 20, 30, 30]]
+    assert rows.shape == (2, 100, 5)  # as many in every batch
+    assert rows[0, :2].tolist() == [[0, 0, 0, 8, 8], [1, 20, 20, 30, 30]]
+    assert (rows[0, 2:, 0] == -1).all()
     assert (rows[1, :, 0] == -1).all()
     assert task.value(task.tally(outputs, rows)) == pytest.approx(1.0)
 
