@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, OutputError
 from edgeprune.progress import SILENT, Interruptible, Named, say_figures
 from edgeprune.report import trackers
 from edgeprune.report.trackers import TensorBoard, outcome_of, steps_of, tracking
