@@ -78,16 +78,24 @@ def test_a_run_that_fails_is_closed_as_such(held, tmp_path):
 
 
 def test_progress_without_figures_is_not_asked_for_them(held, tmp_path):
+    told = []
+
     class Plain:
-        def start(self, step, total): ...
-        def advance(self, detail=""): ...
-        def finish(self, outcome=""): ...
+        def start(self, step, total):
+            told.append(step)
+
+        def advance(self, detail=""):
+            told.append(detail)
+
+        def finish(self, outcome=""):
+            told.append(outcome)
 
     with tracking((), tmp_path, Plain()) as tracked:
         tracked.start("x", 1)
         tracked.advance()
         say_figures(Named(tracked, "a"), {"loss": 1.0}, 1)
         tracked.finish("done")
+    assert told == ["x", "", "done"]
 
 
 def test_what_is_not_there_or_cannot_begin_is_refused_before_any_work(
