@@ -99,6 +99,8 @@ def augmentation_for(data: Splits, asked: tuple[Augmented, ...] | None) -> Augme
     borne = data.task.safe_augmentations
     both: tuple[Augmented, ...]
     both = tuple(one for one in data.safe_augmentations if one in borne)
+    if not both:
+        return Augmentation()
     try:
         check_augmentation(data, both)
     except WorkloadError:  # targets of another size

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeprune.devices.runner import NodeTime, Runner
 from edgeprune.errors import EdgepruneError, MeasurementError
 from edgeprune.files import cached
+from edgeprune.graph.cost import FLOAT_BYTES
 from edgeprune.onnx_files.portable import IR_VERSIONS, OPSET
 from edgeprune.progress import LOGGER
 from edgeprune.records import Roofline
@@ -31,7 +32,6 @@ WIDTH, KERNEL, HEIGHT = 64, 3, 56  # of the convolution
 CONV_MACS = (WIDTH * HEIGHT * KERNEL) ** 2
 MOVED = tuple(4**power for power in range(4, 12))  # numbers, 1 kB to 16 MB
 CHAIN = ("Neg", "Abs", "Neg", "Abs")  # of which the first one's input is cold
-FLOAT_BYTES = 4
 WITHOUT: set[str] = set()  # devices that have refused in this process
 RECIPE = TimingRecipe(warmup=2, warmup_s=0.0, iterations=10, seconds=0.3, rounds=1)
 

@@ -117,9 +117,8 @@ class QuickReconstruction:
 
     def _unexplained(self, found: Tensor) -> float:
         """How much of the original's outputs for the first samples others leave."""
-        original = self._original
-        weights = evens(self._start, original)
-        return unexplained(original[: len(found)], found.cpu().double(), weights)
+        original = self._original[: len(found)]
+        return unexplained(original, found.cpu().double(), self._evens)
 
     @cached_property
     def affordable(self) -> int:
@@ -132,6 +131,10 @@ class QuickReconstruction:
     @cached_property
     def _original(self) -> Tensor:
         return self._outputs(self._start)
+
+    @cached_property
+    def _evens(self) -> Tensor | None:
+        return evens(self._start, self._original)
 
     def _outputs(self, model: nn.Module) -> Tensor:
         with evaluating(model):

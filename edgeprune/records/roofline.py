@@ -28,6 +28,10 @@ class Roofline:
         """What so many multiply-accumulates take at least."""
         return macs / self.macs_per_ms
 
+    def least_ms(self, macs: float, moved: float) -> float:
+        """The longer of both."""
+        return max(self.compute_ms(macs), self.memory_ms(moved))
+
     def memory_ms(self, moved: float) -> float:
         """What moving so many bytes takes at least."""
         (before, ms), *later = self.moves

@@ -37,10 +37,9 @@ def nearness_of(layer: LayerCost, roofline: Roofline | None) -> Nearness | None:
     """None where the layer or the device was not measured."""
     if roofline is None or not layer.latency_ms or layer.moved_bytes is None:
         return None
-    compute = roofline.compute_ms(layer.macs)
-    memory = roofline.memory_ms(layer.moved_bytes)
-    bound = "compute" if compute >= memory else "memory"
-    return Nearness(max(compute, memory) / layer.latency_ms, bound)
+    least = roofline.least_ms(layer.macs, layer.moved_bytes)
+    bound = "compute" if least == roofline.compute_ms(layer.macs) else "memory"
+    return Nearness(least / layer.latency_ms, bound)
 
 
 def nearness_by_name(figures: ModelFigures) -> Mapping[str, Nearness]:
@@ -62,7 +61,7 @@ def roofline_text(figures: ModelFigures) -> str:
     measured = _quick_half_ms(figures.timing)
     off = round(100 * (whole / measured - 1))
     least = sum(
-        max(roofline.compute_ms(layer.macs), roofline.memory_ms(layer.moved_bytes))
+        roofline.least_ms(layer.macs, layer.moved_bytes)
         for layer in figures.layers
         if layer.moved_bytes is not None
     )

@@ -64,7 +64,7 @@ def parse_augment(value: object) -> object:
     if not isinstance(value, str):
         return value
     named: dict[str, tuple[str, ...] | None] = {"auto": None, "none": ()}
-    return named[value] if value in named else tuple(value.split(","))
+    return named[value] if value in named else parse_list(value)
 
 
 def parse_path(value: object) -> object:
