@@ -1,26 +1,42 @@
 """What peers make of a network, and how any pruned network is judged.
 
-Torch-Pruning ranks all channels together and keeps widths in steps; uniform pruning
-takes the same share of every group.
+Torch-Pruning and torch-kirigami rank all channels together and keep widths in steps;
+onnxsim prunes the exported file, which is read into torch again to be judged like the
+others; uniform pruning takes the same share of every group.
 """
 
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import onnx
+import onnxsim
 import torch
 import torch_pruning as tp
 from torch import nn
 from torch.nn import functional
+from torch_kirigami import DependencyGraph
+from torch_kirigami.pruning import (
+    ChannelRatio,
+    Granularity,
+    Greedy,
+    GroupMagnitude,
+    Pruner,
+    WeightTaylor,
+)
 
 from benchmarks.networks import Cifar10
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.surgery import apply
+from edgeprune.measure.onnx_file import write_onnx
+from edgeprune.onnx_in.reading import load_onnx_model
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
 from edgeprune.score.context import Context
@@ -63,24 +79,74 @@ def torch_pruning(kind: str, round_to: int, *, together: bool = True) -> Peer:
             round_to=round_to,
             ignored_layers=last,
         )
-        x, y = (part[:SAMPLES] for part in data.calibration)
-        functional.cross_entropy(model(x), y).backward()  # Taylor reads gradients
+        _with_gradients(model, data)
         pruner.step()
         return model.eval()
 
     return prune
 
 
+def torch_kirigami(kind: str, round_to: int) -> Peer:
+    """torch-kirigami, widths in steps; ranks all channels together."""
+
+    def prune(
+        original: nn.Module, graph: ChannelGraph, ratio: float, data: Cifar10
+    ) -> nn.Module:
+        model = copy.deepcopy(original)
+        dependencies = DependencyGraph.build(model, args=graph.inputs)
+        steps = Granularity(default=round_to)
+        pruner = Pruner(model, graph=dependencies, granularity=steps)
+        _with_gradients(model, data)
+        model, _ = pruner.prune(
+            pruner.discover_candidates(),
+            budget=ChannelRatio(ratio, scope="global"),
+            strategy=Greedy(METRICS[kind]()),
+        )
+        return model.eval()
+
+    return prune
+
+
+def onnxsim_pruning(*, together: bool) -> Peer:
+    """onnxsim, on the file, by L2 norms; ranks all together or layer by layer."""
+
+    def prune(
+        original: nn.Module, graph: ChannelGraph, ratio: float, _: Cifar10
+    ) -> nn.Module:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.onnx"
+            write_onnx(original, graph.inputs, path)
+            smaller = onnxsim.apply_structured_pruning(
+                str(path), sparsity=ratio, global_sparsity=together
+            )
+            onnx.save(smaller, path)
+            return load_onnx_model(path, None).eval()
+
+    return prune
+
+
+def _with_gradients(model: nn.Module, data: Cifar10) -> None:
+    """Of the loss, for scores that read them."""
+    x, y = (part[:SAMPLES] for part in data.calibration)
+    functional.cross_entropy(model(x), y).backward()
+
+
 IMPORTANCES: dict[str, Callable[[], Any]] = {
     "L1": partial(tp.importance.GroupMagnitudeImportance, p=1),
     "Taylor": tp.importance.GroupTaylorImportance,
 }
+METRICS: dict[str, Callable[[], Any]] = {
+    "L1": partial(GroupMagnitude, p=1),
+    "Taylor": WeightTaylor,
+}
 PEERS: dict[str, Peer] = {
     "uniform": uniform,
-    **{
-        f"Torch-Pruning, {kind}, {step}": torch_pruning(kind, step)
-        for kind, step in (("L1", 8), ("L1", 16), ("Taylor", 16))
-    },
+    "Torch-Pruning, L1, 16": torch_pruning("L1", 16),
+    "Torch-Pruning, Taylor, 16": torch_pruning("Taylor", 16),
+    "torch-kirigami, L1, 16": torch_kirigami("L1", 16),
+    "torch-kirigami, Taylor, 16": torch_kirigami("Taylor", 16),
+    "onnxsim, L2": onnxsim_pruning(together=False),
+    "onnxsim, L2, global": onnxsim_pruning(together=True),
 }
 
 
@@ -91,17 +157,8 @@ def judged_model(model: nn.Module, original: nn.Module, data: Cifar10) -> Row:
         "before": accuracy(model, data),
         "restated": accuracy(restated(model, calibration), data),
         "after": accuracy(trained(model, original, data), data),
-        "l1_kept": _l1(model) / _l1(original),
         "params": sum(value.numel() for value in model.parameters()),
     }
-
-
-def _l1(model: nn.Module) -> float:
-    return sum(
-        float(layer.weight.detach().abs().sum())
-        for layer in model.modules()
-        if isinstance(layer, nn.Conv2d)
-    )
 
 
 def accuracy(model: nn.Module, data: Cifar10) -> float:

@@ -6,8 +6,9 @@
 
 `budgets` prunes torchvision networks with random weights (time does not depend on
 them) and random losses to shares of their own time. `peers` prunes trained networks
-with Torch-Pruning (global ranking, widths in steps of 8 and 16) and uniformly,
-measures the exported result, and gives edgeprune exactly that time. No fine-tuning
+with Torch-Pruning and torch-kirigami (global ranking, widths in steps of 16), with
+onnxsim (on the exported file) and uniformly, measures the exported result, and gives
+edgeprune exactly that time. No fine-tuning
 before the first accuracy; then the same help for all: statistics of the batch norms
 taken anew, and a few steps of training. What is there is not measured again;
 `--again` does. Writes `planner.json` and `planner.md`.
@@ -30,9 +31,11 @@ import onnxruntime
 import torch
 import typer
 from torch import nn
+from torch_kirigami.errors import KirigamiError
 
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
+from benchmarks.origin import commit
 from benchmarks.peers import PEERS, STEPS, Row, accuracy, judged_model
 from benchmarks.setting import (
     Indifferent,
@@ -124,6 +127,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
                     "blocks_out": len(found.plan.bypassed),
                     "gap": solution.gap,
                     "solver_s": solution.seconds,
+                    "commit": commit(),
                 }
                 print(name, share, rows["budgets"][f"{name} {share}"], flush=True)
                 _write(rows)
@@ -159,10 +163,10 @@ def beside(
     try:
         other = prune()
         row: Row = {"peer": judged_model(other, held.model, data)}
-    except (RuntimeError, ValueError, IndexError) as problem:
-        return {"failed": str(problem).splitlines()[0]}
+    except (RuntimeError, ValueError, IndexError, KirigamiError) as problem:
+        return {"failed": str(problem).splitlines()[0], "commit": commit()}
     share = final_share(held, other)
-    row["share"] = share
+    row |= {"share": share, "commit": commit()}
     ours = held.model
     if share < 1:
         limit = Budget(latency_ratio=share)
@@ -221,15 +225,15 @@ def _budget_lines(rows: dict[str, Any]) -> list[str]:
         "measuring at most.",
         "",
         "| network, budget as a share of its time | budget, ms | final, ms | used | "
-        "rounds | blocks out | solver, s | gap |",
-        "|---|---|---|---|---|---|---|---|",
+        "rounds | blocks out | solver, s | gap | commit |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows["budgets"].items():
         gap = "-" if row["gap"] is None else f"{row['gap']:.2%}"
         lines.append(
             f"| {name} | {row['budget_ms']:.3f} | {row['final_ms']:.3f} | "
             f"{row['used']:.1%} | {row['rounds']} | {row['blocks_out']} | "
-            f"{row['solver_s']:.1f} | {gap} |"
+            f"{row['solver_s']:.1f} | {gap} | {row['commit']} |"
         )
     return lines
 
@@ -245,20 +249,22 @@ def _peer_lines(rows: dict[str, Any]) -> list[str]:
         f"Networks slower than their input (by more than {SLOWER - 1:.0%}): "
         f"{slower} of the peers', {ours} of edgeprune's. Test accuracy at equal time, "
         "at once, with the statistics of batch norms taken anew, and after "
-        f"{STEPS} steps of distillation. {rows.get('remark', '')}",
+        f"{STEPS} steps of distillation. onnxsim prunes the file, whose norms are "
+        "folded: there are no statistics to take anew.",
         "",
         "| network, peer, ratio | time | edgeprune's | at once | edgeprune | new "
-        f"statistics | edgeprune | {STEPS} steps | edgeprune | L1 kept | edgeprune |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"statistics | edgeprune | {STEPS} steps | edgeprune | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows["peers"].items():
         if "failed" in row:
-            lines.append(f"| {name} | fails: {row['failed']} |" + " |" * 10)
+            failed = f"| {name} | fails: {row['failed']} |" + " |" * 7
+            lines.append(f"{failed} {row['commit']} |")
             continue
         cells = [f"{row['share']:.2f}", f"{row['ours_share']:.2f}"]
-        for key in ("before", "restated", "after", "l1_kept"):
+        for key in ("before", "restated", "after"):
             cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['commit']} |")
     return lines
 
 

@@ -15,6 +15,7 @@ import pytest
 from edgeprune import targets
 from edgeprune.devices.browser.runtime_files import runtime_files
 from edgeprune.devices.browser.seat import seat_of
+from edgeprune.devices.transports.browser import BrowserTransport
 from edgeprune.errors import TargetError
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +134,7 @@ def serving(path, *options):
         process.stdout.close()
 
 
-def page_address(path, label="A browser"):
+def page_address(path, label):
     """The address that begins by itself."""
     seat = seat_of(targets.load(str(path)).name)
     return (
@@ -143,16 +144,25 @@ def page_address(path, label="A browser"):
 
 
 @contextmanager
-def browsing(address, *flags):
-    """A browser that opens an address; yields its process."""
+def browsing(path, *flags, label="A browser"):
+    """A browser that opens a served target's page; yields its process once it is there.
+
+    On a machine that is busy, a browser takes longer to start than a run waits for one.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [chromium(), *_flags(flags), f"--user-data-dir={profile}", address],
+            [
+                chromium(),
+                *_flags(flags),
+                f"--user-data-dir={profile}",
+                page_address(path, label),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
+            wait_for(lambda: BrowserTransport(targets.load(str(path))).state()["page"])
             yield process
         finally:
             close(process)
@@ -162,6 +172,14 @@ def _flags(more):
     """Those of a test replace what would stand in their way."""
     held = [flag for flag in FLAGS if not (more and flag == "--disable-gpu")]
     return [*held, *more]
+
+
+def wait_for(holds, seconds=120):
+    """Until something holds; fails where it does not."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def close(process):

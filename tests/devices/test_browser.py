@@ -23,7 +23,7 @@ from edgeprune.errors import DeviceError, TargetError
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.targets import TimingRecipe
 from tests.nets import Bottom
-from tests.phones import browsing, close, ort_web, page_address, serving, web_target
+from tests.phones import browsing, close, ort_web, serving, wait_for, web_target
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 
@@ -58,7 +58,7 @@ def phone(tmp_path_factory, cache):
     os.environ["EDGEPRUNE_CACHE"] = cache
     path = web_target(tmp_path_factory.mktemp("web"))
     try:
-        with serving(path), browsing(page_address(path, "My phone")):
+        with serving(path), browsing(path, label="My phone"):
             yield path
     finally:
         os.environ.pop("EDGEPRUNE_CACHE")
@@ -140,9 +140,8 @@ def test_no_page_is_open(files, tmp_path):
 
 def test_a_measurement_takes_too_long(files, tmp_path):
     path = web_target(tmp_path, "slow", job_s=2)
-    with serving(path), browsing(page_address(path)):
+    with serving(path), browsing(path):
         runner = runner_of(path)
-        assert runner.device
         with pytest.raises(DeviceError, match="did not end within 2 s") as caught:
             runner.time(files[:1], LONG)
         assert caught.value.failure == "timeout"
@@ -177,13 +176,10 @@ def test_a_page_that_is_closed_and_opened_again(files, tmp_path):
     path = web_target(tmp_path, "closed", wait_s=60)
     with serving(path):
         runner = runner_of(path)
-        with browsing(page_address(path)) as first:
-            assert runner.device
-            with measuring(runner, files[:1]) as found:
-                close(first)
-                with browsing(page_address(path)):
-                    while not found:
-                        time.sleep(0.1)
+        with browsing(path) as first, measuring(runner, files[:1]) as found:
+            close(first)
+            with browsing(path):
+                wait_for(lambda: found)
     assert found[0]["ok"], found
 
 
@@ -191,10 +187,8 @@ def test_a_page_that_is_closed_for_good(files, tmp_path):
     path = web_target(tmp_path, "gone", wait_s=1)
     with serving(path):
         runner = runner_of(path)
-        with browsing(page_address(path)) as only:
-            assert runner.device
-            with measuring(runner, files[:1]) as found:
-                close(only)
+        with browsing(path) as only, measuring(runner, files[:1]) as found:
+            close(only)
     assert found[0].failure == "page_lost"
     assert "the page was lost in the middle" in str(found[0])
 
@@ -203,9 +197,8 @@ def test_a_server_that_is_killed_and_started_again(files, tmp_path, monkeypatch)
     """The page stays open, and finds the new server by itself."""
     monkeypatch.setattr("edgeprune.devices.runner.AGAIN_S", (2.0, 5.0, 10.0))
     path = web_target(tmp_path, "again", wait_s=30)
-    with serving(path) as first, browsing(page_address(path)):
+    with serving(path) as first, browsing(path):
         runner = runner_of(path)
-        assert runner.device
         with measuring(runner, files[:1]) as found:
             os.kill(first.pid, signal.SIGKILL)
             first.wait()
@@ -282,7 +275,7 @@ SOFTWARE = (
 )
 def test_webgpu_that_is_none_is_refused(files, tmp_path, flags, complaint):
     path = web_target(tmp_path, "gpu", provider="webgpu")
-    with serving(path), browsing(page_address(path), *flags):
+    with serving(path), browsing(path, *flags):
         with pytest.raises(DeviceError, match=complaint) as caught:
             runner_of(path).time(files[:1], BRIEF)
         assert caught.value.failure == "provider"
@@ -291,5 +284,5 @@ def test_webgpu_that_is_none_is_refused(files, tmp_path, flags, complaint):
 def test_threads_need_a_secure_page(files, tmp_path):
     """On localhost they are given; what is not secure says so."""
     path = web_target(tmp_path, "threads", threads=2)
-    with serving(path), browsing(page_address(path)):
+    with serving(path), browsing(path):
         assert runner_of(path).time(files[:1], BRIEF)[0].threads == 2

@@ -15,7 +15,7 @@ import edgeprune
 from edgeprune.devices.transports import TRANSPORTS
 from examples import data, nets
 from tests.boards import board
-from tests.phones import browsing, close, page_address, serving, web_target
+from tests.phones import browsing, close, serving, wait_for, web_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("measuring")]
 
@@ -108,13 +108,13 @@ def test_a_phone_from_beginning_to_end(tmp_path):
     path = web_target(tmp_path, wait_s=60)
     done = []
     with serving(path) as server:
-        with browsing(page_address(path, "My phone")) as first:
+        with browsing(path, label="My phone") as first:
             out = tmp_path / "run"
             run = threading.Thread(target=lambda: done.append(compress(path, out)))
             run.start()
             time.sleep(8)
             close(first)
-            with browsing(page_address(path, "My phone")):
+            with browsing(path, label="My phone"):
                 run.join(300)
         assert_met_there(done[0].report, "onnxruntime-web")
         assert done[0].report.machine.cpu == "My phone"
@@ -127,7 +127,7 @@ def test_a_phone_from_beginning_to_end(tmp_path):
 
 def test_a_run_on_a_phone_goes_on_with_another_server(tmp_path):
     path, out = web_target(tmp_path, wait_s=60), tmp_path / "run"
-    with serving(path) as server, browsing(page_address(path, "My phone")):
+    with serving(path) as server, browsing(path, label="My phone"):
         process = child(path, out)
         cache = Path(os.environ["EDGEPRUNE_CACHE"])
         wait_for(lambda: list((cache / "latency").rglob("*.json")))
@@ -137,10 +137,3 @@ def test_a_run_on_a_phone_goes_on_with_another_server(tmp_path):
         process.wait()
         with serving(path):
             assert_met_there(compress(path, out).report, "onnxruntime-web")
-
-
-def wait_for(holds, seconds=120):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
