@@ -8,8 +8,10 @@ others; uniform pruning takes the same share of every group.
 from __future__ import annotations
 
 import copy
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ def torch_kirigami(kind: str, round_to: int) -> Peer:
     ) -> nn.Module:
         model = copy.deepcopy(original)
         dependencies = DependencyGraph.build(model, args=graph.inputs)
-        steps = Granularity(default=round_to)
+        steps = Granularity(by_type={nn.Conv2d: round_to})
         pruner = Pruner(model, graph=dependencies, granularity=steps)
         _with_gradients(model, data)
         model, _ = pruner.prune(
@@ -123,6 +125,30 @@ def onnxsim_pruning(*, together: bool) -> Peer:
             return load_onnx_model(path, None).eval()
 
     return prune
+
+
+class OutOfTime(Exception):
+    """A peer did not end in time."""
+
+
+@contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """End what takes longer.
+
+    Raises:
+        OutOfTime: it does.
+    """
+
+    def end(*_: object) -> None:
+        raise OutOfTime(f"not done in {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _with_gradients(model: nn.Module, data: Cifar10) -> None:

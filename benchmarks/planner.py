@@ -36,7 +36,15 @@ from torch_kirigami.errors import KirigamiError
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from benchmarks.origin import commit
-from benchmarks.peers import PEERS, STEPS, Row, accuracy, judged_model
+from benchmarks.peers import (
+    PEERS,
+    STEPS,
+    OutOfTime,
+    Row,
+    accuracy,
+    judged_model,
+    patience,
+)
 from benchmarks.setting import (
     Indifferent,
     Measured,
@@ -61,6 +69,7 @@ HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
 SHARES = (0.8, 0.6, 0.4)  # of the network's own time
 RATIOS = (0.25, 0.5)  # of the channels, that peers are told to remove
+PATIENCE_S = 180  # with a peer
 SLOWER = 1.02  # times as long as the input, beyond the noise of a measurement
 
 TRAINED: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], Any, Any]] = {
@@ -161,9 +170,10 @@ def beside(
 ) -> Row:
     """A peer's network, and edgeprune's in the time that it takes."""
     try:
-        other = prune()
+        with patience(PATIENCE_S):
+            other = prune()
         row: Row = {"peer": judged_model(other, held.model, data)}
-    except (RuntimeError, ValueError, IndexError, KirigamiError) as problem:
+    except (RuntimeError, ValueError, IndexError, KirigamiError, OutOfTime) as problem:
         return {"failed": str(problem).splitlines()[0], "commit": commit()}
     share = final_share(held, other)
     row |= {"share": share, "commit": commit()}

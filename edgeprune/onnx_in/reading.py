@@ -79,6 +79,7 @@ def _read(path: Path) -> onnx.ModelProto:
     except Exception as error:
         message = f"{path} is no ONNX file that can be read: {first_line(error)}."
         raise WorkloadError(message) from error
+    del proto.graph.value_info[:]  # what others have pruned may hold the shapes before
     return proto
 
 

@@ -60,6 +60,7 @@ def settings(tmp_path, devices, **budgets):
         target=text,
         max_drop=100,
         train=False,
+        effort="quick",
         out=tmp_path / "run",
     )
 

@@ -88,6 +88,7 @@ CASES = {
 def compressed(name, out, **settings):
     make, data, how, _, _ = CASES[name]
     usual = {"budget": "60%", "precision": "fp32", "max_drop": 100, "train": False}
+    usual["effort"] = "quick"
     return edgeprune.compress(
         make(), data(), target=FAKE, out=out, **{**usual, **how, **settings}
     )
@@ -111,7 +112,7 @@ def first_input(name):
 @pytest.mark.parametrize("name", CASES)
 def test_a_budget_is_met_and_the_file_is_the_module_by_name(name, tmp_path):
     make, _, _, metric, unit = CASES[name]
-    done = compressed(name, tmp_path / "run", effort="quick")
+    done = compressed(name, tmp_path / "run")
     report = done.report
     assert report.status == "met", report.sentence
     assert (report.metric.name, done.report.plans != ()) == (metric, True)
@@ -183,7 +184,7 @@ def test_without_labels_a_task_judges_what_the_original_answers(
 
 
 def test_floors_are_in_the_unit_of_the_metric(tmp_path):
-    asked = {"max_drop": None, "min_psnr": 40.0, "effort": "quick"}
+    asked = {"max_drop": None, "min_psnr": 40.0}
     done = compressed("image", tmp_path / "run", **asked)
     assert "with the floor at 40 dB" in done.report.sentence
     assert done.report.status == "unmet"  # the denoiser is untrained
