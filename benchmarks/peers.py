@@ -127,7 +127,7 @@ def onnxsim_pruning(*, together: bool) -> Peer:
     return prune
 
 
-class OutOfTime(Exception):
+class OutOfTimeError(Exception):
     """A peer did not end in time."""
 
 
@@ -136,11 +136,11 @@ def patience(seconds: int) -> Iterator[None]:
     """End what takes longer.
 
     Raises:
-        OutOfTime: it does.
+        OutOfTimeError: it does.
     """
 
     def end(*_: object) -> None:
-        raise OutOfTime(f"not done in {seconds} s")
+        raise OutOfTimeError(f"not done in {seconds} s")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.alarm(seconds)

@@ -39,7 +39,7 @@ from benchmarks.origin import commit
 from benchmarks.peers import (
     PEERS,
     STEPS,
-    OutOfTime,
+    OutOfTimeError,
     Row,
     accuracy,
     judged_model,
@@ -173,7 +173,13 @@ def beside(
         with patience(PATIENCE_S):
             other = prune()
         row: Row = {"peer": judged_model(other, held.model, data)}
-    except (RuntimeError, ValueError, IndexError, KirigamiError, OutOfTime) as problem:
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        KirigamiError,
+        OutOfTimeError,
+    ) as problem:
         return {"failed": str(problem).splitlines()[0], "commit": commit()}
     share = final_share(held, other)
     row |= {"share": share, "commit": commit()}
