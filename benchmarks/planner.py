@@ -46,8 +46,8 @@ from benchmarks.peers import (
     patience,
 )
 from benchmarks.setting import (
-    Indifferent,
     Measured,
+    OutputErrors,
     Setting,
     final_share,
     setting,
@@ -69,7 +69,7 @@ HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "planner.json", HERE / "planner.md"
 SHARES = (0.8, 0.6, 0.4)  # of the network's own time
 RATIOS = (0.25, 0.5)  # of the channels, that peers are told to remove
-PATIENCE_S = 180  # with a peer
+PATIENCE_S = 150  # with a peer
 SLOWER = 1.02  # times as long as the input, beyond the noise of a measurement
 
 TRAINED: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], Any, Any]] = {
@@ -89,7 +89,7 @@ def run(
     scores: dict[str, torch.Tensor],
     loss: Loss,
     budget: Budget,
-    errors: planner.ErrorEvaluator,
+    errors: planner.ErrorEvaluator | None = None,
 ) -> tuple[planner.SearchResult, int, Solution]:
     """The closed loop: what it found, its rounds, the last solution."""
     problem = planner.Problem(held.graph, scores, held.costs, loss, budget, errors)
@@ -124,7 +124,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
             loss = Loss(curves, {block.name: 2 * usual for block in held.costs.blocks})
             for share in todo:
                 budget = Budget(latency_ratio=share)
-                found, rounds, solution = run(held, scores, loss, budget, Indifferent())
+                found, rounds, solution = run(held, scores, loss, budget)
                 limit = share * held.evaluator.reference.ms
                 pruned = apply(held.model, held.graph, found.plan)
                 final = final_share(held, pruned) * held.evaluator.reference.ms
@@ -201,7 +201,7 @@ def judged(held: Setting, data: Cifar10) -> Judged:
     blocks = [block.name for block in held.costs.blocks]
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))
-    return ranked, loss, OutputErrorEvaluator(context, JUDGED)
+    return ranked, loss, OutputErrors(held, OutputErrorEvaluator(context, JUDGED))
 
 
 def _rows() -> dict[str, Any]:

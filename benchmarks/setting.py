@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgeprune.profile.network import profile_network
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.records import Attempt, Budget, ModelFigures, Plan
+from edgeprune.score.sensitivity import OutputErrorEvaluator
 
 
 @dataclass
@@ -69,12 +71,29 @@ class Measured:
         return self.held.attempt(trial.plan, self.budget)
 
 
-class Indifferent:
-    """Judges all networks to be equally good."""
+@dataclass(frozen=True)
+class OutputErrors:
+    """Judges plans by the outputs of their networks, as surgery leaves them."""
 
-    def error(self, plan: Plan) -> float:  # noqa: ARG002  whatever it is
-        """None that could be told."""
-        return 0.0
+    held: Setting
+    evaluator: OutputErrorEvaluator
+
+    @property
+    def affordable(self) -> int:
+        """How many plans it can judge in reasonable time."""
+        return self.evaluator.affordable
+
+    def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002
+        """How far the outputs are from the original's."""
+        return self.evaluator.error(plan)
+
+    def estimates(self, plans: Iterable[Plan], near: Plan) -> Iterator[float]:  # noqa: ARG002
+        """The errors: they are soon known."""
+        return self.evaluator.errors(plans)
+
+    def possible(self, plan: Plan) -> bool:
+        """Whether its network can be made."""
+        return Candidate(self.held.model, self.held.graph, plan).possible
 
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:

@@ -21,6 +21,23 @@ def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
     return found
 
 
+def with_shapes(proto: onnx.ModelProto, *, values: bool = False) -> onnx.ModelProto:
+    """A file with all shapes between its operators, computed anew.
+
+    Those that it holds are forgotten: what others have pruned may hold the ones before.
+
+    Args:
+        values: follow the numbers that shapes are made of, too.
+
+    Raises:
+        onnx.shape_inference.InferenceError: shapes do not go together.
+    """
+    held = onnx.ModelProto()
+    held.CopyFrom(proto)
+    del held.graph.value_info[:]
+    return onnx.shape_inference.infer_shapes(held, data_prop=values)
+
+
 def has_branches(graph: onnx.GraphProto) -> bool:
     """Whether a graph stands in it, which reads values that no list of inputs names."""
     kinds = {item.type for node in graph.node for item in node.attribute}

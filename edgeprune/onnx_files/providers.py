@@ -11,6 +11,8 @@ from pathlib import Path
 
 import onnx
 
+from edgeprune.onnx_files.graph import with_shapes
+
 ML_PROGRAM = "coreml_supported_mlprogram_ops.md"  # CoreML's newer format
 
 
@@ -33,7 +35,7 @@ def advice(path: Path) -> tuple[Taken, ...]:
 
     Nothing where its shapes are not known, or where this runtime comes without lists.
     """
-    proto = onnx.shape_inference.infer_shapes(onnx.load(path))
+    proto = with_shapes(onnx.load(path))
     found: list[Taken] = []
     try:
         from onnxruntime.tools.mobile_helpers import usability_checker as lists

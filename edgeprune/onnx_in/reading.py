@@ -24,7 +24,7 @@ from onnx import numpy_helper, version_converter
 
 from edgeprune.errors import WorkloadError, first_line
 from edgeprune.onnx_files.feeds import Given, inputs_of
-from edgeprune.onnx_files.graph import constants_of
+from edgeprune.onnx_files.graph import constants_of, with_shapes
 from edgeprune.onnx_files.portable import OPSET, opset_of
 from edgeprune.onnx_files.shapes import Sample, sample_text, takes, write_fixed
 from edgeprune.onnx_in.network import ImportedNetwork, network_of
@@ -79,7 +79,6 @@ def _read(path: Path) -> onnx.ModelProto:
     except Exception as error:
         message = f"{path} is no ONNX file that can be read: {first_line(error)}."
         raise WorkloadError(message) from error
-    del proto.graph.value_info[:]  # what others have pruned may hold the shapes before
     return proto
 
 
@@ -98,7 +97,7 @@ def _folded(path: Path, fixed: Path, folder: Path) -> onnx.ModelProto:
         raise WorkloadError(message) from error
     proto = _at_our_opset(onnx.load(folder / "folded.onnx"))
     _hold_constants_(proto.graph)
-    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    proto = with_shapes(proto, values=True)
     _follow_(proto)
     _forget_states_(proto)
     return proto

@@ -18,6 +18,7 @@ FIRST_SEEN = {
     for name, row in KNOWN.items()
     if row["task"] in {"classification", "segmentation"} and "channels" in row
 }
+LONG = {"maxvit_t"}
 # Numbers do not matter here, and those of the largest networks take a minute to draw.
 DRAWN = [name for name in dir(nn.init) if name.endswith("_") and name[0] != "_"]
 
@@ -31,10 +32,13 @@ def networks():
     families = {}
     for name in sorted(FIRST_SEEN, key=FIRST_SEEN.get):
         families.setdefault(family(name), name)
-    return families.values()
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+        for name in families.values()
+    ]
 
 
-@pytest.mark.parametrize("name", list(networks()))
+@pytest.mark.parametrize("name", networks())
 def test_no_network_loses_channels_that_could_be_pruned(name):
     undrawn = {draw: lambda tensor, *_, **__: tensor for draw in DRAWN}
     with patch.multiple(nn.init, **undrawn):

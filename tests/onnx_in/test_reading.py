@@ -11,6 +11,7 @@ from torch import nn
 
 import edgeprune
 from edgeprune.errors import WorkloadError
+from edgeprune.onnx_files.providers import advice
 from edgeprune.onnx_in import reading
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.onnx_in.reading import load_onnx_model
@@ -47,6 +48,21 @@ def test_its_channels_can_be_pruned(tmp_path):
     graph = edgeprune.survey(model, (X[:1],))
     assert [refused.reason for refused in graph.refusals] == ["output of the network"]
     assert len(graph.groups) == 1
+
+
+def test_shapes_that_others_left_behind_are_not_believed(tmp_path):
+    """Files whose channels were taken away, and whose lists of shapes were not."""
+    path = written(Shuffled(), tmp_path)
+    proto = onnx.shape_inference.infer_shapes(onnx.load(path))
+    for item in proto.graph.value_info:
+        for axis in item.type.tensor_type.shape.dim:
+            axis.dim_value += 8
+    onnx.save(proto, path)
+    with pytest.raises(onnx.shape_inference.InferenceError):
+        onnx.shape_inference.infer_shapes(proto)
+    model = load_onnx_model(path, None)
+    assert np.allclose(model(X).detach(), outputs(path, X), atol=1e-5)
+    assert advice(path)
 
 
 @pytest.mark.slow
