@@ -48,7 +48,7 @@ from benchmarks.networks import (
     small_conv,
     torchvision_network,
 )
-from benchmarks.setting import Measured, Setting, setting
+from benchmarks.setting import Setting, search, setting
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import array_splits
 from edgeprune.finetune.config import TrainingConfig
@@ -56,7 +56,6 @@ from edgeprune.finetune.loop import evaluate, train
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.survey import survey
 from edgeprune.graph.trace import Inputs
-from edgeprune.prune import planner
 from edgeprune.prune.loss import losses_of
 from edgeprune.records import (
     Budget,
@@ -184,8 +183,7 @@ def _common(held: Setting, splits: Splits, criteria: tuple[str, ...]) -> Row:
     ranked = comparable_scores(score_channels("random", context), held.graph)
     loss = losses_of(ranked, Sensitivity(losses, never, SCORED, 0.0))
     limit = Budget(latency_ratio=SHARE)
-    problem = planner.Problem(held.graph, ranked, held.costs, loss, limit)
-    found = planner.search(problem, Measured(held, limit))
+    found, _ = search(held, ranked, loss, limit)
     sizes = {group.name: group.size for group in held.graph.groups}
     kept = {name: len(channels) for name, channels in found.plan.kept.items()}
     return {

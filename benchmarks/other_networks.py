@@ -6,8 +6,8 @@
 
 Detection, segmentation, video and optical flow, with random weights whose norms have
 seen the samples: each is compressed by one call to 70 % of its multiply-accumulates,
-without training, from 40 samples that nobody has labelled, and timed here in float and
-in int8. What counts is the agreement with the original (see `docs/guides/tasks.md`);
+without training, from 40 samples that nobody has labelled, and timed here in float.
+What counts is the agreement with the original (see `docs/guides/tasks.md`);
 such weights say little of what a trained network would keep. Of detectors with one
 stage the file ends behind the `head`, of those with two behind the `backbone`: what
 follows depends on the data. Images are photos of 160x160 or, of videos, 8 frames of
@@ -131,6 +131,7 @@ def row(name: str) -> Row:
             max_macs="70%",
             train=False,
             effort="quick",
+            precision="fp32",
             max_drop=100.0,
             export_output=end_of(model),
             task="agreement",
@@ -146,7 +147,6 @@ def row(name: str) -> Row:
         "macs": small.macs / report.baseline.macs,
         "time": small.latency_ratio,
         "ms": report.baseline.latency_ms,
-        "int8": None if report.int8 is None else report.int8.latency_ratio,
         "refusals": len(report.refused),
         "seconds": time.perf_counter() - began,
     }
@@ -204,20 +204,19 @@ def table(rows: dict[str, Row]) -> str:
         "Written by `python -m benchmarks.other_networks`; what a row is stands there. "
         f"{through} of {len(rows)} went through.",
         "",
-        "| network | task | agreement | MACs | time in float | in int8 | ms before | "
+        "| network | task | agreement | MACs | time | ms before | "
         "channels or layers kept whole | seconds | commit |",
-        "|---" * 10 + "|",
+        "|---" * 9 + "|",
     ]
     for name, one in rows.items():
         if "refused" in one:
             said = " ".join(one["refused"].split())
-            cells = [f"refused: {said}"] + [""] * 6
+            cells = [f"refused: {said}"] + [""] * 5
         else:
             cells = [
                 f"{one['agreement']:.2%}",
                 f"{one['macs']:.1%}",
                 f"{one['time']:.1%}",
-                "none" if one["int8"] is None else f"{one['int8']:.1%}",
                 f"{one['ms']:.1f}",
                 str(one["refusals"]),
                 f"{one['seconds']:.0f}",

@@ -46,10 +46,10 @@ from benchmarks.peers import (
     patience,
 )
 from benchmarks.setting import (
-    Measured,
     OutputErrors,
     Setting,
     final_share,
+    search,
     setting,
 )
 from edgeprune.data import Reading, TensorBatches
@@ -58,7 +58,6 @@ from edgeprune.graph.trace import Inputs
 from edgeprune.prune import planner
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
-from edgeprune.prune.solver import Solution
 from edgeprune.records import Budget
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
@@ -82,20 +81,6 @@ Names = Annotated[list[str] | None, typer.Argument()]
 
 
 Judged = tuple[dict[str, torch.Tensor], Loss, planner.ErrorEvaluator]
-
-
-def run(
-    held: Setting,
-    scores: dict[str, torch.Tensor],
-    loss: Loss,
-    budget: Budget,
-    errors: planner.ErrorEvaluator | None = None,
-) -> tuple[planner.SearchResult, int, Solution]:
-    """The closed loop: what it found, its rounds, the last solution."""
-    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, errors)
-    measured = Measured(held, budget)
-    found = planner.search(problem, measured)
-    return found, len(measured.trials), measured.trials[-1].solution
 
 
 @app.command()
@@ -124,7 +109,8 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
             loss = Loss(curves, {block.name: 2 * usual for block in held.costs.blocks})
             for share in todo:
                 budget = Budget(latency_ratio=share)
-                found, rounds, solution = run(held, scores, loss, budget)
+                found, trials = search(held, scores, loss, budget)
+                solution = trials[-1].solution
                 limit = share * held.evaluator.reference.ms
                 pruned = apply(held.model, held.graph, found.plan)
                 final = final_share(held, pruned) * held.evaluator.reference.ms
@@ -132,7 +118,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
                     "budget_ms": limit,
                     "final_ms": final,
                     "used": final / limit,
-                    "rounds": rounds,
+                    "rounds": len(trials),
                     "blocks_out": len(found.plan.bypassed),
                     "gap": solution.gap,
                     "solver_s": solution.seconds,
@@ -186,8 +172,9 @@ def beside(
     ours = held.model
     if share < 1:
         limit = Budget(latency_ratio=share)
-        plan, row["rounds"], _ = run(held, *found[:2], limit, found[2])
-        ours = apply(held.model, held.graph, plan.plan)
+        result, trials = search(held, *found[:2], limit, found[2])
+        row["rounds"] = len(trials)
+        ours = apply(held.model, held.graph, result.plan)
     row["ours_share"] = final_share(held, ours)
     row["ours"] = judged_model(ours, held.model, data)
     return row

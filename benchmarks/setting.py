@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune import targets
 from edgeprune.devices.runner import runner_for
@@ -19,6 +19,7 @@ from edgeprune.pipeline.search.smallest import costs_of
 from edgeprune.profile.network import profile_network
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.loss import Loss
 from edgeprune.records import Attempt, Budget, ModelFigures, Plan
 from edgeprune.score.sensitivity import OutputErrorEvaluator
 
@@ -103,6 +104,19 @@ def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:
     evaluator = Evaluator.of(profile, profile.benchmark)
     costs = costs_of(profile, evaluator)
     return Setting(model, profile.graph, evaluator, profile.figures, costs)
+
+
+def search(
+    held: Setting,
+    scores: dict[str, Tensor],
+    loss: Loss,
+    budget: Budget,
+    errors: planner.ErrorEvaluator | None = None,
+) -> tuple[planner.SearchResult, list[planner.Trial]]:
+    """The closed loop: what it found, and what was measured on the way."""
+    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, errors)
+    measured = Measured(held, budget)
+    return planner.search(problem, measured), measured.trials
 
 
 def final_share(held: Setting, model: nn.Module) -> float:
