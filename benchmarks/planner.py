@@ -78,6 +78,7 @@ TRAINED: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], Any, Any]] = {
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Names = Annotated[list[str] | None, typer.Argument()]
+Ratios = Annotated[list[float] | None, typer.Option("--ratio")]
 
 
 Judged = tuple[dict[str, torch.Tensor], Loss, planner.ErrorEvaluator]
@@ -129,7 +130,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
 
 
 @app.command()
-def peers(names: Names = None, *, again: bool = False) -> None:
+def peers(names: Names = None, *, ratios: Ratios = None, again: bool = False) -> None:
     """At the peers' measured time: whose network is more accurate?"""
     rows = _rows()
     for name in names or TRAINED:
@@ -140,8 +141,8 @@ def peers(names: Names = None, *, again: bool = False) -> None:
         with tempfile.TemporaryDirectory() as folder:
             held = setting(model, inputs, folder)
             found = judged(held, data)
-            for peer, prune in PEERS.items():
-                for ratio in RATIOS:
+            for ratio in ratios or RATIOS:
+                for peer, prune in PEERS.items():
                     key = f"{name} {peer} {ratio}"
                     if key in rows["peers"] and not again:
                         continue
