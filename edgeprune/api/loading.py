@@ -30,6 +30,8 @@ from edgeprune.graph.torch_private import inside_of
 from edgeprune.graph.trace import Inputs
 from edgeprune.launch import is_worker
 from edgeprune.metric import Metric
+from edgeprune.onnx_files.shapes import Sample
+from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import DataSettings, NetworkSettings, WorkloadSettings
@@ -54,7 +56,7 @@ def model_and_inputs(settings: NetworkSettings) -> tuple[nn.Module, Inputs]:
     name = settings.model or EXAMPLE
     batch = settings.batch or (BATCH if name == EXAMPLE else 1)
     model, _ = loaded_model(name, settings)
-    shape = settings.input or (METER_SHAPE if name == EXAMPLE else None)
+    shape = settings.input or (METER_SHAPE if name == EXAMPLE else _own_shape(model))
     if shape is None:
         raise ConfigError("Give --input, such as --input 3x224x224.")
     if isinstance(shape, dict):
@@ -139,6 +141,8 @@ def loaded_model(
 
 def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepared:
     """A network, and a data set by its description, or what it sees in noise."""
+    if settings.input is None and (shape := _own_shape(model)) is not None:
+        settings = settings.model_copy(update={"input": shape})
     if data != NOISE:
         reading = _reading(settings, settings.seed)
         if settings.num_classes is None:
@@ -150,6 +154,11 @@ def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepa
     if settings.input is None:
         raise ConfigError("--data noise needs --input, such as --input 3x224x224.")
     return with_noise(model, settings, _reading(settings, settings.seed))
+
+
+def _own_shape(model: nn.Module) -> Sample | None:
+    """The shape of a sample, where the network itself says it, as ONNX files do."""
+    return model.sample if isinstance(model, ImportedNetwork) else None
 
 
 def test_accuracy(path: Path, settings: DataSettings) -> tuple[float, Metric]:

@@ -70,10 +70,10 @@ def _asked(outcome: Outcome, settings: CompressSettings) -> str:
     before, after = outcome.baseline.costs, outcome.judged
     reached = {
         "budget_ms": f"{after.latency_ratio:.1%} of the original's time",
-        "max_macs": _share(after.macs, before.macs),
-        "max_params": _share(after.params, before.params),
-        "max_size_mb": _share(after.size_bytes, before.size_bytes, " bytes"),
-        "max_memory_mb": _share(after.memory_bytes, before.memory_bytes, " bytes"),
+        "max_macs": _left(after.macs, before.macs),
+        "max_params": _left(after.params, before.params),
+        "max_size_mb": _left(after.size_bytes, before.size_bytes, " bytes"),
+        "max_memory_mb": _left(after.memory_bytes, before.memory_bytes, " bytes"),
     }
     parts: list[str] = []
     for name in BUDGET_NAMES:
@@ -85,9 +85,10 @@ def _asked(outcome: Outcome, settings: CompressSettings) -> str:
     return ", ".join(parts)
 
 
-def _share(after: float, before: float, unit: str = "") -> str:
-    """What is left of something, and that as a share of the original's."""
-    return f"{after / before:.1%}, {after:,.0f}{unit}"
+def _left(after: float, before: float, unit: str = "") -> str:
+    """What is left of something, and that as a share of what there was, if any."""
+    share = f"{after / before:.1%}, " if before else ""
+    return f"{share}{after:,.0f}{unit}"
 
 
 def _whose(outcome: Outcome) -> str:

@@ -25,6 +25,7 @@ from edgeprune.errors import (
 from edgeprune.export.session import OnnxModel
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
+from edgeprune.onnx_files.shapes import sample_text
 from edgeprune.settings import DataSettings, WorkloadSettings
 from edgeprune.tasks import (
     TASKS,
@@ -278,22 +279,23 @@ def called_with(
     Raises:
         WorkloadError: it takes no inputs by these names.
     """
-    if not isinstance(given, Mapping):
-        with evaluating(model):
-            outputs = structure_of_outputs(model, (torch.zeros(1, *given),))
-        return Called(packed(model, None, outputs), tuple(given), None, outputs)
-    inputs = Structure.of_shapes(given)
+    if isinstance(given, Mapping):
+        inputs, told = Structure.of_shapes(given), ", ".join(given)
+        sample_shape: tuple[int, ...] = (inputs.size,)
+        one: Any = inputs.named(torch.zeros(1, inputs.size))
+    else:
+        inputs, told, sample_shape = None, sample_text(given), given
+        one = (torch.zeros(1, *given),)
     try:
         with evaluating(model):
-            named = inputs.named(torch.zeros(1, inputs.size))
-            outputs = structure_of_outputs(model, named)
+            outputs = structure_of_outputs(model, one)
     except WorkloadError:
         raise
     except Exception as error:
-        message = f"{type(model).__name__} cannot be called with {', '.join(given)}"
+        message = f"{type(model).__name__} cannot be called with {told}"
         message += f" of random numbers: {first_line(error)}"
         raise WorkloadError(f"{message.removesuffix('.')}.") from error
-    return Called(packed(model, inputs, outputs), (inputs.size,), inputs, outputs)
+    return Called(packed(model, inputs, outputs), sample_shape, inputs, outputs)
 
 
 def _answers(model: nn.Module, x: Tensor) -> Tensor:

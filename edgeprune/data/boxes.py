@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.augment import PHOTOS
 from edgeprune.data.images import BROKEN
-from edgeprune.data.paired import IMAGES, stacked
+from edgeprune.data.paired import IMAGES, MASKS, TARGETS, pictures, stacked
 from edgeprune.data.parts import WHOLE, part_folders, three
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
@@ -78,8 +77,13 @@ def _sources(root: Path) -> dict[str, Source]:
             if (root / LABELS / name).is_dir()
         }
         return inside or {WHOLE: Source(root / IMAGES, root / LABELS)}
-    if (root / IMAGES).is_dir() and len(files := sorted(root.glob("*.json"))) == 1:
+    files = sorted(root.glob("*.json")) if (root / IMAGES).is_dir() else []
+    if len(files) == 1:
         return {WHOLE: Source(root / IMAGES, files[0])}
+    if files and not any((root / name).is_dir() for name in (MASKS, TARGETS)):
+        names = ", ".join(path.name for path in files)
+        message = f"{root} has several JSON files ({names}): leave the one with the"
+        raise DataError(f"{message} boxes of {IMAGES}/ there.")
     found: dict[str, Source] = {}
     for part, name in part_folders(root):
         folder = root / name
@@ -98,6 +102,8 @@ def _read(source: Source, shape: tuple[int, int, int]) -> Held:
     known = _of_json(source.boxes) if source.boxes.is_file() else _of_texts(source)
     if not known:
         raise DataError(f"{source.boxes} names no images.")
+    if not any(map(len, known.values())):
+        raise DataError(f"{source.boxes} has a box for none of {len(known)} images.")
     paths = [source.images / name for name in known]
     for path in paths:
         if not path.is_file():
@@ -115,54 +121,64 @@ def _read(source: Source, shape: tuple[int, int, int]) -> Held:
 
 def _of_texts(source: Source) -> dict[str, Rows]:
     """Rows of each image of a folder, in shares of it; one without a text has none."""
-    names = [
-        path.name
-        for path in sorted(source.images.iterdir())
-        if path.suffix.lower() in IMG_EXTENSIONS
-    ]
+    names = [path.name for path in pictures(source.images)]
     found: dict[str, Rows] = {}
     for name in names:
         path = source.boxes / f"{Path(name).stem}.txt"
         found[name] = _of_text(path) if path.is_file() else np.zeros((0, COLUMNS))
-    if names and not any(map(len, found.values())):
-        raise DataError(f"{source.boxes} has a box for none of {len(names)} images.")
     return found
 
 
 def _of_text(path: Path) -> Rows:
     try:
         lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-        rows = np.array([[float(word) for word in line] for line in lines])
+        rows = [[float(word) for word in line] for line in lines]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}.") from error
-    if not len(rows):
+    for line, row in zip(lines, rows, strict=True):
+        if (
+            len(row) != COLUMNS
+            or min(row) < 0
+            or max(row[1:]) > 1.001
+            or not row[0].is_integer()
+        ):
+            message = f"{path} must have lines of class, middle, width and height as"
+            raise DataError(f"{message} shares of the image, found {' '.join(line)!r}.")
+    if not rows:
         return np.zeros((0, COLUMNS))
-    if (
-        rows.ndim != 2
-        or rows.shape[1] != COLUMNS
-        or (rows < 0).any()
-        or rows[:, 1:].max() > 1.001
-    ):
-        message = f"{path} must have lines of class, middle, width and height as shares"
-        raise DataError(f"{message} of the image, found {' '.join(lines[0])!r}.")
-    middle, half = rows[:, 1:3], rows[:, 3:] / 2
-    return np.concatenate([rows[:, :1], middle - half, middle + half], 1)
+    held = np.array(rows)
+    middle, half = held[:, 1:3], held[:, 3:] / 2
+    return np.concatenate([held[:, :1], middle - half, middle + half], 1)
 
 
 def _of_json(path: Path) -> dict[str, Rows]:
     """Rows of each image that a file names, in its own pixels."""
     try:
-        held = json.loads(path.read_text())
-        names = {item["id"]: str(item["file_name"]) for item in held["images"]}
-        rows: dict[Any, list[list[float]]] = {key: [] for key in names}
-        for item in held["annotations"]:
-            left, top, width, height = map(float, item["bbox"])
-            if not item.get("iscrowd"):
-                box = [left, top, left + width, top + height]
-                rows[item["image_id"]].append([float(item["category_id"]), *box])
+        return _rows_of(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{path} is no file of COCO's form: {first_line(error)}."
+        lacks = "it lacks " if isinstance(error, KeyError) else ""
+        message = f"{path} is no file of COCO's form: {lacks}{first_line(error)}."
         raise DataError(message) from error
+
+
+def _rows_of(held: Any) -> dict[str, Rows]:
+    """Rows by the names of images.
+
+    Raises:
+        ValueError: an image is listed twice, or not at all.
+    """
+    names = {item["id"]: str(item["file_name"]) for item in held["images"]}
+    if len(set(names.values())) < len(held["images"]):
+        raise ValueError("it lists an image twice")
+    rows: dict[Any, list[list[float]]] = {key: [] for key in names}
+    for item in held["annotations"]:
+        left, top, width, height = map(float, item["bbox"])
+        if item["image_id"] not in rows:
+            message = f"a box is of image {item['image_id']}, which it does not list"
+            raise ValueError(message)
+        if not item.get("iscrowd"):
+            box = [left, top, left + width, top + height]
+            rows[item["image_id"]].append([float(item["category_id"]), *box])
     return {
         names[key]: np.array(found, dtype=np.float64).reshape(-1, COLUMNS)
         for key, found in rows.items()

@@ -257,6 +257,9 @@ def _labels(
         check_inputs(name, split, x, shape)
         first = y[:1] if first is None else first
         same_kind(name, {f"start of the {split}": first, f"rest of the {split}": y})
+        if not torch.isfinite(y).all():
+            message = f"Data {name!r} has NaN or infinity among its targets"
+            raise DataError(f"{message}, in the {split} split.")
         found = y if class_numbers(y) else torch.zeros(len(y), 1)
         if found.ndim == 1 and found.numel() and int(found.min()) < 0:
             message = f"{name} must yield labels that are class numbers of shape (N,)"

@@ -13,6 +13,7 @@ from edgeprune.data.classes import number_folders
 from edgeprune.data.images import ImageBatches, Images, check_images, fits
 from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.listing import Files, images_by_class
+from edgeprune.data.parts import folders_of, part_folders
 from edgeprune.data.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
@@ -30,7 +31,6 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
 ONE = Scale((0.0,), (1.0,))  # leaves 0..1 as it is
 BOTH = ("validation", "test")
-VALIDATION_NAMES = ("val", "validation", "valid")
 
 
 def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
@@ -45,8 +45,8 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
         message = f"Images have 1 or 3 channels, --input asks for {input_shape[0]}."
         raise DataError(message)
     root = Path(source)
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
-    if "train" in folders:
+    folders = {part: root / name for part, name in part_folders(root)}
+    if "train" in folders and not _is_class(folders["train"], len(folders)):
         parts, note, cut = _given_splits(folders, reading)
         classes, _ = images_by_class(folders["train"], reading)
     else:
@@ -83,6 +83,11 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     )
 
 
+def _is_class(train: Path, parts: int) -> bool:
+    """Whether it is the class of trains: no classes in it, and others beside it."""
+    return not folders_of(train) and len(folders_of(train.parent)) > parts
+
+
 def _preparation(scale: Scale, shape: tuple[int, int, int]) -> Preparation:
     channels, height, width = shape
     order = "RGB" if channels == 3 else "grey"
@@ -110,7 +115,7 @@ def _given_splits(
 ) -> tuple[list[Files], str, tuple[str, ...]]:
     """The images of each split, how they were split, and which were cut from train/."""
     classes, train = images_by_class(folders["train"], reading)
-    name = next((item for item in VALIDATION_NAMES if item in folders), None)
+    name = "val" if "val" in folders else None
     held = {
         key: images_by_class(folders[key], reading)
         for key in (name, "test" if "test" in folders else None)

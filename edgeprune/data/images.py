@@ -161,7 +161,13 @@ def opened(path: str, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _in_bytes(image: Image.Image) -> Image.Image:
-    """Grey images of 16 bits in 8, over their whole range; Pillow would clip them."""
+    """Grey images of 16 bits in 8, over their whole range; Pillow would clip them.
+
+    Raises:
+        ValueError: it holds other numbers.
+    """
+    if image.mode == "F":
+        raise ValueError("it holds real numbers: write it in 8 or 16 bits")
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from edgeprune.errors import DataError
 
+MASKS = 3  # axes of a batch of them
+NOBODY = 255  # of pixels that are not judged
 PICTURES = 4  # axes of a batch of them
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
 
@@ -65,6 +67,31 @@ def as_float(x: Tensor) -> Tensor:
 def as_tensors(value: NDArray[np.generic]) -> Tensor:
     """An array as a tensor that owns its memory."""
     return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def numbered(
+    name: str, held: dict[str, tuple[Tensor, Tensor]]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
+    """Splits whose masks hold numbers of classes, and a note of what was changed.
+
+    Masks that hold 0 and 255 alone say no and yes, as painting programs do: 255 cannot
+    be nobody's there.
+
+    Raises:
+        DataError: the training masks hold one class only.
+    """
+    masks = [y for _, y in held.values()]
+    if masks[0].ndim != MASKS or masks[0].is_floating_point():
+        return held, ""
+    found = [set(item.unique().tolist()) for item in masks]
+    if set().union(*found) == {0, NOBODY}:
+        binary = {split: (x, (y > 0).long()) for split, (x, y) in held.items()}
+        return binary, "masks of 0 and 255 are taken as classes 0 and 1"
+    if len(found[0] - {NOBODY}) < 2:
+        message = f"Data {name!r}: the training masks hold one class only"
+        told = ", ".join(map(str, sorted(found[0])))
+        raise DataError(f"{message} (found {told}; {NOBODY} is nobody's).")
+    return held, ""
 
 
 def class_numbers(y: Tensor) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.classes import number_folders
+from edgeprune.data.parts import folders_of
 from edgeprune.data.splits import Reading
 from edgeprune.errors import DataError
 
@@ -30,7 +31,7 @@ def images_by_class(root: Path, reading: Reading) -> tuple[list[str], Files]:
     """
     what = f"Data folder {str(root)!r} must hold one folder of images per class"
     try:
-        classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        classes = [path.name for path in folders_of(root)]
     except OSError as error:
         raise DataError(f"{what}: {error.strerror or error}.") from error
     if not classes:
@@ -58,5 +59,7 @@ def _images(folder: Path, seen: set[str]) -> Iterator[str]:
         seen.add(real)
         for name in names:
             path = Path(place, name)
+            if name.startswith("."):  # such as ._0.png, which a Mac leaves beside 0.png
+                continue
             if name.lower().endswith(IMG_EXTENSIONS) and path.is_file():
                 yield str(path)

@@ -19,7 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from edgeprune.data.augment import PHOTOS
 from edgeprune.data.images import BROKEN, opened
 from edgeprune.data.memory import free_memory
-from edgeprune.data.parts import WHOLE, Pair, part_folders, three
+from edgeprune.data.parts import WHOLE, Pair, folders_of, part_folders, three
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
 
@@ -45,7 +45,15 @@ class Folder:
             if len(held) > 1:
                 raise DataError(f"{root} has both {MASKS}/ and {TARGETS}/: which?")
             return cls(root / IMAGES, held[0] if held else None)
-        return cls(root, None) if root.is_dir() and _pictures(root) else None
+        if not root.is_dir() or not (loose := pictures(root)):
+            return None
+        if beside := [at.name for at in folders_of(root) if pictures(at)]:
+            message = f"{root} has images ({loose[0].name}), and others in folders"
+            raise DataError(
+                f"{message} ({beside[0]}): put them into the folder of their class, or "
+                "give images of no class alone."
+            )
+        return cls(root, None)
 
 
 def is_paired(root: Path) -> bool:
@@ -73,6 +81,8 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
             if part == "train" or Folder.of(root / name) is not None
         }
     train, test, validation, note = three(source, held)
+    if whole and whole.wanted is None:
+        note = f"no labels: agreement with the original; {note}"
     return array_splits(
         Arrays(
             source,
@@ -95,11 +105,11 @@ def _needed(root: Path) -> Folder:
 
 def _read(folder: Folder, shape: tuple[int, int, int]) -> Pair:
     """All images of a folder, and what belongs to each."""
-    paths = _pictures(folder.images)
+    paths = pictures(folder.images)
     x = stacked(folder.images, paths, shape)
     if folder.wanted is None:
         return x, np.zeros(len(x), dtype=np.int64)
-    named = {path.stem: path for path in _pictures(folder.wanted)}
+    named = {path.stem: path for path in pictures(folder.wanted)}
     missing = [path.name for path in paths if path.stem not in named]
     if missing:
         message = f"{folder.wanted} has nothing for {missing[0]}"
@@ -119,6 +129,8 @@ def stacked(
     Raises:
         DataError: a broken file, or too many to be kept.
     """
+    if not paths:
+        raise DataError(f"{folder} has no image ({', '.join(IMG_EXTENSIONS)}).")
     size = len(paths) * int(np.prod(shape)) * 2
     if size > (free := free_memory()):
         sizes = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
@@ -141,9 +153,12 @@ def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path) -> list[Path]:
+    """The images that lie in a folder, in order, without what systems hide there."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+        if path.suffix.lower() in IMG_EXTENSIONS
+        and path.is_file()
+        and not path.name.startswith(".")
     )

@@ -17,16 +17,26 @@ PART_NAMES = {
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
+HIDDEN = (".", "__")  # such as .git, .ipynb_checkpoints, __MACOSX
 WHOLE = "all"  # what is not split
 Pair = tuple[Any, Any]  # inputs, and what belongs to them
 
 
+def folders_of(root: Path) -> list[Path]:
+    """The folders in one, in order, without what systems and tools hide there."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.is_dir() and not path.name.startswith(HIDDEN)
+    )
+
+
 def part_folders(root: Path) -> Iterator[tuple[str, str]]:
     """The parts of the data that have a folder, and what they are called there."""
-    names = sorted(path.name for path in root.iterdir() if path.is_dir())
+    names = [path.name for path in folders_of(root)]
     for part, usual in PART_NAMES.items():
         for name in names:
-            if name.rstrip("0123456789") in usual:
+            if name.lower().rstrip("0123456789") in usual:
                 yield part, name
                 break
 

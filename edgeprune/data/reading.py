@@ -130,7 +130,7 @@ def as_tensor(name: str, value: Any, what: str) -> Tensor:
     if what == "inputs" and not isinstance(value, Tensor | np.ndarray):
         kind = type(value).__name__
         raise DataError(f"{name} must yield tensors of inputs, found a {kind}.")
-    return found
+    return found.float() if found.is_floating_point() else found
 
 
 def _several(name: str, value: Any, what: str) -> Structure | None:

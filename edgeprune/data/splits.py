@@ -19,6 +19,7 @@ from edgeprune.data.labels import (
     count_classes,
     joined,
     missing_note,
+    numbered,
     same_kind,
 )
 from edgeprune.data.preparation import Preparation, Scale
@@ -30,6 +31,7 @@ Batch = tuple[Tensor, Tensor]
 
 VALIDATION_SHARE = 0.15  # of the training data, where no validation split is given
 TEST_SHARE = 0.15
+FEWEST = 4  # samples, of which a part can be cut
 WIDEST = 8  # bytes of a number
 
 
@@ -177,6 +179,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
         assert y is not None
         check_pair(f"{arrays.name}: {split}", x, y)
         held[split] = as_tensors(x), as_targets(y)
+    held, said = numbered(arrays.name, held)
     x, y = held["train"]
     labels = [item[1] for item in held.values()]
     same_kind(arrays.name, dict(zip(pairs, labels, strict=True)))
@@ -196,7 +199,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             else 0,
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
-            note=joined(arrays.note, missing_note(labels) if classes else ""),
+            note=joined(arrays.note, said, missing_note(labels) if classes else ""),
             safe_augmentations=arrays.safe_augmentations,
             preparation=None
             if arrays.structure
@@ -288,7 +291,7 @@ def check_inputs(
 
 
 def _cut_validation(arrays: Arrays) -> Arrays:
-    if len(arrays.y_train) < 4:
+    if len(arrays.y_train) < FEWEST:
         raise DataError(
             f"Data {arrays.name!r} has {len(arrays.y_train)} training samples: "
             "too few to split."
@@ -303,9 +306,15 @@ def _cut_validation(arrays: Arrays) -> Arrays:
 def split_off(
     x: NDArray[np.generic], y: NDArray[np.generic], share: float
 ) -> list[NDArray[np.generic]]:
-    """(x, x of the part, y, y of the part): stratified where classes allow, fixed."""
+    """(x, x of the part, y, y of the part): stratified where classes allow, fixed.
+
+    Raises:
+        DataError: there are too few.
+    """
     from sklearn.model_selection import train_test_split  # slow to import
 
+    if len(y) < FEWEST:
+        raise DataError(f"{len(y)} samples are too few to split.")
     stratify = None
     if y.size == len(y) and y.dtype.kind in "iu":
         _, counts = np.unique(y, return_counts=True)

@@ -68,11 +68,14 @@ def compare_outputs(
     name: str, expected: Tensor, found: Tensor, tolerance: float | None
 ) -> Parity:
     """Largest differences, absolute and relative to the largest expected output."""
+    scores = expected.ndim == SCORES
     difference = float((expected - found).abs().max())
     relative = difference / max(float(expected.abs().max()), 1e-12)
-    agreement = float((expected.argmax(1) == found.argmax(1)).double().mean())
     same = relative <= (tolerance or 0) or difference <= NOTHING
-    alike = agreement >= AGREEMENT or expected.ndim != SCORES
+    if expected.ndim > 1:
+        expected, found = expected.argmax(1), found.argmax(1)
+    agreement = float((expected == found).double().mean())
+    alike = agreement >= AGREEMENT or not scores
     return Parity(
         file=name,
         samples=len(expected),

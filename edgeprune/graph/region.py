@@ -29,6 +29,13 @@ class Region:
         """That of settings, None being what was not set."""
         return cls(tuple(only or ()), tuple(keep or ()))
 
+    def __str__(self) -> str:
+        """As the command line has it."""
+        named = {"--only": self.only, "--keep": self.keep}
+        return " and ".join(
+            f"{flag} {','.join(held)}" for flag, held in named.items() if held
+        )
+
     def refusal(self, path: str) -> str:
         """Why a module stays as it is; empty where it may change."""
         for pattern in self.keep:

@@ -76,7 +76,10 @@ def write_onnx(
     model, inputs = unpacked(model), unpacked_inputs(model, inputs)
     try:
         if isinstance(model, ImportedNetwork):
-            shapes = tuple(tuple(item.shape) for item in inputs)
+            fed = packing.inputs if packing else None
+            names = fed.names if fed and fed.keyed else model.input_names
+            given = zip(names, inputs, strict=True)
+            shapes = {name: tuple(item.shape) for name, item in given}
             proto = written(model, shapes, dynamic_batch=dynamic_batch)
         else:
             proto = _exported(model, inputs, packing, dynamic_batch=dynamic_batch)

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+WEIGHTS_APART = 4  # the version of the format from which on weights are no inputs
 Constants = Mapping[str, NDArray[np.generic]]
 
 
@@ -36,6 +37,20 @@ def with_shapes(proto: onnx.ModelProto, *, values: bool = False) -> onnx.ModelPr
     held.CopyFrom(proto)
     del held.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(held, data_prop=values)
+
+
+def without_weights_as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A file whose inputs are what is fed; those of old exporters list weights, too."""
+    weights = {item.name for item in proto.graph.initializer}
+    listed = [item for item in proto.graph.input if item.name in weights]
+    if not listed:
+        return proto
+    held = onnx.ModelProto()
+    held.CopyFrom(proto)
+    for item in listed:
+        held.graph.input.remove(item)
+    held.ir_version = max(held.ir_version, WEIGHTS_APART)
+    return held
 
 
 def has_branches(graph: onnx.GraphProto) -> bool:

@@ -148,6 +148,8 @@ def product_and_sum(node: Node) -> Built:
     bias = None
     if node.has(2):
         given = node.weight(2) * node.attributes.get("beta", 1.0)
+        if given.numel() not in (1, given.shape[-1]):
+            raise UnknownFormError("what is added differs by row")
         bias = given.reshape(-1).expand(len(weight)).contiguous()
     return Built(linear(weight, bias), (node.inputs[0],))
 

@@ -11,8 +11,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import first_line
 from edgeprune.onnx_files.graph import Constants, constants_of
 from edgeprune.onnx_files.portable import OPSET, PLAIN_DOMAINS, opset_of
+from edgeprune.onnx_files.shapes import Sample
 from edgeprune.onnx_in.blocks import blocks_in
 from edgeprune.onnx_in.layers import FIRST_TWO, LAYERS, linear
 from edgeprune.onnx_in.node import Built, Node, UnknownFormError
@@ -49,9 +51,27 @@ class ImportedNetwork(Steps):
         self.skeleton = skeleton
         self.input_names, self.output_names = tuple(names), tuple(made)
 
+    @property
+    def sample(self) -> Sample:
+        """The shape of a sample; of several inputs by their names."""
+        shapes = {
+            item.name: tuple(axis.dim_value for axis in item.type.tensor_type.shape.dim)
+            for item in self.skeleton.graph.input
+        }
+        found = {name: shapes[name][1:] for name in self.input_names}
+        return found if len(found) > 1 else found[self.input_names[0]]
+
     def forward(self, *given: Tensor, **named: Tensor) -> Any:
-        """The outputs of the file, by its inputs in their order or by name."""
+        """The outputs of the file, by its inputs in their order or by name.
+
+        Raises:
+            TypeError: others are given.
+        """
         names = [name for name in self.input_names if name not in named]
+        if len(names) != len(given) or not named.keys() <= set(self.input_names):
+            found = ", ".join(named) or f"{len(given)} of them"
+            message = f"the file's inputs are {', '.join(self.input_names)}"
+            raise TypeError(f"{message}; given were {found}")
         values = {**dict(zip(names, given, strict=True)), **named}
         self.run(values)
         found = tuple(self.value(values, name) for name in self.output_names)
@@ -194,7 +214,12 @@ class _Builder:
             return self._product(node)
         if node.kind not in BUILDERS:
             raise UnknownFormError("no counterpart")
-        return BUILDERS[node.kind](node)
+        try:
+            return BUILDERS[node.kind](node)
+        except UnknownFormError:
+            raise
+        except Exception as error:  # of an attribute or a shape that nobody foresaw
+            raise UnknownFormError(first_line(error)) from error
 
     def _product(self, node: Node) -> Built:
         """MatMul: a linear layer where one factor is a constant matrix."""
@@ -232,7 +257,9 @@ class _Builder:
             sorted(item.SerializeToString() for item in node.proto.attribute)
         )
         constant_behind = tuple(name for name in behind if name in self.constants)
-        return node.kind, weights, constant_behind, attributes
+        # What is padded on its own depends on the size of the image.
+        how = repr(built.module), built.pads
+        return node.kind, weights, constant_behind, attributes, how
 
     def _name(self, node: Node) -> str:
         """A name that a module may have, after the layer's weight or the node."""
@@ -241,7 +268,7 @@ class _Builder:
         if weight.endswith(".weight"):
             name = weight.removesuffix(".weight")
         name = re.sub(r"\W+", "_", name).strip("_") or "layer"
-        name = f"{name}_" if hasattr(nn.ModuleDict, name) else name
+        name = f"{name}_" if hasattr(nn.ModuleDict(), name) else name
         return f"{name}_{len(self.layers)}" if name in self.layers else name
 
     def _skeleton(self, steps: list[Step], named: dict[str, Tensor]) -> onnx.ModelProto:

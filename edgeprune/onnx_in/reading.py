@@ -24,7 +24,11 @@ from onnx import numpy_helper, version_converter
 
 from edgeprune.errors import WorkloadError, first_line
 from edgeprune.onnx_files.feeds import Given, inputs_of
-from edgeprune.onnx_files.graph import constants_of, with_shapes
+from edgeprune.onnx_files.graph import (
+    constants_of,
+    with_shapes,
+    without_weights_as_inputs,
+)
 from edgeprune.onnx_files.portable import OPSET, opset_of
 from edgeprune.onnx_files.shapes import Sample, sample_text, takes, write_fixed
 from edgeprune.onnx_in.network import ImportedNetwork, network_of
@@ -36,6 +40,7 @@ TOLERANCE = 1e-3  # of the largest output
 NOTHING = 1e-6  # a difference of values, however small all are: the runtime's sigmoid
 SEVERAL = 3  # samples: what holds for one need not for more
 QUANTIZES = ("QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
+HALVES = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 RECURRENT, STATES = ("LSTM", "GRU", "RNN"), (5, 6)  # the inputs that they begin with
 # It turns products over several axes into ones of a matrix, where samples are merged.
 MERGES = ["MatMulAddFusion"]
@@ -55,6 +60,10 @@ def load_onnx_model(path: Path, sample: Sample | None) -> ImportedNetwork:
     if any(node.op_type in QUANTIZES for node in proto.graph.node):
         message = f"{path} is in int8 already: give the float file that it was made of"
         raise WorkloadError(f"{message}.")
+    if any(item.data_type in HALVES for item in proto.graph.initializer):
+        message = f"{path} is in float16: give the file in float32 that it was made of"
+        raise WorkloadError(f"{message}.")
+    _check_samples(path, proto)
     if sample is not None and not takes(proto, sample):
         shape = sample_text(sample)
         raise WorkloadError(f"{path} does not take --input {shape}.")
@@ -79,7 +88,25 @@ def _read(path: Path) -> onnx.ModelProto:
     except Exception as error:
         message = f"{path} is no ONNX file that can be read: {first_line(error)}."
         raise WorkloadError(message) from error
+    proto = without_weights_as_inputs(proto)
+    proto.graph.ClearField("value_info")  # of a file that others have pruned it is old
     return proto
+
+
+def _check_samples(path: Path, proto: onnx.ModelProto) -> None:
+    """Refuse inputs of which one sample cannot be given.
+
+    Raises:
+        WorkloadError: which, and how many it takes.
+    """
+    for item in proto.graph.input:
+        axes = item.type.tensor_type.shape.dim
+        if axes and axes[0].dim_value > 1:
+            message = f"{path} takes {axes[0].dim_value} rows of {item.name} at a time"
+            raise WorkloadError(
+                f"{message}: its first axis must be that of samples, one or any number "
+                "of them."
+            )
 
 
 def _folded(path: Path, fixed: Path, folder: Path) -> onnx.ModelProto:

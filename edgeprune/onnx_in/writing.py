@@ -6,7 +6,7 @@ written that torch's own exporter refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.positions import Reshape, Slice, Split
 from edgeprune.onnx_in.steps import Block, Step, Steps
 
-Shapes = tuple[tuple[int, ...], ...]
+Shapes = Mapping[str, tuple[int, ...]]
 CONVOLVING = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
 AFFINE = ("weight", "bias")
 STATISTICS = (*AFFINE, "running_mean", "running_var")
@@ -46,7 +46,7 @@ def written(
     """The file of an imported network.
 
     Args:
-        shapes: of its inputs.
+        shapes: of its inputs, by name and in the order in which they are fed.
         dynamic_batch: leave the first axis open.
 
     Raises:
@@ -56,8 +56,8 @@ def written(
     proto.CopyFrom(model.skeleton)
     _Writer(proto, model).write_()
     sweep_(proto.graph)
-    given = [item for item in proto.graph.input if item.name in model.input_names]
-    for item, shape in zip(given, shapes, strict=True):
+    _order_inputs_(proto, shapes)
+    for item, shape in zip(proto.graph.input, shapes.values(), strict=False):
         axes = item.type.tensor_type.shape
         del axes.dim[:]
         for length in shape:
@@ -67,6 +67,18 @@ def written(
     for item in proto.graph.output:
         item.type.tensor_type.ClearField("shape")
     return with_shapes(proto, values=True)
+
+
+def _order_inputs_(proto: onnx.ModelProto, names: Iterable[str]) -> None:
+    """Put the inputs that are fed first, in their order."""
+    given = {item.name: item for item in proto.graph.input}
+    ordered = [given.pop(name) for name in names]
+    held = [*ordered, *given.values()]
+    copies = [onnx.ValueInfoProto() for _ in held]
+    for copy, item in zip(copies, held, strict=True):
+        copy.CopyFrom(item)
+    del proto.graph.input[:]
+    proto.graph.input.extend(copies)
 
 
 class _Writer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from edgeprune.errors import ConfigError
 from edgeprune.files import cached
 from edgeprune.graph.groups import ChannelGraph
 from edgeprune.graph.region import WHOLE, Region
@@ -65,12 +66,17 @@ def profile_network(
         region: what of it may change.
 
     Raises:
+        ConfigError: the region leaves nothing.
         TraceError: the model does not run or trace.
         ExportError: it cannot be written as ONNX.
         MeasurementError: it cannot be timed.
     """
     progress.start("profile", 4)
-    graph = region.within(survey(model, benchmark.inputs))
+    whole = survey(model, benchmark.inputs)
+    graph = region.within(whole)
+    if whole.groups and not (graph.groups or graph.identities):
+        message = f"{region} leave nothing of {type(model).__name__} that can be pruned"
+        raise ConfigError(f"{message}: `edgeprune groups` shows what there is.")
     progress.advance("channel groups")
     exported = benchmark.export(model, "baseline")
     progress.advance("ONNX file")

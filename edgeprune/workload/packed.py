@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +100,9 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
     with torch.no_grad():
         made = model(**given) if isinstance(given, dict) else model(*given)
     if isinstance(made, Tensor):
+        if made.ndim == 0:
+            message = f"{type(model).__name__} returns one number for a whole batch"
+            raise WorkloadError(f"{message}: its first axis must be that of samples.")
         return None
     if isinstance(made, list) and all(isinstance(one, Mapping) for one in made):
         message = (
@@ -107,4 +112,20 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
         )
         children = ", ".join(name for name, _ in model.named_children())
         raise WorkloadError(f"{message}; its own are {children}.")
-    return Structure.of(made, "output")
+    structure = Structure.of(made, "output")
+    _let_exporter_know(made)
+    return structure
+
+
+def _let_exporter_know(value: Any) -> None:
+    """Tell torch of the data classes in an output, which it does not look into."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            _let_exporter_know(part)
+    elif dataclasses.is_dataclass(value):
+        with suppress(ValueError):  # known already
+            torch.export.register_dataclass(type(value))
+        for field in dataclasses.fields(value):
+            _let_exporter_know(getattr(value, field.name))

@@ -47,7 +47,7 @@ def part_of(model: nn.Module, path: str) -> nn.Module:
         WorkloadError: there is no such module.
     """
     try:
-        model.get_submodule(path)
+        model.get_submodule(path or "?")  # without a name it would be the whole
     except AttributeError:
         names = ", ".join(name for name, _ in model.named_children())
         kind = type(model).__name__

@@ -155,7 +155,8 @@ def test_a_folder_of_masks_bears_what_photos_do(tmp_path):
         (tmp_path / name).mkdir()
         for at in range(8):
             mode = "RGB" if name == "images" else "L"
-            Picture.new(mode, (16, 16)).save(tmp_path / name / f"{at}.png")
+            colour = at % 2 if mode == "L" else 0
+            Picture.new(mode, (16, 16), colour).save(tmp_path / name / f"{at}.png")
     data = paired.load(str(tmp_path), Reading(4), (3, 16, 16))
     assert data.safe_augmentations == ("crop", "flip")
 

@@ -131,6 +131,14 @@ def break_word(root):
     (root / "labels" / "01.txt").write_text("cat 0.5 0.5 0.1 0.1\n")
 
 
+def break_class(root):
+    (root / "labels" / "01.txt").write_text("0.5 0.5 0.5 0.1 0.1\n")
+
+
+def break_one_line(root):
+    (root / "labels" / "01.txt").write_text("0 0.5 0.5 0.1 0.1\n0 0.5 0.5\n")
+
+
 def empty(root):
     for path in (root / "labels").iterdir():
         path.write_text("")
@@ -142,6 +150,8 @@ def empty(root):
         (break_line, "shares of the image, found '0 0.5 0.5 20 20'"),
         (break_columns, "01.txt must have lines"),
         (break_word, "01.txt cannot be read"),
+        (break_class, "found '0.5 0.5 0.5 0.1 0.1'"),
+        (break_one_line, "found '0 0.5 0.5'"),
         (empty, "a box for none of 12 images"),
     ],
 )
@@ -156,6 +166,36 @@ def test_a_json_of_another_form_is_named(tmp_path):
     images(tmp_path / "data" / "images")
     (tmp_path / "data" / "boxes.json").write_text('{"images": [{"file": 1}]}')
     with pytest.raises(DataError, match="no file of COCO's form"):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"annotations": []}, "has a box for none of 12 images"),
+        (
+            {"annotations": [{"image_id": 7, "bbox": [0, 0, 1, 1], "category_id": 1}]},
+            "a box is of image 7, which it does not list",
+        ),
+        ({"annotations": [{"image_id": 100}]}, "it lacks 'bbox'"),
+        (
+            {"images": [{"id": at, "file_name": "00.png"} for at in (1, 2)]},
+            "it lists an image twice",
+        ),
+    ],
+)
+def test_what_a_json_lacks_is_said(change, said, tmp_path):
+    coco_whole(tmp_path / "data")
+    path = tmp_path / "data" / "annotations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=said):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+def test_of_several_json_files_none_is_chosen(tmp_path):
+    coco_whole(tmp_path / "data")
+    described(tmp_path / "data" / "captions.json")
+    with pytest.raises(DataError, match=r"several JSON files .annotations.json, capti"):
         load_data(str(tmp_path / "data"), Reading(4), SHAPE)
 
 

@@ -175,6 +175,29 @@ def test_a_folder_that_is_split_already_is_kept(tmp_path):
     assert splits.sizes == (20, 10, 8)
 
 
+def test_parts_may_be_written_in_capitals_and_hidden_folders_are_none(tmp_path):
+    for split, count in (("Train", 10), ("Val", 5), ("TEST", 4)):
+        image_folder(tmp_path / split, count=count)
+    for name in (".ipynb_checkpoints", "__MACOSX", "Train/.git"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "Train" / "cat" / "._0.png").write_bytes(b"of a Mac")
+    splits = load_data(str(tmp_path), READ, (3, 8, 8))
+    assert splits.sizes == (20, 10, 8)
+    assert splits.class_names == ("cat", "dog")
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = str(image_folder(tmp_path / "photos", classes=("car", "train")))
+    assert load_data(root, READ, (3, 8, 8)).class_names == ("car", "train")
+
+
+def test_images_of_real_numbers_are_refused(tmp_path):
+    root = image_folder(tmp_path / "photos")
+    Image.new("F", (8, 8), 0.5).save(root / "cat" / "real.tiff")
+    with pytest.raises(DataError, match=r"real.tiff cannot be read: it holds"):
+        load_data(str(root), READ, (3, 8, 8))
+
+
 def test_class_folders_must_agree(tmp_path):
     image_folder(tmp_path / "train")
     image_folder(tmp_path / "test", classes=("cat", "cow"))
@@ -222,12 +245,23 @@ def test_lists_of_samples_are_data_sets():
     assert splits.sample_shape == (3, 4, 4)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_inputs_come_in_float32(kind):
+    made = TensorDataset(torch.randn(20, 3, 4, 4).to(kind), torch.arange(20) % 2)
+    splits = splits_of("mine", (made, made, made), READ)
+    assert next(iter(splits.train))[0].dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("made", "complaint"),
     [
         (None, "must return"),
         ([1], "must return"),
         ([1, 2, 3], "loaders or data sets, found int"),
+        (
+            [[(torch.zeros(3, 1), torch.full((3, 2), torch.nan))]] * 3,
+            "NaN or infinity among its targets, in the train split",
+        ),
         ([iter(()), iter(())], "must return"),
         ([dataset(classes=1), dataset(), dataset()], "one class only"),
         ([[(1, 2, 3)]] * 3, "must yield .inputs, targets., or inputs alone"),

@@ -48,6 +48,12 @@ def test_what_is_not_split_is(tmp_path):
     assert not rows & {row.numpy().tobytes() for row in seen}
 
 
+def test_one_sample_is_not_split(tmp_path):
+    np.savez(tmp_path / "one.npz", x=np.zeros((1, 3, 4, 4)), y=np.zeros(1, dtype=int))
+    with pytest.raises(DataError, match="1 samples are too few to split"):
+        load_data(str(tmp_path / "one.npz"), Reading(4))
+
+
 def test_a_training_split_alone_is_split(tmp_path):
     splits = loaded(tmp_path, x_train=X, y_train=Y, names=np.array(["a", "b"]))
     assert sum(splits.sizes) == 40

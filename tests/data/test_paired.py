@@ -88,7 +88,43 @@ def test_an_empty_part_beside_a_training_one_is_none(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     for at in range(20):
         Image.new("RGB", (16, 16)).save(tmp_path / "train" / "images" / f"{at}.png")
-        Image.new("L", (16, 16)).save(tmp_path / "train" / "masks" / f"{at}.png")
+        mask = Image.new("L", (16, 16), at % 2)
+        mask.save(tmp_path / "train" / "masks" / f"{at}.png")
     data = paired.load(str(tmp_path), Reading(4), (3, 16, 16))
     assert sum(data.sizes) == 20
     assert "cut from train/" in data.note
+
+
+def test_masks_of_0_and_255_are_two_classes(tmp_path):
+    fill(tmp_path, 20, "masks")
+    for path in (tmp_path / "masks").iterdir():
+        held = np.asarray(Image.open(path)) % 2 * 255
+        Image.fromarray(held.astype(np.uint8)).save(path)
+    splits = load_data(str(tmp_path), READ, SHAPE)
+    assert "taken as classes 0 and 1" in splits.note
+    for part in (splits.train, splits.validation, splits.test):
+        for _, y in part:
+            assert set(y.unique().tolist()) == {0, 1}
+
+
+def test_masks_of_one_class_say_nothing(tmp_path):
+    fill(tmp_path, 20, "masks")
+    for path in (tmp_path / "masks").iterdir():
+        Image.fromarray(np.full((16, 12), 255, dtype=np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"one class only .found 255; 255 is nob"):
+        load_data(str(tmp_path), READ, SHAPE)
+
+
+def test_images_beside_class_folders_are_not_taken_for_all(tmp_path):
+    fill(tmp_path, 4)
+    (tmp_path / "images").rename(tmp_path / "cats")
+    Image.new("RGB", (4, 4)).save(tmp_path / "cover.png")
+    with pytest.raises(DataError, match=r"has images .cover.png.*folders .cats"):
+        load_data(str(tmp_path), READ, SHAPE)
+
+
+def test_a_folder_without_images_is_said(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match="images has no image"):
+        load_data(str(tmp_path), READ, SHAPE)
