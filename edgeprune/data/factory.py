@@ -186,10 +186,12 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
     if len(parts) == 3:
         return parts[0], parts[1], parts[2], "split by the factory"
     whole = getattr(parts[0], "dataset", parts[0]) if parts else None
-    if len(parts) != 2 or not isinstance(whole, Dataset):
+    if len(parts) != 2 or not (isinstance(whole, Dataset) or _is_samples(whole)):
+        kinds = [type(part).__name__ for part in parts]
+        found = f"({', '.join(kinds)})" if kinds else type(made).__name__
         message = (
             f"{name} must return (train, validation, test) loaders or data sets, or "
-            f"(train, test) of which train can be split; found {type(made).__name__}."
+            f"(train, test) of which train can be split; found {found}."
         )
         raise DataError(message)
     order = np.random.default_rng(0).permutation(len(whole)).tolist()  # type: ignore[arg-type]

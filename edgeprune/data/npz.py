@@ -36,6 +36,7 @@ from edgeprune.tasks import Structure
 
 TARGETS = ("y", "label", "labels", "target", "targets")
 PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
+WORDS = "SU"
 IMAGE_CHANNELS = (1, 3, 4)
 Named = dict[str, NDArray[np.generic]]
 
@@ -48,11 +49,11 @@ def load(source: str, reading: Reading) -> Splits:
     """
     held = _by_part(source, _read(Path(source)))
     first = next(iter(held.values()))
-    labelled = any(name in TARGETS for name in first)
+    labelled = any(map(_is_target, first))
     if len(inputs := _inputs(first)) > 1 and reading.scale is not None:
         message = f"--mean and --std do not go with {source}"
         raise DataError(f"{message}, which holds {', '.join(inputs)}: scale it before.")
-    pairs = {part: _pair(named) for part, named in held.items()}
+    pairs = {part: _pair(source, named) for part, named in held.items()}
     note = "" if labelled else "no labels: agreement with the original; "
     if WHOLE in pairs:
         note += f"test: {TEST_SHARE:.0%} cut from the data; "
@@ -83,8 +84,12 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
         DataError: an array is missing.
     """
     held: dict[str, Named] = {}
+    labelled = any(_is_target(_part_of(name)[1]) for name in arrays)
     for name, array in arrays.items():
         part, own = _part_of(name)
+        words = array.dtype.kind in WORDS  # names of classes and the like
+        if labelled and words and not _is_target(own):
+            continue
         held.setdefault(part, {})[own] = array
     if set(held) != {WHOLE}:
         held.pop(WHOLE, None)  # what goes with it, such as names
@@ -109,28 +114,33 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
 def _part_of(name: str) -> tuple[str, str]:
     """The part that an array belongs to, and its own name."""
     before, _, after = name.partition("_")
-    if before in PARTS and after:
-        return PARTS[before], after
+    if before.lower() in PARTS and after:
+        return PARTS[before.lower()], after
     own, _, part = name.rpartition("_")
+    part = part.lower()
     return (PARTS[part], own) if part in PARTS and own else (WHOLE, name)
 
 
+def _is_target(name: str) -> bool:
+    return name.lower() in TARGETS
+
+
 def _inputs(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: array for name, array in named.items() if name not in TARGETS}
+    return {name: array for name, array in named.items() if not _is_target(name)}
 
 
-def _pair(named: Named) -> Pair:
+def _pair(source: str, named: Named) -> Pair:
     """Inputs, in rows where there are several, and targets; zeros for none."""
     inputs = _inputs(named)
     first = next(iter(inputs.values()))
     y = next(
-        (named[name] for name in named if name in TARGETS),
+        (named[name] for name in named if _is_target(name)),
         np.zeros(len(first) if first.ndim else 0, dtype=np.int64),
     )
     if len(inputs) == 1:
         return channels_first(first), y
     for name, array in inputs.items():
-        check_pair(f"of {name}", array.reshape(*array.shape, 1), y)
+        check_pair(f"{source}, array {name},", array.reshape(*array.shape, 1), y)
     return _structure(inputs).packed(_tensors(inputs)).numpy(), y
 
 

@@ -152,6 +152,9 @@ def _made(saved: SavedPlan, factory: Factory | None) -> nn.Module:
         model = load_library_model(saved.model, num_classes=saved.num_classes)
         if model is not None:
             return model
+        if saved.model.endswith(".onnx"):
+            message = f"The run compressed {saved.model!r}: give that file"
+            raise WorkloadError(f"{message}, as load(run, {saved.model!r}).")
         raise WorkloadError(
             f"The run compressed {saved.model!r}, which is no model of torchvision or "
             "timm: give the factory that makes it, as load(run, factory); code that a "

@@ -112,6 +112,9 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
         )
         children = ", ".join(name for name, _ in model.named_children())
         raise WorkloadError(f"{message}; its own are {children}.")
+    names = getattr(model, "output_names", None)  # of an ONNX file
+    if isinstance(made, tuple) and isinstance(names, tuple) and len(names) == len(made):
+        made = dict(zip(names, made, strict=True))
     structure = Structure.of(made, "output")
     _let_exporter_know(made)
     return structure

@@ -54,6 +54,13 @@ def test_one_sample_is_not_split(tmp_path):
         load_data(str(tmp_path / "one.npz"), Reading(4))
 
 
+def test_capitals_and_names_of_classes_are_no_matter(tmp_path):
+    names = np.array(["cat", "dog", "cow", "owl"])
+    splits = loaded(tmp_path, X_Train=X, Y_Train=Y, classes_train=names)
+    assert splits.classes == 4
+    assert loaded(tmp_path, X=X, Y=Y, names=names).sample_shape == X.shape[1:]
+
+
 def test_a_training_split_alone_is_split(tmp_path):
     splits = loaded(tmp_path, x_train=X, y_train=Y, names=np.array(["a", "b"]))
     assert sum(splits.sizes) == 40
@@ -94,12 +101,15 @@ def test_several_inputs_have_targets(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
-        ({"image": X, "lens": LENS[:30]}, "of lens has 30 inputs and 40 labels"),
-        ({"image": X, "name": np.array(["a"] * 40)}, "of name inputs must be numbers"),
+        ({"image": X, "lens": LENS[:30]}, "array lens, has 30 inputs and 40 labels"),
+        (
+            {"image": X, "name": np.array(["a"] * 40)},
+            "array name, inputs must be",
+        ),
         ({"x_train": X, "y_train": Y, "x_test": X}, "lacks y_test"),
         ({"a_train": X, "b_train": X, "a_test": X}, "lacks b_test"),
         ({"y": Y}, "lacks inputs"),
-        ({"image": X, "more": np.full((40, 2), np.nan)}, "of more has NaN"),
+        ({"image": X, "more": np.full((40, 2), np.nan)}, "array more, has NaN"),
     ],
 )
 def test_arrays_that_do_not_go_together_are_refused(tmp_path, arrays, complaint):

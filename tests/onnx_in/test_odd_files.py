@@ -164,6 +164,8 @@ def test_data_may_have_the_inputs_in_another_order(tmp_path):
         done.folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
     given = {name: value[:1] for name, value in data.items()}
+    with pytest.raises(WorkloadError, match=r"two.onnx': give that file, as load"):
+        edgeprune.load(done.folder)
     found = done.model(**{name: torch.from_numpy(one) for name, one in given.items()})
     assert np.allclose(session.run(None, given)[0], found.detach(), atol=1e-4)
 

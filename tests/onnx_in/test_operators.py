@@ -55,7 +55,7 @@ def compared(proto, x):
     with torch.no_grad():
         made = net(torch.from_numpy(x))
     made = made if isinstance(made, tuple) else (made,)
-    again = answers(written(net, (x.shape,), dynamic_batch=False), x)
+    again = answers(written(net, {net.input_names[0]: x.shape}, dynamic_batch=False), x)
     for wanted, one, other in zip(expected, made, again, strict=True):
         assert one.numpy().dtype == wanted.dtype
         assert np.allclose(one.numpy(), wanted, atol=1e-5), np.abs(one - wanted).max()
@@ -108,7 +108,7 @@ def test_a_layer_that_stands_twice_in_the_file_is_one_module():
     proto = helper.make_model(graph, opset_imports=imports, ir_version=8)
     net = compared(onnx.shape_inference.infer_shapes(proto), IMAGE)
     assert len([item for item in net.modules() if isinstance(item, nn.Conv2d)]) == 1
-    again = written(net, (IMAGE.shape,), dynamic_batch=False)
+    again = written(net, {net.input_names[0]: IMAGE.shape}, dynamic_batch=False)
     assert len(again.graph.initializer) == 1
 
 
