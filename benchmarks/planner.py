@@ -254,7 +254,7 @@ def _peer_lines(rows: dict[str, Any]) -> list[str]:
         f"{slower} of the peers', {ours} of edgeprune's. Test accuracy at equal time, "
         "at once, with the statistics of batch norms taken anew, and after "
         f"{STEPS} steps of distillation. onnxsim prunes the file, whose norms are "
-        "folded: there are no statistics to take anew.",
+        "folded: what follows is for networks with norms.",
         "",
         "| network, peer, ratio | time | edgeprune's | at once | edgeprune | new "
         f"statistics | edgeprune | {STEPS} steps | edgeprune | commit |",
@@ -267,7 +267,9 @@ def _peer_lines(rows: dict[str, Any]) -> list[str]:
             continue
         cells = [f"{row['share']:.2f}", f"{row['ours_share']:.2f}"]
         for key in ("before", "restated", "after"):
-            cells += [f"{row['peer'][key]:.1%}", f"{row['ours'][key]:.1%}"]
+            folded = "onnxsim" in name and key != "before"
+            theirs = "-" if folded else f"{row['peer'][key]:.1%}"
+            cells += [theirs, f"{row['ours'][key]:.1%}"]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['commit']} |")
     return lines
 
