@@ -55,9 +55,9 @@ from benchmarks.setting import (
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import Inputs
-from edgeprune.prune import planner
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
+from edgeprune.prune.problem import ErrorEvaluator
 from edgeprune.records import Budget
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
@@ -81,7 +81,7 @@ Names = Annotated[list[str] | None, typer.Argument()]
 Ratios = Annotated[list[float] | None, typer.Option("--ratio")]
 
 
-Judged = tuple[dict[str, torch.Tensor], Loss, planner.ErrorEvaluator]
+Judged = tuple[dict[str, torch.Tensor], Loss, ErrorEvaluator]
 
 
 @app.command()

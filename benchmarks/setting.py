@@ -20,6 +20,7 @@ from edgeprune.profile.network import profile_network
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.loss import Loss
+from edgeprune.prune.problem import ErrorEvaluator, Problem, SearchResult, Trial
 from edgeprune.records import Attempt, Budget, ModelFigures, Plan
 from edgeprune.score.sensitivity import OutputErrorEvaluator
 
@@ -64,9 +65,9 @@ class Measured:
 
     held: Setting
     budget: Budget
-    trials: list[planner.Trial] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
 
-    def measure(self, trial: planner.Trial) -> Attempt:
+    def measure(self, trial: Trial) -> Attempt:
         """Export a plan's network and time the file."""
         self.trials.append(trial)
         return self.held.attempt(trial.plan, self.budget)
@@ -111,10 +112,10 @@ def search(
     scores: dict[str, Tensor],
     loss: Loss,
     budget: Budget,
-    errors: planner.ErrorEvaluator | None = None,
-) -> tuple[planner.SearchResult, list[planner.Trial]]:
+    errors: ErrorEvaluator | None = None,
+) -> tuple[SearchResult, list[Trial]]:
     """The closed loop: what it found, and what was measured on the way."""
-    problem = planner.Problem(held.graph, scores, held.costs, loss, budget, errors)
+    problem = Problem(held.graph, scores, held.costs, loss, budget, errors)
     measured = Measured(held, budget)
     return planner.search(problem, measured), measured.trials
 

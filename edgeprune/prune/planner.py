@@ -6,23 +6,26 @@ beside the baseline, and the limit corrected by what was found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from edgeprune.graph.groups import ChannelGraph
-from edgeprune.progress import SILENT, Progress
-from edgeprune.prune.cost_model import CostModel, Prediction
+from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.exchange import (
     BudgetedObjective,
     exchange,
     most_judged,
     moves_from,
 )
-from edgeprune.prune.loss import Loss
+from edgeprune.prune.problem import (
+    PlanBenchmark,
+    Problem,
+    SearchResult,
+    SolutionErrors,
+    Trial,
+    plan_of,
+)
 from edgeprune.prune.solver import Solution, fastest, solve_fixed_point
 from edgeprune.records import Attempt, Budget, Plan, pressure_of, time_pressure
 from edgeprune.units import milliseconds
@@ -31,139 +34,16 @@ AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for
 CLOSE = 0.94  # of a limit: near enough not to search on
 SURE = 0.995  # of a limit: what takes no more will do so when measured again
 RIGHT = 0.035  # of the time: what is aimed at and predicted so well hits the limit
-ROUNDS = len(AIM)
+BETWEEN = 2  # rounds between a plan that leaves much of a limit and one beyond it
+ROUNDS = len(AIM) + BETWEEN
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
-
-
-class ErrorEvaluator(Protocol):
-    """Judges plans before anything is trained.
-
-    Attributes:
-        affordable: how many it can judge in reasonable time: by what that computes, not
-            by the clock, so that a busy machine finds the same plan.
-    """
-
-    @property
-    def affordable(self) -> int: ...  # noqa: D102  see above
-
-    def error(self, plan: Plan, near: Plan | None = None) -> float:
-        """How far the outputs of a plan's network are from the original's.
-
-        Args:
-            near: one much like it, which was judged before.
-        """
-        ...
-
-    def estimates(self, plans: Iterable[Plan], near: Plan) -> Iterator[float]:
-        """Much the same of several sooner, by how they differ from another plan."""
-        ...
-
-    def possible(self, plan: Plan) -> bool:
-        """Whether its network can be made, and is what it is to be."""
-        ...
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A plan that is to be measured, and why.
-
-    Attributes:
-        number: of the trial in its search, from 1 on.
-        predicted: what it is expected to cost.
-    """
-
-    number: int
-    plan: Plan
-    solution: Solution
-    predicted: Prediction
-
-
-class PlanBenchmark(Protocol):
-    """Applies plans, exports their networks and measures the files."""
-
-    def measure(self, trial: Trial) -> Attempt:
-        """Measure the costs of a plan's network, and its accuracy where it fits."""
-        ...
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The result of the closed loop.
-
-    Attributes:
-        plan: of those below the limits the most accurate one before training; the
-            nearest where none is.
-        fits: whether it is within all limits.
-        notes: what the solver has to say.
-    """
-
-    plan: Plan
-    attempt: Attempt
-    fits: bool
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Problem:
-    """The problem that a planner solves.
-
-    Attributes:
-        scores: by group, shape (channels,): which channels of it stay.
-        errors: judges what losses only estimate. None where nothing is known before
-            training, as of a wider network.
-        reconstructed_errors: the same after reconstruction, where there is to be one.
-        enough: accuracy of a measured plan that leaves nothing to be seen: as good as
-            the original.
-        progress: has the step of the search as its own.
-    """
-
-    graph: ChannelGraph
-    scores: Mapping[str, Tensor]
-    model: CostModel
-    loss: Loss
-    budget: Budget
-    errors: ErrorEvaluator | None = None
-    reconstructed_errors: ErrorEvaluator | None = None
-    enough: float = 1.0
-    progress: Progress = SILENT
-
-    def plan_of(self, solution: Solution) -> Plan:
-        """The plan that keeps as many channels as a solution says."""
-        return plan_of(self.graph, self.scores, solution)
-
-
-@dataclass(frozen=True)
-class SolutionErrors:
-    """Judges the plans of solutions."""
-
-    problem: Problem
-    errors: ErrorEvaluator
-    progress: Progress = SILENT
-
-    def error(self, solution: Solution, near: Solution | None = None) -> float:
-        """The error of a solution's network."""
-        self.progress.advance()
-        other = near and self.problem.plan_of(near)
-        return self.errors.error(self.problem.plan_of(solution), other)
-
-    def estimates(
-        self, solutions: Iterable[Solution], near: Solution
-    ) -> Iterator[float]:
-        """Much the same of several sooner."""
-        plan_of = self.problem.plan_of
-        for error in self.errors.estimates(map(plan_of, solutions), plan_of(near)):
-            self.progress.advance()
-            yield error
-
-    def possible(self, solution: Solution) -> bool:
-        """Whether its network can be made."""
-        return self.errors.possible(self.problem.plan_of(solution))
 
 
 def search(problem: Problem, benchmark: PlanBenchmark) -> SearchResult:
     """Solve, measure and correct until the measured network fits the budget closely."""
     loop = _Loop(problem, benchmark)
     loop.solve()
+    loop.settle()
     loop.refine()
     best = loop.best
     notes = tuple(dict.fromkeys(loop.notes))
@@ -207,6 +87,33 @@ class _Loop:
                     self._try(first)
                 break
 
+    def settle(self) -> None:
+        """Aim between a plan that leaves much of the limit and one that is beyond it.
+
+        Where predictions are off by more for one network than for another, as on a
+        machine that was busy while its table was measured, no one correction is right.
+        """
+        problem, budget = self.problem, self.problem.budget
+        for _ in range(BETWEEN if budget.limits_time else 0):
+            points = [self._point(tried) for tried in self.tried]
+            below = [point for point in points if point[0] <= 1]
+            above = [point for point in points if point[0] > 1]
+            if not (below and above) or self._close(self.best):
+                return
+            aim = between(max(below), min(above), AIM[-1])
+            limits = budget.with_time_scaled(aim)
+            solution = solve_fixed_point(problem.model, problem.loss, limits)
+            if solution.feasible and not self._refines(solution):
+                solution = self._exchanged(solution, limits)
+            if self._try(solution) is None:
+                return
+
+    def _point(self, tried: _Tried) -> tuple[float, float]:
+        """The share of the limit on time that was measured, and the one predicted."""
+        budget, solution = self.problem.budget, tried.trial.solution
+        found = self.problem.model.predict(solution.widths, solution.bypassed)
+        return time_pressure(tried.attempt, budget), time_pressure(found, budget)
+
     def refine(self) -> None:
         """Improve the best one by exchanges that are judged after reconstruction.
 
@@ -224,7 +131,7 @@ class _Loop:
         judged = SolutionErrors(problem, errors, progress)
         objective = BudgetedObjective(judged, count, RECONSTRUCTED_NOISE)
         self._correct(start)
-        for _ in range(ROUNDS):
+        for _ in AIM:
             limits, solution = self._limits(AIM[-1]), self.best.trial.solution
             tried = self._try(exchange(problem.model, solution, limits, objective))
             if tried is None or self._close(tried):
@@ -307,12 +214,11 @@ class _Loop:
         Where a plan hits the limit, and about as predicted, predictions stay: the
         measurement is no better, and what is chosen next depends on it.
         """
-        solution, budget = tried.trial.solution, self.problem.budget
-        found = self.problem.model.predict(solution.widths, solution.bypassed)
-        if budget.limits_time:
-            predicted = time_pressure(found, budget)
-            measured = time_pressure(tried.attempt, budget)
+        if self.problem.budget.limits_time:
+            measured, predicted = self._point(tried)
         else:
+            solution = tried.trial.solution
+            found = self.problem.model.predict(solution.widths, solution.bypassed)
             predicted, measured = found.latency_ms, tried.attempt.latency_ms
         if predicted > 0:
             correction = measured / predicted
@@ -321,26 +227,21 @@ class _Loop:
                 self.correction = correction
 
 
+def between(low: tuple[float, float], high: tuple[float, float], aim: float) -> float:
+    """The prediction at which a measurement is expected to hit what is aimed at.
+
+    Args:
+        low, high: measurements and predictions of two plans, as shares of the limit,
+            one below it and one above.
+    """
+    (least, first), (most, last) = low, high
+    if most <= least or last <= first:
+        return (first + last) / 2
+    return first + (aim - least) / (most - least) * (last - first)
+
+
 def smallest(graph: ChannelGraph, model: CostModel, budget: Budget) -> Plan:
     """The fastest network within the other limits, by prediction."""
     solution = fastest(model, budget=budget.without_time(), params=0.0)
     scores = {group.name: torch.zeros(group.size) for group in graph.groups}
     return plan_of(graph, scores, solution)
-
-
-def plan_of(
-    graph: ChannelGraph, scores: Mapping[str, Tensor], solution: Solution
-) -> Plan:
-    """Keep the channels with the largest scores; groups of a block go with it.
-
-    A group that gets wider, twice as wide at most, has those copied.
-    """
-    kept: dict[str, tuple[int, ...]] = {}
-    copies: dict[str, tuple[int, ...]] = {}
-    for name, width in solution.widths.items():
-        group = graph.group(name)
-        if width < group.size:
-            kept[name] = group.best(scores[name], width)
-        elif width > group.size:
-            copies[name] = group.best(scores[name], width - group.size)
-    return Plan(kept, solution.bypassed, copies)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from edgeprune.graph.survey import survey
-from edgeprune.prune import planner, solver
+from edgeprune.prune import solver
 from edgeprune.prune.growth import gains, steps_up, widened
 from edgeprune.prune.loss import Loss
+from edgeprune.prune.problem import plan_of
 from edgeprune.records import Budget, pressure_of
 from tests.choices import brute_force, choices
 from tests.nets import Bottom
@@ -73,6 +74,6 @@ def test_wider_groups_become_copies_and_narrower_ones_keep_their_best():
         "second": -torch.arange(32).double(),
     }
     solution = solver.Solution({"first": 20, "second": 8}, (), True, 0.0, 0.0)
-    plan = planner.plan_of(graph, scores, solution)
+    plan = plan_of(graph, scores, solution)
     assert plan.copies == {"first": (12, 13, 14, 15)}
     assert plan.kept == {"second": tuple(range(8))}

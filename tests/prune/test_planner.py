@@ -10,6 +10,7 @@ from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import trace
 from edgeprune.prune import planner, solver
 from edgeprune.prune.loss import Loss, lost
+from edgeprune.prune.problem import Problem, plan_of
 from edgeprune.prune.solver import least_loss
 from edgeprune.records import Attempt, Budget, time_pressure
 from tests.nets import Bottom, CifarResNet
@@ -58,7 +59,7 @@ class Device(Judges):
             {block.name: 3.0 for block in costs.blocks},
         )
         budget = budget or self.budget
-        return planner.Problem(self.graph, scores, costs, loss, budget, self)
+        return Problem(self.graph, scores, costs, loss, budget, self)
 
     def measure(self, trial):
         self.rounds += 1
@@ -115,7 +116,7 @@ def test_predicted_counts_are_the_counts_after_surgery(make):
     for limit in (3.0, 6.0):
         problem = device.problem(Budget(latency_ms=limit))
         solution = solver.solve_fixed_point(problem.model, problem.loss, problem.budget)
-        plan = planner.plan_of(device.graph, problem.scores, solution)
+        plan = plan_of(device.graph, problem.scores, solution)
         cost = count(trace(apply(device.model, device.graph, plan), device.inputs))
         left = {
             name: width
@@ -139,6 +140,26 @@ def test_the_closed_loop_ends_under_the_budget_and_close_to_it(slower, budget):
     assert found.fits
     assert 0.85 * 5.0 <= found.attempt.latency_ms <= 5.0
     assert device.rounds <= planner.ROUNDS
+
+
+class Bent(Device):
+    """It is as fast as no one correction tells: most of all where little is left."""
+
+    def measure(self, trial):
+        attempt = super().measure(trial)
+        share = attempt.latency_ratio
+        ratio = max(0.75 * share, 0.54 + 1.75 * (share - 0.72))
+        attempt = replace(attempt, latency_ratio=ratio, latency_ms=10.0 * ratio)
+        fits = time_pressure(attempt, self.budget) <= 1
+        return replace(attempt, within_budget=fits)
+
+
+def test_between_too_fast_and_too_slow_the_budget_is_hit():
+    device = Bent(Bottom(256), budget=Budget(latency_ratio=0.735))
+    found = planner.search(device.problem(), device)
+    assert found.fits
+    assert found.attempt.latency_ratio >= planner.CLOSE * 0.735
+    assert len(planner.AIM) <= device.rounds <= planner.ROUNDS
 
 
 @pytest.mark.parametrize(
@@ -177,7 +198,7 @@ def test_of_two_plans_that_fit_the_more_accurate_one_is_taken(
     monkeypatch.setattr(planner, "exchange", exchanged)
     aim = budget.with_time_scaled(planner.AIM[0])
     settled = solver.solve_fixed_point(problem.model, problem.loss, aim)
-    plain = planner.plan_of(device.graph, problem.scores, settled)
+    plain = plan_of(device.graph, problem.scores, settled)
 
     def accuracy(plan):
         right = (plan == plain) == (better == "settled")
@@ -283,7 +304,7 @@ def test_the_channels_with_the_largest_scores_stay():
     device = Device(Bottom(4))
     scores = {"first": torch.tensor([0.1, 3.0, 0.2, 2.0]), "second": torch.ones(8)}
     solution = planner.Solution({"first": 2, "second": 8}, (), True, 0.0, 0.0)
-    assert planner.plan_of(device.graph, scores, solution).kept == {"first": (1, 3)}
+    assert plan_of(device.graph, scores, solution).kept == {"first": (1, 3)}
 
 
 def test_a_cheap_group_goes_before_a_dear_one():

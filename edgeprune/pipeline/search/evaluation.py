@@ -14,7 +14,7 @@ from edgeprune.pipeline.job import ModelSnapshot
 from edgeprune.pipeline.reconstruction import QuickReconstruction
 from edgeprune.pipeline.search.base import FoundPlan
 from edgeprune.pipeline.search.space import SearchSpace
-from edgeprune.prune import planner
+from edgeprune.prune.problem import SearchResult, Trial
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Attempt, Budget, Plan
 from edgeprune.score.sensitivity import OutputErrorEvaluator
@@ -89,7 +89,7 @@ class CandidateBenchmark:
     reconstruction: QuickReconstruction | None = None
     _measured: list[tuple[Plan, Candidate]] = field(default_factory=list)
 
-    def measure(self, trial: planner.Trial) -> Attempt:
+    def measure(self, trial: Trial) -> Attempt:
         """Export a plan's network, measure the file, and judge the network if it fits.
 
         Raises:
@@ -109,7 +109,7 @@ class CandidateBenchmark:
             attempt = replace(attempt, accuracy=accuracy)
         return self.context.keep(attempt)
 
-    def found(self, result: planner.SearchResult) -> FoundPlan:
+    def found(self, result: SearchResult) -> FoundPlan:
         """The candidate that a search has found best; the others are let go."""
         candidate = next(
             candidate for plan, candidate in self._measured if plan == result.plan

@@ -21,6 +21,7 @@ from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
 from edgeprune.prune.growth import gains, steps_up, widened
 from edgeprune.prune.loss import losses_of
+from edgeprune.prune.problem import Problem
 from edgeprune.records import Budget, LatencySummary, Plan
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.sensitivity import measure_sensitivity
@@ -67,7 +68,7 @@ class GrowthSearch:
         space = PlainSpace(model, graph, ceiling.costs, scores)
         context.progress.start("grow", planner.ROUNDS)
         with log.stage("prune"):
-            problem = planner.Problem(graph, ranked, ceiling.costs, loss, limits)
+            problem = Problem(graph, ranked, ceiling.costs, loss, limits)
             benchmark = CandidateBenchmark(context, space, limits)
             result = planner.search(problem, benchmark)
         latency = milliseconds(result.attempt.latency_ms)

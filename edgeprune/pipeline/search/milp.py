@@ -21,6 +21,7 @@ from edgeprune.pipeline.search.space import PlainSpaces, SearchSpace, Spaces
 from edgeprune.prune import planner, solver
 from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of
+from edgeprune.prune.problem import Problem
 from edgeprune.records import Budget, Scores, Sensitivity
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores
@@ -93,7 +94,7 @@ class MilpSearch:
             judges = context.settings.effort != "quick"
             judge = OutputErrorEvaluator(scoring, JUDGED) if judges else None
             quick = quick_reconstruction(context, start) if judges else None
-            problem = planner.Problem(
+            problem = Problem(
                 space.graph,
                 ranked,
                 space.costs,
