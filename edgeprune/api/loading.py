@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def model_and_inputs(settings: NetworkSettings) -> tuple[nn.Module, Inputs]:
     shape = settings.input or (METER_SHAPE if name == EXAMPLE else _own_shape(model))
     if shape is None:
         raise ConfigError("Give --input, such as --input 3x224x224.")
-    if isinstance(shape, dict):
+    if isinstance(shape, Mapping):
         called = called_with(model, shape)
         model, shape = called.model, called.sample_shape
     return model, example_inputs(shape, batch, settings.seed)

@@ -185,7 +185,7 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
         parts = list(made) if isinstance(made, Sequence) else []
     if len(parts) == 3:
         return parts[0], parts[1], parts[2], "split by the factory"
-    whole = getattr(parts[0], "dataset", parts[0]) if parts else None
+    whole: Any = getattr(parts[0], "dataset", parts[0]) if parts else None
     if len(parts) != 2 or not (isinstance(whole, Dataset) or _is_samples(whole)):
         kinds = [type(part).__name__ for part in parts]
         found = f"({', '.join(kinds)})" if kinds else type(made).__name__
