@@ -88,10 +88,8 @@ CASES = {
 def compressed(name, out, **settings):
     make, data, how, _, _ = CASES[name]
     usual = {"budget": "60%", "precision": "fp32", "max_drop": 100, "train": False}
-    usual["effort"] = "quick"
-    return edgeprune.compress(
-        make(), data(), target=FAKE, out=out, **{**usual, **how, **settings}
-    )
+    settings = {**usual, "target": FAKE, "effort": "quick", **how, **settings}
+    return edgeprune.compress(make(), data(), out=out, **settings)
 
 
 def outputs_by_name(model, x):
