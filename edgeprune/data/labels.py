@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.errors import DataError
+from edgeprune.tasks.classes import IGNORED
 
 MASKS = 3  # axes of a batch of them
-NOBODY = 255  # of pixels that are not judged
 PICTURES = 4  # axes of a batch of them
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
 
@@ -84,13 +84,13 @@ def numbered(
     if masks[0].ndim != MASKS or masks[0].is_floating_point():
         return held, ""
     found = [set(item.unique().tolist()) for item in masks]
-    if set().union(*found) == {0, NOBODY}:
+    if set().union(*found) == {0, IGNORED}:
         binary = {split: (x, (y > 0).long()) for split, (x, y) in held.items()}
         return binary, "masks of 0 and 255 are taken as classes 0 and 1"
-    if len(found[0] - {NOBODY}) < 2:
+    if len(found[0] - {IGNORED}) < 2:
         message = f"Data {name!r}: the training masks hold one class only"
         told = ", ".join(map(str, sorted(found[0])))
-        raise DataError(f"{message} (found {told}; {NOBODY} is nobody's).")
+        raise DataError(f"{message} (found {told}; {IGNORED} is nobody's).")
     return held, ""
 
 

@@ -74,10 +74,8 @@ class _Loop:
         problem = self.problem
         for aim in AIM:
             limits = self._limits(aim)
-            first = solution = solve_fixed_point(problem.model, problem.loss, limits)
-            self.notes += [solution.note] if solution.note else []
-            if solution.feasible and not self._refines(solution):
-                solution = self._exchanged(solution, limits)
+            first, solution = self._solved(limits)
+            self.notes += [first.note] if first.note else []
             tried = self._try(solution)
             if tried is None:
                 break
@@ -93,7 +91,7 @@ class _Loop:
         Where predictions are off by more for one network than for another, as on a
         machine that was busy while its table was measured, no one correction is right.
         """
-        problem, budget = self.problem, self.problem.budget
+        budget = self.problem.budget
         for _ in range(BETWEEN if budget.limits_time else 0):
             points = [self._point(tried) for tried in self.tried]
             below = [point for point in points if point[0] <= 1]
@@ -101,10 +99,7 @@ class _Loop:
             if not (below and above) or self._close(self.best):
                 return
             aim = between(max(below), min(above), AIM[-1])
-            limits = budget.with_time_scaled(aim)
-            solution = solve_fixed_point(problem.model, problem.loss, limits)
-            if solution.feasible and not self._refines(solution):
-                solution = self._exchanged(solution, limits)
+            _, solution = self._solved(budget.with_time_scaled(aim))
             if self._try(solution) is None:
                 return
 
@@ -150,6 +145,14 @@ class _Loop:
             f"{moves} exchanges would take too long"
         )
         return False
+
+    def _solved(self, limits: Budget) -> tuple[Solution, Solution]:
+        """The solution of the least loss, and what exchanges make of it."""
+        problem = self.problem
+        first = solve_fixed_point(problem.model, problem.loss, limits)
+        if not first.feasible or self._refines(first):
+            return first, first
+        return first, self._exchanged(first, limits)
 
     def _exchanged(self, solution: Solution, limits: Budget) -> Solution:
         """A solution made better by exchanges, judged as surgery leaves them."""

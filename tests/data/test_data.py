@@ -263,7 +263,7 @@ def test_inputs_come_in_float32(kind):
             [[(torch.zeros(3, 1), torch.full((3, 2), torch.nan))]] * 3,
             "NaN or infinity among its targets, in the train split",
         ),
-        ([iter(()), iter(())], r"found .list_?iterator|found .tuple_?iterator"),
+        ([iter(()), iter(())], r"must return .*; found .tuple_iterator, tup"),
         ([dataset(classes=1), dataset(), dataset()], "one class only"),
         ([[(1, 2, 3)]] * 3, "must yield .inputs, targets., or inputs alone"),
         ([[("a", torch.zeros(3))]] * 3, "must yield inputs as tensors"),
