@@ -9,7 +9,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.classes import number_folders
-from edgeprune.data.parts import folders_of
+from edgeprune.data.parts import folders_of, is_picture
 from edgeprune.data.splits import Reading
 from edgeprune.errors import DataError
 
@@ -58,8 +58,5 @@ def _images(folder: Path, seen: set[str]) -> Iterator[str]:
             raise DataError(f"{message}: its images would count twice.")
         seen.add(real)
         for name in names:
-            path = Path(place, name)
-            if name.startswith("."):  # such as ._0.png, which a Mac leaves beside 0.png
-                continue
-            if name.lower().endswith(IMG_EXTENSIONS) and path.is_file():
+            if is_picture(path := Path(place, name)):
                 yield str(path)

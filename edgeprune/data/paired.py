@@ -19,7 +19,14 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from edgeprune.data.augment import PHOTOS
 from edgeprune.data.images import BROKEN, opened
 from edgeprune.data.memory import free_memory
-from edgeprune.data.parts import WHOLE, Pair, folders_of, part_folders, three
+from edgeprune.data.parts import (
+    WHOLE,
+    Pair,
+    folders_of,
+    is_picture,
+    part_folders,
+    three,
+)
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
 
@@ -155,10 +162,4 @@ def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
 
 def pictures(folder: Path) -> list[Path]:
     """The images that lie in a folder, in order, without what systems hide there."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMG_EXTENSIONS
-        and path.is_file()
-        and not path.name.startswith(".")
-    )
+    return sorted(filter(is_picture, folder.iterdir()))

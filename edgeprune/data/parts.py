@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.splits import TEST_SHARE, VALIDATION_SHARE
 from edgeprune.errors import DataError
@@ -20,6 +21,15 @@ PART_NAMES = {
 HIDDEN = (".", "__")  # such as .git, .ipynb_checkpoints, __MACOSX
 WHOLE = "all"  # what is not split
 Pair = tuple[Any, Any]  # inputs, and what belongs to them
+
+
+def is_picture(path: Path) -> bool:
+    """Whether it is an image, and none that a system hides, as a Mac does ._0.png."""
+    return (
+        path.name.lower().endswith(IMG_EXTENSIONS)
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -22,23 +22,6 @@ def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
     return found
 
 
-def with_shapes(proto: onnx.ModelProto, *, values: bool = False) -> onnx.ModelProto:
-    """A file with all shapes between its operators, computed anew.
-
-    Those that it holds are forgotten: what others have pruned may hold the ones before.
-
-    Args:
-        values: follow the numbers that shapes are made of, too.
-
-    Raises:
-        onnx.shape_inference.InferenceError: shapes do not go together.
-    """
-    held = onnx.ModelProto()
-    held.CopyFrom(proto)
-    del held.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(held, data_prop=values)
-
-
 def without_weights_as_inputs(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A file whose inputs are what is fed; those of old exporters list weights, too."""
     weights = {item.name for item in proto.graph.initializer}

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import onnx
 
-from edgeprune.onnx_files.graph import with_shapes
-
 ML_PROGRAM = "coreml_supported_mlprogram_ops.md"  # CoreML's newer format
 
 
@@ -35,7 +33,9 @@ def advice(path: Path) -> tuple[Taken, ...]:
 
     Nothing where its shapes are not known, or where this runtime comes without lists.
     """
-    proto = with_shapes(onnx.load(path))
+    proto = onnx.load(path)
+    proto.graph.ClearField("value_info")  # of a file that others have pruned it is old
+    proto = onnx.shape_inference.infer_shapes(proto)
     found: list[Taken] = []
     try:
         from onnxruntime.tools.mobile_helpers import usability_checker as lists

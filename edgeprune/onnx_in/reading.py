@@ -24,11 +24,7 @@ from onnx import numpy_helper, version_converter
 
 from edgeprune.errors import WorkloadError, first_line
 from edgeprune.onnx_files.feeds import Given, inputs_of
-from edgeprune.onnx_files.graph import (
-    constants_of,
-    with_shapes,
-    without_weights_as_inputs,
-)
+from edgeprune.onnx_files.graph import constants_of, without_weights_as_inputs
 from edgeprune.onnx_files.portable import OPSET, opset_of
 from edgeprune.onnx_files.shapes import Sample, sample_text, takes, write_fixed
 from edgeprune.onnx_in.network import ImportedNetwork, network_of
@@ -124,7 +120,7 @@ def _folded(path: Path, fixed: Path, folder: Path) -> onnx.ModelProto:
         raise WorkloadError(message) from error
     proto = _at_our_opset(onnx.load(folder / "folded.onnx"))
     _hold_constants_(proto.graph)
-    proto = with_shapes(proto, values=True)
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     _follow_(proto)
     _forget_states_(proto)
     return proto

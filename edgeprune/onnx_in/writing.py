@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from edgeprune.errors import ExportError
-from edgeprune.onnx_files.graph import sweep_, with_shapes
+from edgeprune.onnx_files.graph import sweep_
 from edgeprune.onnx_files.portable import OPSET, opset_of
 from edgeprune.onnx_in.layers import CONVOLUTIONS, FIRST_TWO, TRANSPOSED
 from edgeprune.onnx_in.network import ImportedNetwork
@@ -66,7 +66,7 @@ def written(
             axes.dim[0].dim_param = "batch"
     for item in proto.graph.output:
         item.type.tensor_type.ClearField("shape")
-    return with_shapes(proto, values=True)
+    return onnx.shape_inference.infer_shapes(proto, data_prop=True)
 
 
 def _order_inputs_(proto: onnx.ModelProto, names: Iterable[str]) -> None:

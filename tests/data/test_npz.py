@@ -104,7 +104,7 @@ def test_several_inputs_have_targets(tmp_path):
         ({"image": X, "lens": LENS[:30]}, "array lens, has 30 inputs and 40 labels"),
         (
             {"image": X, "name": np.array(["a"] * 40)},
-            "array name, inputs must be",
+            "array name, inputs must be numbers",
         ),
         ({"x_train": X, "y_train": Y, "x_test": X}, "lacks y_test"),
         ({"a_train": X, "b_train": X, "a_test": X}, "lacks b_test"),
