@@ -17,6 +17,7 @@ from edgeprune.devices.browser.runtime_files import runtime_files
 from edgeprune.devices.browser.seat import seat_of
 from edgeprune.devices.transports.browser import BrowserTransport
 from edgeprune.errors import TargetError
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 FLAGS = (
@@ -172,14 +173,6 @@ def _flags(more):
     """Those of a test replace what would stand in their way."""
     held = [flag for flag in FLAGS if not (more and flag == "--disable-gpu")]
     return [*held, *more]
-
-
-def wait_for(holds, seconds=120):
-    """Until something holds; fails where it does not."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def close(process):

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from edgeprune.errors import OutputError
 from edgeprune.output import aside, check_folder, claimed, is_free, publish
+from tests.waiting import wait_for
 
 HOLDS = """
 import sys, time
@@ -121,7 +121,7 @@ def test_a_killed_run_leaves_nothing_and_frees_the_folder(name, place):
         assert not is_free(place / "run")
         run.send_signal(getattr(signal, name))
         run.communicate()
-    wait_until(lambda: not names(place))
+    wait_for(lambda: not names(place))
     assert is_free(place / "run")
 
 
@@ -167,10 +167,3 @@ def write(folder, *files):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def wait_until(holds, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)

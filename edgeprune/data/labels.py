@@ -114,6 +114,21 @@ def as_targets(y: NDArray[np.generic]) -> Tensor:
     return as_tensors(y.astype(np.float32))
 
 
+def check_targets(name: str, targets: Mapping[str, Tensor]) -> None:
+    """Refuse targets of which nothing can be learnt.
+
+    Args:
+        targets: of whole splits.
+
+    Raises:
+        DataError: they are of several kinds, or numbers that never vary.
+    """
+    same_kind(name, targets)
+    split, y = next(iter(targets.items()))
+    if y.is_floating_point() and len(y) > 1 and (y == y[:1]).all():
+        raise DataError(f"Data {name!r}: all {split} samples have the same target.")
+
+
 def same_kind(name: str, targets: Mapping[str, Tensor]) -> None:
     """Refuse targets of one split that are something else than those of another.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.classes import number_folders
-from edgeprune.data.parts import folders_of, is_picture
+from edgeprune.data.parts import HIDDEN, folders_of, is_picture
 from edgeprune.data.splits import Reading
 from edgeprune.errors import DataError
 
@@ -51,7 +51,8 @@ def images_by_class(root: Path, reading: Reading) -> tuple[list[str], Files]:
 
 def _images(folder: Path, seen: set[str]) -> Iterator[str]:
     """The images below a folder, through links to other folders, too."""
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(HIDDEN)]
         real = os.path.realpath(place)
         if real in seen:
             message = f"Data folder {str(folder)!r}: links lead to {real!r} twice"

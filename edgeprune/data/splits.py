@@ -15,12 +15,12 @@ from edgeprune.data.labels import (
     as_float,
     as_targets,
     as_tensors,
+    check_targets,
     class_numbers,
     count_classes,
     joined,
     missing_note,
     numbered,
-    same_kind,
 )
 from edgeprune.data.preparation import Preparation, Scale
 from edgeprune.errors import DataError
@@ -182,7 +182,7 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
     held, said = numbered(arrays.name, held)
     x, y = held["train"]
     labels = [item[1] for item in held.values()]
-    same_kind(arrays.name, dict(zip(pairs, labels, strict=True)))
+    check_targets(arrays.name, dict(zip(pairs, labels, strict=True)))
     classes = arrays.labelled and class_numbers(y)
     batches = {
         split: TensorBatches(*held[split], reading) for split in ("validation", "test")

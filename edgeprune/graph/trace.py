@@ -284,20 +284,30 @@ def _shown(frame: traceback.FrameSummary | None) -> str:
 
 def _refusal(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     """One sentence: does the model fail by itself, or only under tracing?"""
-    shapes = ", ".join(
-        "x".join(str(size) for size in tensor.shape) for tensor in tensors_in(inputs)
-    )
     try:
         with torch.no_grad(), evaluating(model):
             model(*inputs)
     except Exception as own:  # noqa: BLE001  whatever the user's forward raises
-        line = failing_line(own)
-        place = f" at {line}" if line else ""
-        if any(isinstance(part, nn.Embedding) for part in model.modules()):
-            reason = "an embedding reads whole numbers, and edgeprune feeds real ones"
-            return f"{type(model).__name__} cannot be compressed yet: {reason}{place}."
-        return (
-            f"{type(model).__name__} does not run on an input of shape {shapes}: "
-            f"{first_line(own)}{place}. Check --input against what the model takes."
-        )
+        return failure(model, inputs, own)
     return f"{type(model).__name__} runs but cannot be traced: {first_line(error)}."
+
+
+def failure(model: nn.Module, inputs: Inputs, error: Exception) -> str:
+    """Why a model does not run, in one sentence."""
+    kind, line = type(model).__name__, failing_line(error)
+    place = f" at {line}" if line else ""
+    tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    if tables and not isinstance(error, IndexError):
+        reason = "an embedding reads whole numbers, and edgeprune feeds real ones"
+        return f"{kind} cannot be compressed yet: {reason}{place}."
+    if tables:
+        rows = " or ".join(str(part.num_embeddings) for part in tables)
+        reason = f"an id lies beyond the {rows} rows of its embedding"
+        return f"{kind} does not run on its data: {reason}{place}."
+    shapes = ", ".join(
+        "x".join(str(size) for size in tensor.shape) for tensor in tensors_in(inputs)
+    )
+    return (
+        f"{kind} does not run on an input of shape {shapes}: "
+        f"{first_line(error)}{place}. Check --input against what the model takes."
+    )

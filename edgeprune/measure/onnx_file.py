@@ -25,7 +25,7 @@ from edgeprune.graph.data_access import DataAsOperators
 from edgeprune.graph.forward import evaluating, quiet
 from edgeprune.graph.torch_private import exporter_tables_kept
 from edgeprune.graph.trace import Inputs, trace
-from edgeprune.measure.name_clashes import name_outside_, without_clashes
+from edgeprune.measure.exportable import exportable, name_outside_
 from edgeprune.measure.open_batch import check_open_batch, some_samples
 from edgeprune.measure.shortcuts import SELECTION
 from edgeprune.onnx_files.denormals import flush_denormals_
@@ -112,7 +112,7 @@ def _exported(
     if dynamic_batch:
         shapes = dict.fromkeys(names, axes) if keyed else (axes,) * len(inputs)
     with _exporting(model):
-        around = without_clashes(model)
+        around = exportable(model, mixed=given is not None and given.mixed)
         program = torch.onnx.export(
             around,
             () if keyed else inputs,

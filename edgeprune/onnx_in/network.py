@@ -61,6 +61,18 @@ class ImportedNetwork(Steps):
         found = {name: shapes[name][1:] for name in self.input_names}
         return found if len(found) > 1 else found[self.input_names[0]]
 
+    @property
+    def whole_numbers(self) -> dict[str, np.dtype[Any]]:
+        """The types of those inputs that are whole numbers, as bytes."""
+        kinds = {
+            item.name: onnx.helper.tensor_dtype_to_np_dtype(
+                item.type.tensor_type.elem_type
+            )
+            for item in self.skeleton.graph.input
+            if item.name in self.input_names
+        }
+        return {name: kind for name, kind in kinds.items() if kind.kind in "iu"}
+
     def forward(self, *given: Tensor, **named: Tensor) -> Any:
         """The outputs of the file, by its inputs in their order or by name.
 

@@ -6,17 +6,21 @@ import math
 from dataclasses import astuple
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.errors import ConfigError, TraceError, WorkloadError
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
+from edgeprune.graph.trace import failure
+from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.tasks import Classification, scores_of
 from edgeprune.workload import Workload
+from edgeprune.workload.packed import packing_of, unpacked
 
 IMAGE = 3  # axes of one
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
@@ -27,24 +31,24 @@ CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
     """Refuse a model that does not answer its data with scores that are numbers.
 
-    A model that does not run is passed over: its trace explains why.
-
     Args:
         trains: it is to be trained, and must answer in the same way then.
 
     Returns:
-        How many scores it gives for each sample; None if it does not run.
+        How many scores it gives for each sample; None where there are no classes.
 
     Raises:
+        TraceError: it does not run on its data.
         WorkloadError: what it returned, and what was expected.
     """
     data, model = workload.data, workload.model
     x, y = next(iter(data.validation))
+    _check_whole_numbers(model, x)
     try:
         with evaluating(model), torch.no_grad():
             outputs = model(x)
-    except Exception:  # noqa: BLE001  of the user's code
-        return None
+    except Exception as error:
+        raise TraceError(failure(model, (x,), error)) from error
     data.task.check(outputs, y)
     if data.classes:
         data.task.check(outputs, torch.full_like(y, data.classes - 1))
@@ -57,6 +61,30 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
             raise WorkloadError(f"{message}: give --no-train.")
         _check_training(copied(model), x[:2], outputs.ndim)
     return int(outputs.shape[1]) if data.classes else None
+
+
+def _check_whole_numbers(model: nn.Module, x: Tensor) -> None:
+    """Refuse values that an input of a file cannot hold, as parts of a byte.
+
+    Raises:
+        WorkloadError: what it takes, and one that it does not.
+    """
+    file, packing = unpacked(model), packing_of(model)
+    if not isinstance(file, ImportedNetwork):
+        return
+    inputs = packing.inputs if packing else None
+    given = (x,) if inputs is None else inputs.named(x)
+    if isinstance(given, tuple):
+        given = dict(zip(file.input_names, given, strict=True))
+    for name, kind in file.whole_numbers.items():
+        values = given[name]
+        held = np.iinfo(kind)
+        fits = (values == values.round()) & (values >= held.min) & (values <= held.max)
+        if not fits.all():
+            message = (
+                f"Input {name!r} of the file takes {kind} ({held.min}..{held.max})"
+            )
+            raise WorkloadError(f"{message}, the data hold {values[~fits][0]:g}.")
 
 
 def check_formats(job: Job) -> None:

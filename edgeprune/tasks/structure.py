@@ -45,10 +45,12 @@ class Structure:
 
     Attributes:
         keyed: they are given by name, not by position.
+        mixed: beside them there are values that are no tensors, which are left out.
     """
 
     parts: tuple[Part, ...]
     keyed: bool
+    mixed: bool = False
 
     @classmethod
     def of(cls, value: Any, names: str) -> Structure:
@@ -75,6 +77,7 @@ class Structure:
                 for name, item in found.items()
             ),
             isinstance(value, Mapping),
+            _mixed(value),
         )
 
     @classmethod
@@ -162,7 +165,7 @@ def named_tensors(value: Any, name: str) -> Named:
         return {name: value}
     return {
         inner: tensor
-        for key, part in _entries(value)
+        for key, part in entries(value)
         for inner, tensor in named_tensors(
             part, key if isinstance(key, str) else f"{name}_{key}"
         ).items()
@@ -173,10 +176,19 @@ def tensors_in(value: Any) -> list[Tensor]:
     """All tensors in a value, in order."""
     if isinstance(value, Tensor):
         return [value]
-    return [item for _, part in _entries(value) for item in tensors_in(part)]
+    return [item for _, part in entries(value) for item in tensors_in(part)]
 
 
-def _entries(value: Any) -> Iterable[tuple[str | int, Any]]:
+def _mixed(value: Any) -> bool:
+    """Whether there is something in a value that is no tensor, as a number."""
+    held = list(entries(value))
+    if held or isinstance(value, Tensor | Mapping | list | tuple) or value is None:
+        return any(_mixed(part) for _, part in held)
+    return not dataclasses.is_dataclass(value)
+
+
+def entries(value: Any) -> Iterable[tuple[str | int, Any]]:
+    """What a dict, list, tuple or data class holds, by key, number or field."""
     if isinstance(value, Mapping):
         return [(str(key), part) for key, part in value.items()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

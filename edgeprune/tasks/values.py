@@ -106,7 +106,8 @@ class Regression(Task):
     """Numbers of each sample: outputs and targets (N,) or (N, K).
 
     Judged by the share of the targets' variance that is explained (R^2), mean over the
-    numbers of a sample.
+    numbers of a sample. Of targets that do not vary it is 1 where all outputs are
+    right, and 0 otherwise.
     """
 
     name = "regression"
@@ -128,8 +129,10 @@ class Regression(Task):
     def value(self, sums: Tensor) -> float:
         """The mean of the shares."""
         off, once, squared = sums[:-1].reshape(3, -1)
-        variance = (squared - once.square() / sums[-1]).clamp_min(TINY)
-        return float((1 - off / variance).mean())
+        variance = squared - once.square() / sums[-1]
+        shares = 1 - off / variance.clamp_min(TINY)
+        varied = variance > TINY * squared
+        return float(torch.where(varied, shares, (off <= TINY).double()).mean())
 
     def answers(self, outputs: Tensor) -> Tensor:
         """The numbers themselves."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import WorkloadError
-from edgeprune.tasks.structure import Structure
+from edgeprune.tasks.structure import Structure, entries
 
 PACKING = "_edgeprune_packing"
 
@@ -122,13 +122,8 @@ def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
 
 def _let_exporter_know(value: Any) -> None:
     """Tell torch of the data classes in an output, which it does not look into."""
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            _let_exporter_know(part)
-    elif dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         with suppress(ValueError):  # known already
             torch.export.register_dataclass(type(value))
-        for field in dataclasses.fields(value):
-            _let_exporter_know(getattr(value, field.name))
+    for _, part in entries(value):
+        _let_exporter_know(part)

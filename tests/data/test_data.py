@@ -91,6 +91,7 @@ def test_byte_images_are_scaled_and_put_channels_first(tmp_path):
         ({"y_train": np.zeros(40, int)}, "one class only"),
         ({"y_train": np.zeros(39, int)}, "40 inputs and 39 labels"),
         ({"y_train": np.zeros(40)}, "train split are float32 of shape .* class numb"),
+        ({"y_train": np.ones(40), "y_test": np.ones(10)}, "all train samples have"),
         ({"y_train": np.full(40, np.nan)}, "NaN or infinity among its targets"),
         ({"y_train": np.array(["a"] * 40)}, "targets must be numbers"),
         ({"y_train": np.arange(40) - 1}, "negative"),
@@ -178,8 +179,9 @@ def test_a_folder_that_is_split_already_is_kept(tmp_path):
 def test_parts_may_be_written_in_capitals_and_hidden_folders_are_none(tmp_path):
     for split, count in (("Train", 10), ("Val", 5), ("TEST", 4)):
         image_folder(tmp_path / split, count=count)
-    for name in (".ipynb_checkpoints", "__MACOSX", "Train/.git"):
+    for name in (".ipynb_checkpoints", "__MACOSX", "Train/.git", "Train/cat/.old"):
         (tmp_path / name).mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "Train" / "cat" / ".old" / "a.png")
     (tmp_path / "Train" / "cat" / "._0.png").write_bytes(b"of a Mac")
     splits = load_data(str(tmp_path), READ, (3, 8, 8))
     assert splits.sizes == (20, 10, 8)

@@ -1,10 +1,7 @@
 """A made-up phone behind the real adb: what works, and what each fault says."""
 
-import os
 import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.targets import TimingRecipe
 from tests.adb_phone import Phone, adb_phone, plug_in
 from tests.nets import Bottom
+from tests.waiting import running, wait_for
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 
@@ -207,13 +205,10 @@ def test_a_measurement_that_takes_too_long(phone, files):
 
 def assert_gone(phone):
     """No runner works on the phone any more."""
-    end = time.monotonic() + 15
-    while running(phone):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(lambda: not runners(phone), 15)
 
 
-def running(phone):
+def runners(phone):
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -239,8 +234,7 @@ def test_a_phone_that_is_unplugged(phone, files):
 
     thread = threading.Thread(target=measure)
     thread.start()
-    while not running(phone):
-        time.sleep(0.05)
+    wait_for(lambda: runners(phone))
     phone.unplug()
     thread.join(30)
     assert found[0].failure == "lost"
@@ -258,13 +252,8 @@ from tests.devices.test_adb import LONG
 held = targets.Target.model_validate_json({phone.target().model_dump_json()!r})
 runner_for(held).time([Path({str(files[0])!r})], LONG)
 """
-    caller = subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ))
-    end = time.monotonic() + 40
-    while not running(phone):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    caller.kill()
-    caller.wait()
+    with running(code):
+        wait_for(lambda: runners(phone))
     assert_gone(phone)
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 
 from edgeprune.devices.alone import VARIABLE, alone, beside, let_all_go_on
+from tests.waiting import wait_for
 
 COUNTING = "import time\nwhile True: print(1, flush=True); time.sleep(0.01)"
 
@@ -25,8 +26,7 @@ def test_others_stand_still_while_one_times(tmp_path, monkeypatch):
         )
         try:
             with beside(tmp_path, other.pid):
-                while not log.stat().st_size:
-                    time.sleep(0.05)
+                wait_for(lambda: log.stat().st_size)
                 with alone():
                     time.sleep(0.1)
                     assert lines() == 0

@@ -23,7 +23,8 @@ from edgeprune.errors import DeviceError, TargetError
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.targets import TimingRecipe
 from tests.nets import Bottom
-from tests.phones import browsing, close, ort_web, serving, wait_for, web_target
+from tests.phones import browsing, close, ort_web, serving, web_target
+from tests.waiting import running, wait_for
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 
@@ -114,10 +115,8 @@ def test_a_page_goes_on_after_a_run_was_killed(phone, files):
         "from tests.devices.test_browser import *\n"
         f"runner_of({str(phone)!r}).time([Path({str(files[0])!r})], LONG)\n"
     )
-    caller = subprocess.Popen([sys.executable, "-c", code])
-    time.sleep(6)
-    caller.kill()
-    caller.wait()
+    with running(code):
+        time.sleep(6)
     began = time.monotonic()
     assert runner_of(phone).time(files[:1], BRIEF)
     assert time.monotonic() - began < 20

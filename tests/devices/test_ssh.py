@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.targets import TimingRecipe
 from tests.boards import board
 from tests.nets import Bottom
+from tests.waiting import running, wait_for
 
 pytestmark = pytest.mark.xdist_group("measuring")  # on this machine
 
@@ -125,7 +125,7 @@ def while_measuring(pi, file, act):
         thread = threading.Thread(target=measure, args=(runner,))
         thread.start()
         try:
-            wait_until(lambda: pi.workers())
+            wait_for(lambda: pi.workers())
             time.sleep(0.7)  # until it measures
             act()
         finally:
@@ -133,16 +133,9 @@ def while_measuring(pi, file, act):
     return found[0]
 
 
-def wait_until(holds, seconds=15):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def assert_gone(pi):
     """Nothing of ours runs on the board any more."""
-    wait_until(lambda: not pi.workers(), 10)
+    wait_for(lambda: not pi.workers(), 10)
 
 
 def test_a_process_that_is_killed_there(pi, file):
@@ -193,9 +186,7 @@ held = Board(Path({str(pi.folder)!r}), {pi.port})
 transport = held.transport()
 transport.run(Job("time", transport._target.runtime, LONG), [Path({str(file)!r})])
 """
-    caller = subprocess.Popen([sys.executable, "-c", code])
-    wait_until(lambda: pi.workers(), 30)
-    time.sleep(0.7)
-    caller.kill()
-    caller.wait()
+    with running(code):
+        wait_for(lambda: pi.workers())
+        time.sleep(0.7)
     assert_gone(pi)

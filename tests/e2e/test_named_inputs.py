@@ -9,7 +9,7 @@ import torch
 
 import edgeprune
 from edgeprune.errors import ConfigError, WorkloadError
-from edgeprune.measure.name_clashes import without_clashes
+from edgeprune.measure.exportable import exportable
 from examples import tasks
 from tests.commands import command
 from tests.made_up import FAKE
@@ -77,7 +77,7 @@ def test_open_inputs_of_a_file_are_told_by_name(tmp_path):
     path = tmp_path / "two.onnx"
     n, side = torch.export.Dim("n"), torch.export.Dim("side", min=8, max=64)
     torch.onnx.export(
-        without_clashes(tasks.make_sensors().eval()),  # of `meta`
+        exportable(tasks.make_sensors().eval()),  # of `meta`
         (torch.zeros(2, 3, 16, 16), torch.zeros(2, 5)),
         path,
         dynamo=True,

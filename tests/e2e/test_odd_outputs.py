@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import edgeprune
-from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.errors import ConfigError, TraceError, WorkloadError
 from tests.made_up import FAKE
 
 
@@ -25,6 +25,8 @@ GIVES = {
     "class numbers": lambda scores, _: scores.argmax(1),
     "one number a sample": lambda scores, _: scores.sum(1),
     "a data class": Answer,
+    "a number beside": lambda scores, _: {"scores": scores, "stride": 8},
+    "what never varies": lambda scores, vector: (scores, torch.ones_like(vector)),
 }
 
 
@@ -68,6 +70,24 @@ def test_any_answer_is_agreed_with(name, tmp_path):
 def test_one_number_for_a_batch_is_refused(tmp_path):
     with pytest.raises(WorkloadError, match="one number for a whole batch"):
         compressed(lambda scores, _: scores.sum(), tmp_path / "run")
+
+
+class Words(nn.Module):
+    """Embeds twelve words of a sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        self.convolution = nn.Conv1d(16, 32, 3)
+
+    def forward(self, ids):
+        return self.convolution(self.table(ids).transpose(1, 2)).relu().mean(2)
+
+
+def test_an_id_beyond_the_table_is_said(tmp_path):
+    parts = tuple(TensorDataset(torch.randint(0, 60, (20, 12))) for _ in range(3))
+    with pytest.raises(TraceError, match="beyond the 50 rows of its embedding"):
+        edgeprune.compress(Words(), parts, max_macs="80%", out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

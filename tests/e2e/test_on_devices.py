@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +13,8 @@ import edgeprune
 from edgeprune.devices.transports import TRANSPORTS
 from examples import data, nets
 from tests.boards import board
-from tests.phones import browsing, close, serving, wait_for, web_target
+from tests.phones import browsing, close, serving, web_target
+from tests.waiting import running, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("measuring")]
 
@@ -49,7 +48,7 @@ def child(target, out, held=None):
     words = {"root": str(ROOT), "target": str(target), "out": str(out)}
     words |= {"port": held.port if held else 0}
     words |= {"folder": str(held.folder) if held else ""}
-    return subprocess.Popen([sys.executable, "-c", CHILD.format(**words)], cwd=ROOT)
+    return running(CHILD.format(**words), cwd=ROOT)
 
 
 def assert_met_there(report, runtime):
@@ -93,11 +92,9 @@ def test_a_board_from_beginning_to_end(pi, tmp_path):
 
 def test_a_run_on_a_board_that_is_killed_goes_on(pi, tmp_path):
     path, out = pi.file(), tmp_path / "run"
-    process = child(path, out, pi)
     cache = Path(os.environ["EDGEPRUNE_CACHE"])
-    wait_for(lambda: list((cache / "latency").rglob("*.json")))
-    process.kill()
-    process.wait()
+    with child(path, out, pi):
+        wait_for(lambda: list((cache / "latency").rglob("*.json")))
     wait_for(lambda: not pi.workers())
     assert not out.exists()
     assert_met_there(compress(path, out).report, "onnxruntime 1.")
@@ -128,12 +125,10 @@ def test_a_phone_from_beginning_to_end(tmp_path):
 def test_a_run_on_a_phone_goes_on_with_another_server(tmp_path):
     path, out = web_target(tmp_path, wait_s=60), tmp_path / "run"
     with serving(path) as server, browsing(path, label="My phone"):
-        process = child(path, out)
         cache = Path(os.environ["EDGEPRUNE_CACHE"])
-        wait_for(lambda: list((cache / "latency").rglob("*.json")))
-        server.kill()
-        server.wait()
-        process.kill()
-        process.wait()
+        with child(path, out):
+            wait_for(lambda: list((cache / "latency").rglob("*.json")))
+            server.kill()
+            server.wait()
         with serving(path):
             assert_met_there(compress(path, out).report, "onnxruntime-web")

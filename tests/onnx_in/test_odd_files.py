@@ -206,3 +206,6 @@ def test_bytes_go_in_as_bytes(tmp_path):
     page = (done.folder / "handover" / "README.md").read_text()
     assert "ByteArray" in page
     assert ".uInt8" in page
+    shares = {"pixels": (found / 255).astype(np.float32)}
+    with pytest.raises(WorkloadError, match=r"'pixels' of the file takes uint8"):
+        compressed(path, shares, tmp_path / "other")

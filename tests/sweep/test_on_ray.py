@@ -1,6 +1,5 @@
 """A sweep on a cluster of two machines, one of which goes away; needs Ray."""
 
-import time
 from threading import Thread
 
 import pytest
@@ -9,6 +8,7 @@ from edgeprune.progress import Logged
 from edgeprune.sweep.on_ray import unpacked
 from edgeprune.sweep.run import sweep
 from tests.sweep.conftest import TEXT
+from tests.waiting import wait_for
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -35,8 +35,7 @@ def test_a_cluster_that_loses_a_machine_gives_the_same_table(place, monkeypatch)
     cluster.add_node(num_cpus=1)
 
     def lose():
-        while not list(place.glob("far/0*/report.json")):
-            time.sleep(0.2)
+        wait_for(lambda: list(place.glob("far/0*/report.json")))
         cluster.remove_node(lost, allow_graceful=False)
 
     Thread(target=lose, daemon=True).start()

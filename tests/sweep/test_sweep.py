@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands import ROOT, command
 from tests.sweep.conftest import TEXT
+from tests.waiting import wait_for
 
 
 def cells(place):
@@ -53,8 +54,7 @@ def test_a_killed_sweep_goes_on_and_leaves_no_process(place):
     started = subprocess.Popen(
         asked, cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    while not list(place.glob("all/0*/report.json")):
-        time.sleep(0.2)
+    wait_for(lambda: list(place.glob("all/0*/report.json")))
     started.send_signal(signal.SIGKILL)
     started.wait()
     time.sleep(3)

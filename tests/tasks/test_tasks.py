@@ -269,6 +269,13 @@ def pck(task, outputs, targets):
     return task.value(task.tally(outputs, targets))
 
 
+def test_targets_that_never_vary_are_answered_or_not():
+    task, targets = Regression(), torch.tensor([[1.0, 2.0]] * 4)
+    off = targets + torch.tensor([0.0, 1e-3])
+    assert task.value(task.tally(off, targets)) == 0.5
+    assert task.value(task.tally(targets, targets)) == 1
+
+
 def test_points_are_found_within_a_tenth_of_what_they_span():
     task, targets = Keypoints(), points()
     places = targets[..., :2].clone()
