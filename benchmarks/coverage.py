@@ -15,7 +15,6 @@ import fnmatch
 import json
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from benchmarks.coverage_page import page
+from benchmarks.patience import patience
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
 from edgeprune.graph.forward import quiet
@@ -239,17 +239,12 @@ def peer_by_half(name: str, model: nn.Module, inputs: Inputs) -> Row:
     return {"channels": channels, "seconds": seconds}
 
 
-def _out_of_time(*_: Any) -> None:
-    raise TimeoutError(f"more than {PEER_LIMIT_S} s")
-
-
 def side_by_side(name: str) -> Row:
     """Both engines in turns, from a fresh model every time."""
     inputs = inputs_for(name, build(name), USUAL)
     build_channel_graph(
         torchvision.models.resnet18().eval(), (torch.rand(1, 3, 64, 64),)
     )
-    signal.signal(signal.SIGALRM, _out_of_time)
     ours: list[float] = []
     theirs: list[Row] = []
     problem = ""
@@ -259,9 +254,8 @@ def side_by_side(name: str) -> Row:
             break
         ours.append(ours_by_half(build(name), inputs))
         try:
-            signal.alarm(PEER_LIMIT_S)
-            theirs += [] if problem else [peer_by_half(name, build(name), inputs)]
-            signal.alarm(0)
+            with patience(PEER_LIMIT_S):
+                theirs += [] if problem else [peer_by_half(name, build(name), inputs)]
         except BaseException as error:  # noqa: BLE001  it fails in many ways
             problem = f"{type(error).__name__}: {str(error).splitlines()[:1]}"[:120]
     row: Row = {"seconds": statistics.median(ours), "spread_s": max(ours) - min(ours)}

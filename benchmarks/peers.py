@@ -8,10 +8,8 @@ others; uniform pruning takes the same share of every group.
 from __future__ import annotations
 
 import copy
-import signal
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,30 +123,6 @@ def onnxsim_pruning(*, together: bool) -> Peer:
             return load_onnx_model(path, None).eval()
 
     return prune
-
-
-class OutOfTimeError(Exception):
-    """A peer did not end in time."""
-
-
-@contextmanager
-def patience(seconds: int) -> Iterator[None]:
-    """End what takes longer.
-
-    Raises:
-        OutOfTimeError: it does.
-    """
-
-    def end(*_: object) -> None:
-        raise OutOfTimeError(f"not done in {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _with_gradients(model: nn.Module, data: Cifar10) -> None:

@@ -36,6 +36,7 @@ from torch_kirigami.errors import KirigamiError
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from benchmarks.origin import commit
+from benchmarks.patience import patience
 from benchmarks.peers import (
     PEERS,
     STEPS,
@@ -43,10 +44,8 @@ from benchmarks.peers import (
     Row,
     accuracy,
     judged_model,
-    patience,
 )
 from benchmarks.setting import (
-    OutputErrors,
     Setting,
     final_share,
     search,
@@ -55,13 +54,12 @@ from benchmarks.setting import (
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.surgery import apply
 from edgeprune.graph.trace import Inputs
-from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss, losses_of, lost
 from edgeprune.prune.problem import ErrorEvaluator
 from edgeprune.records import Budget
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import OutputErrorEvaluator, measure_sensitivity
+from edgeprune.score.sensitivity import measure_sensitivity
 from edgeprune.settings import DEFAULT_CRITERION
 
 HERE = Path(__file__).parent
@@ -189,7 +187,7 @@ def judged(held: Setting, data: Cifar10) -> Judged:
     blocks = [block.name for block in held.costs.blocks]
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, blocks))
-    return ranked, loss, OutputErrors(held, OutputErrorEvaluator(context, JUDGED))
+    return ranked, loss, held.errors(context, scores)
 
 
 def _rows() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +14,17 @@ from edgeprune.graph.trace import Inputs
 from edgeprune.measure.benchmark import Benchmark, Exported
 from edgeprune.pipeline.candidate import Candidate
 from edgeprune.pipeline.evaluation import Evaluator
+from edgeprune.pipeline.search.evaluation import OutputErrors
 from edgeprune.pipeline.search.smallest import costs_of
+from edgeprune.pipeline.search.space import PlainSpace
 from edgeprune.profile.network import profile_network
 from edgeprune.prune import planner
 from edgeprune.prune.cost_model import CostModel
+from edgeprune.prune.exchange import JUDGED
 from edgeprune.prune.loss import Loss
 from edgeprune.prune.problem import ErrorEvaluator, Problem, SearchResult, Trial
 from edgeprune.records import Attempt, Budget, ModelFigures, Plan
+from edgeprune.score.context import Context
 from edgeprune.score.sensitivity import OutputErrorEvaluator
 
 
@@ -50,6 +53,11 @@ class Setting:
         """The unpruned network's file."""
         return self.evaluator.baseline
 
+    def errors(self, context: Context, scores: dict[str, Tensor]) -> ErrorEvaluator:
+        """Judges plans by the outputs of their networks, as surgery leaves them."""
+        space = PlainSpace(self.model, self.graph, self.costs, scores)
+        return OutputErrors(space, OutputErrorEvaluator(context, JUDGED))
+
     def attempt(self, plan: Plan, budget: Budget) -> Attempt:
         """A plan, applied, exported and measured."""
         return self.evaluator.attempt(Candidate(self.model, self.graph, plan), budget)
@@ -71,31 +79,6 @@ class Measured:
         """Export a plan's network and time the file."""
         self.trials.append(trial)
         return self.held.attempt(trial.plan, self.budget)
-
-
-@dataclass(frozen=True)
-class OutputErrors:
-    """Judges plans by the outputs of their networks, as surgery leaves them."""
-
-    held: Setting
-    evaluator: OutputErrorEvaluator
-
-    @property
-    def affordable(self) -> int:
-        """How many plans it can judge in reasonable time."""
-        return self.evaluator.affordable
-
-    def error(self, plan: Plan, near: Plan | None = None) -> float:  # noqa: ARG002
-        """How far the outputs are from the original's."""
-        return self.evaluator.error(plan)
-
-    def estimates(self, plans: Iterable[Plan], near: Plan) -> Iterator[float]:  # noqa: ARG002
-        """The errors: they are soon known."""
-        return self.evaluator.errors(plans)
-
-    def possible(self, plan: Plan) -> bool:
-        """Whether its network can be made."""
-        return Candidate(self.held.model, self.held.graph, plan).possible
 
 
 def setting(model: nn.Module, inputs: Inputs, folder: str) -> Setting:

@@ -18,6 +18,7 @@ import pytest
 
 from edgeprune import targets
 from tests.boards import free_port
+from tests.waiting import listens, wait_for
 
 HEADER = struct.Struct("<4s5I")
 VERSION, LARGEST = 0x01000000, 256 * 1024
@@ -65,7 +66,8 @@ class Phone:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         self._links = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def serial(self):
@@ -115,8 +117,11 @@ class Phone:
         self._links.clear()
 
     def close(self):
-        self.unplug()
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # nobody is accepted any more
+        self._accepting.join(10)
         self._server.close()
+        self.unplug()
         for shell in self.shells:
             shell.kill()
             shell.wait()
@@ -240,9 +245,10 @@ class Stream:
         lock = threading.Lock()
 
         def forward(kind, pipe):
-            while data := pipe.read1(30_000):
-                with lock:
-                    self._write(struct.pack("<BI", kind, len(data)) + data)
+            with pipe:
+                while data := pipe.read1(30_000):
+                    with lock:
+                        self._write(struct.pack("<BI", kind, len(data)) + data)
 
         pipes = ((STDOUT, self._shell.stdout), (STDERR, self._shell.stderr))
         threads = [threading.Thread(target=forward, args=pair) for pair in pipes]
@@ -251,6 +257,7 @@ class Stream:
         for thread in threads:
             thread.join()
         code = self._shell.wait()
+        self.end()
         self._write(struct.pack("<BIB", EXIT, 1, code if code >= 0 else 128 - code))
         self.ready.wait(5)
         self._send(b"CLSE", self.number, self._theirs)
@@ -303,19 +310,25 @@ def adb_phone(folder, monkeypatch):
     """A phone, plugged in, and an adb server of its own."""
     if shutil.which("adb") is None:
         pytest.skip("no adb here: apt-get install adb")
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
+    port = free_port()
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     monkeypatch.setenv("ADB_MDNS_AUTO_CONNECT", "0")
     monkeypatch.setenv("HOME", str(folder))  # where adb keeps keys
+    # In the foreground: `adb kill-server` waits for ever for one that hangs.
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    server = subprocess.Popen(["adb", "nodaemon", "server"], **quiet)
     phone = Phone(folder)
     try:
+        wait_for(lambda: listens(port))
         plug_in(phone)
         yield phone
     finally:
-        subprocess.run(["adb", "kill-server"], check=False, capture_output=True)
+        server.kill()
+        server.wait()
         phone.close()
 
 
 def plug_in(phone):
     subprocess.run(
-        ["adb", "connect", phone.serial], check=True, capture_output=True, timeout=20
+        ["adb", "connect", phone.serial], check=True, capture_output=True, timeout=60
     )

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from edgeprune import targets
 from edgeprune.devices.transports import SshTransport
 from edgeprune.report.targets import as_toml
+from tests.waiting import listens, wait_for
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 CONFIG = """
@@ -144,19 +144,12 @@ def board(folder):
     log = (folder / "sshd.log").open("w")
     server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
     try:
-        _wait_for(port, server, folder / "sshd.log")
+        wait_for(lambda: server.poll() is not None or listens(port))
+        if server.poll() is not None:
+            said = (folder / "sshd.log").read_text()
+            pytest.skip(f"the ssh server does not start: {said[-200:]}")
         yield Board(folder, port)
     finally:
         server.kill()
         server.wait()
         log.close()
-
-
-def _wait_for(port, server, log):
-    for _ in range(100):
-        if server.poll() is not None:
-            pytest.skip(f"the ssh server does not start: {log.read_text()[-200:]}")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    pytest.skip("the ssh server does not answer")

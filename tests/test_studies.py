@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from benchmarks.setting import OutputErrors, final_share, search, setting
+from benchmarks.setting import final_share, search, setting
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.surgery import apply
 from edgeprune.prune.loss import losses_of
 from edgeprune.records import Budget
 from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
-from edgeprune.score.sensitivity import OutputErrorEvaluator, measure_sensitivity
+from edgeprune.score.sensitivity import measure_sensitivity
 from tests.nets import Bottom
 
 
@@ -25,7 +25,7 @@ def test_the_planner_alone_meets_a_budget(tmp_path):
     ranked = comparable_scores(scores, held.graph)
     loss = losses_of(ranked, measure_sensitivity(context, scores, []))
     limit = Budget(macs=int(0.6 * held.figures.macs))
-    errors = OutputErrors(held, OutputErrorEvaluator(context, 20))
+    errors = held.errors(context, scores)
     found, trials = search(held, ranked, loss, limit, errors)
     assert found.fits
     assert trials

@@ -1,9 +1,10 @@
 """Waiting for another process, which ends with its test whatever happens."""
 
+import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def wait_for(holds, seconds=120):
@@ -12,6 +13,13 @@ def wait_for(holds, seconds=120):
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def listens(port):
+    """Whether a server on this machine takes connections."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @contextmanager

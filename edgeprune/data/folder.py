@@ -15,6 +15,7 @@ from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.listing import Files, images_by_class
 from edgeprune.data.parts import folders_of, part_folders
 from edgeprune.data.splits import (
+    FEWEST,
     TEST_SHARE,
     VALIDATION_SHARE,
     Preparation,
@@ -148,7 +149,7 @@ def _cut(files: Files) -> list[Files]:
 
 
 def _part(files: Sequence[tuple[str, int]], share: float) -> tuple[Files, Files]:
-    if len(files) < 4:
+    if len(files) < FEWEST:
         raise DataError(f"{len(files)} images are too few to split.")
     labels = np.array([label for _, label in files])
     rest, part, _, _ = split_off(np.arange(len(files)), labels, share)

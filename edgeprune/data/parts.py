@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from edgeprune.data.splits import TEST_SHARE, VALIDATION_SHARE
+from edgeprune.data.splits import FEWEST, TEST_SHARE, VALIDATION_SHARE
 from edgeprune.errors import DataError
 
 # What parts are called by those who split data.
@@ -80,7 +80,7 @@ def three(source: str, held: Mapping[str, Pair]) -> tuple[Pair, Pair, Pair, str]
 def _cut(held: Pair, share: float) -> tuple[Pair, Pair]:
     """The rest, and a part that is drawn."""
     x, y = held
-    if len(x) < 4:
+    if len(x) < FEWEST:
         raise DataError(f"{len(x)} images are too few to split.")
     order = np.random.default_rng(0).permutation(len(x))
     count = max(1, int(len(x) * share))

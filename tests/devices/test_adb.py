@@ -83,7 +83,7 @@ def test_there_is_no_adb(phone, files, monkeypatch, tmp_path):
 
 
 def test_no_phone_is_plugged_in(phone, files):
-    subprocess.run(["adb", "disconnect"], check=True, capture_output=True)
+    subprocess.run(["adb", "disconnect"], check=True, capture_output=True, timeout=60)
     error = failure(phone, files, adb={"serial": None})
     assert error.failure == "no_phone"
     assert "USB debugging" in str(error)
