@@ -36,11 +36,10 @@ from torch_kirigami.errors import KirigamiError
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
 from benchmarks.origin import commit
-from benchmarks.patience import patience
+from benchmarks.patience import OutOfTimeError, patience
 from benchmarks.peers import (
     PEERS,
     STEPS,
-    OutOfTimeError,
     Row,
     accuracy,
     judged_model,

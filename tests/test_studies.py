@@ -1,5 +1,8 @@
 """What studies share goes on working as the code under them changes."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +15,43 @@ from edgeprune.score.context import Context
 from edgeprune.score.criteria import comparable_scores, score_channels
 from edgeprune.score.sensitivity import measure_sensitivity
 from tests.nets import Bottom
+
+STUDIES = Path(__file__).parents[1] / "benchmarks"
+
+
+def defined(module):
+    """The names at the top of a study, without the packages that it imports."""
+    tree = ast.parse((STUDIES / f"{module}.py").read_text())
+    for part in tree.body:
+        if isinstance(part, ast.FunctionDef | ast.ClassDef):
+            yield part.name
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            yield from (item.asname or item.name for item in part.names)
+        if isinstance(part, ast.Assign | ast.AnnAssign):
+            targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+            yield from (
+                node.id
+                for target in targets
+                for node in ast.walk(target)
+                if isinstance(node, ast.Name)
+            )
+
+
+@pytest.mark.parametrize(
+    "path", sorted(STUDIES.glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_a_study_imports_is_there(path):
+    for part in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(part, ast.ImportFrom) or part.module is None:
+            continue
+        package, _, module = part.module.partition(".")
+        names = {item.name for item in part.names}
+        if package == "benchmarks":
+            assert names <= set(defined(module)), (part.module, names)
+        if package in {"edgeprune", "examples", "tests"}:
+            scope = {}
+            exec(f"from {part.module} import {', '.join(names)}", scope)
+            assert names <= scope.keys()
 
 
 @pytest.mark.slow
