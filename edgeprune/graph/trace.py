@@ -296,11 +296,12 @@ def failure(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     """Why a model does not run, in one sentence."""
     kind, line = type(model).__name__, failing_line(error)
     place = f" at {line}" if line else ""
+    said = first_line(error)
     tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
-    if tables and not isinstance(error, IndexError):
+    if tables and "'indices'" in said:
         reason = "an embedding reads whole numbers, and edgeprune feeds real ones"
         return f"{kind} cannot be compressed yet: {reason}{place}."
-    if tables:
+    if tables and "index out of range in self" in said:
         rows = " or ".join(str(part.num_embeddings) for part in tables)
         reason = f"an id lies beyond the {rows} rows of its embedding"
         return f"{kind} does not run on its data: {reason}{place}."
@@ -309,5 +310,5 @@ def failure(model: nn.Module, inputs: Inputs, error: Exception) -> str:
     )
     return (
         f"{kind} does not run on an input of shape {shapes}: "
-        f"{first_line(error)}{place}. Check --input against what the model takes."
+        f"{said}{place}. Check --input against what the model takes."
     )
