@@ -24,7 +24,8 @@ from edgeprune.reconstruct.fitted_run import FittedRun
 from edgeprune.reconstruct.fitting import Fitting, Reference
 from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Plan
-from edgeprune.score.sensitivity import FEWEST, evens, outputs, unexplained
+from edgeprune.score.sensitivity import FEWEST, outputs, unexplained, weights_of
+from edgeprune.tasks import Classification, Task
 
 FITTED, JUDGED = 128, 512  # samples; a choice by fewer would be one for them
 JUDGING = 2e13  # operations for judging plans, at most
@@ -37,6 +38,9 @@ ROWS = 4096  # positions at which each layer is fitted
 class QuickReconstruction:
     """Fits the networks of candidates, one after another, to the one they start from.
 
+    Args:
+        task: what outputs are for; of classes by default.
+
     Attributes:
         determined: there are samples and positions enough for all layers.
 
@@ -45,8 +49,14 @@ class QuickReconstruction:
     """
 
     def __init__(
-        self, model: nn.Module, data: Batches, seed: int, device: torch.device = CPU
+        self,
+        model: nn.Module,
+        data: Batches,
+        seed: int,
+        device: torch.device = CPU,
+        task: Task | None = None,
     ) -> None:
+        self._task = task or Classification()
         self._start, self._data, self._device = on_device(model, device), data, device
         x = _samples(data).to(device)
         fitted = max(1, min(FITTED, len(x) // 2))
@@ -117,8 +127,9 @@ class QuickReconstruction:
 
     def _unexplained(self, found: Tensor) -> float:
         """How much of the original's outputs for the first samples others leave."""
-        original = self._original[: len(found)]
-        return unexplained(original, found.cpu().double(), self._evens)
+        original, weights = self._original[: len(found)], self._weights
+        weights = None if weights is None else weights[: len(found)]
+        return unexplained(original, found.cpu().double(), weights)
 
     @cached_property
     def affordable(self) -> int:
@@ -133,8 +144,9 @@ class QuickReconstruction:
         return self._outputs(self._start)
 
     @cached_property
-    def _evens(self) -> Tensor | None:
-        return evens(self._start, self._original)
+    def _weights(self) -> Tensor | None:
+        x = torch.cat(self._judged)
+        return weights_of(self._start, self._task, x, self._original)
 
     def _outputs(self, model: nn.Module) -> Tensor:
         with evaluating(model):

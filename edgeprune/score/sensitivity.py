@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from edgeprune.graph.surgery import apply_surgery_, plan_surgery
 from edgeprune.records import GroupLoss, Plan, Scores, Sensitivity
 from edgeprune.score.context import Context
 from edgeprune.score.reruns import Reruns
-from edgeprune.tasks import value_of
+from edgeprune.tasks import Task, value_of
 from edgeprune.workload.packed import packing_of
 
 SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
@@ -66,7 +67,7 @@ class OutputErrorEvaluator:
             with suppress(TraceError):
                 self._reruns = Reruns(self._model, self._x.split(count // parts))
         self._original = self._begun(Plan({}))()
-        self._evens = evens(self._model, self._original)
+        self._weights = weights_of(self._model, self._task, self._x, self._original)
 
     @cached_property
     def affordable(self) -> int:
@@ -85,7 +86,8 @@ class OutputErrorEvaluator:
         Raises:
             PlanError: the plan does not fit.
         """
-        return unexplained(self._original, self._begun(plan, keep=True)(), self._evens)
+        found = self._begun(plan, keep=True)()
+        return unexplained(self._original, found, self._weights)
 
     def errors(self, plans: Iterable[Plan]) -> Iterator[float]:
         """Yield the errors of whole networks, which are run beside each other.
@@ -94,7 +96,7 @@ class OutputErrorEvaluator:
             PlanError: a plan does not fit.
         """
         for changed in self._changed(plans):
-            yield unexplained(self._original, changed, self._evens)
+            yield unexplained(self._original, changed, self._weights)
 
     def judged(self, plans: Iterable[Plan]) -> Iterator[tuple[float, float | None]]:
         """Yield the losses of single changes, and the accuracies with them.
@@ -104,7 +106,7 @@ class OutputErrorEvaluator:
         """
         for changed in self._changed(plans):
             shift = changed.mean(0) - self._original.mean(0)
-            loss = unexplained(self._original, changed - shift, self._evens)
+            loss = unexplained(self._original, changed - shift, self._weights)
             yield loss, self._accuracy(changed)
 
     @property
@@ -205,7 +207,7 @@ def unexplained(
     change stays near 1 once a network is lost, and cannot tell bad from worse.
 
     Args:
-        weights: of the positions, see `evens`; all are alike by default.
+        weights: see `weights_of`; all positions are alike by default.
     """
     means = original.mean(0)
     first, second = original - means, changed - means
@@ -217,6 +219,27 @@ def unexplained(
     together = first.norm() * second.norm()
     cosine = float(first.dot(second) / together) if together > 0 else 0.0
     return -math.log(min(1.0, max(LEAST, cosine * abs(cosine))))
+
+
+def weights_of(
+    model: nn.Module, task: Task, x: Tensor, original: Tensor
+) -> Tensor | None:
+    """How much each position of outputs counts where networks are compared by them.
+
+    Args:
+        x: samples, shape (N, ...).
+        original: the network's outputs for them, thinned.
+
+    Returns:
+        As the task has it, of each sample, or by `evens`, of all of them; None where
+        positions are alike.
+    """
+    if (found := evens(model, original)) is not None:
+        return found[None]
+    with evaluating(model), torch.no_grad():
+        if task.weights(model(x[:1])) is None:
+            return None
+        return outputs(lambda part: task.weights(model(part)), x)
 
 
 def evens(model: nn.Module, original: Tensor) -> Tensor | None:
@@ -263,7 +286,7 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def outputs(model: nn.Module, x: Tensor) -> Tensor:
+def outputs(model: Callable[[Tensor], Any], x: Tensor) -> Tensor:
     """A network's outputs for all samples, on the CPU in float64, a step at a time."""
     parts = x.tensor_split(math.ceil(len(x) / STEP))  # none of them of one sample
     with torch.no_grad():

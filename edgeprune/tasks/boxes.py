@@ -108,6 +108,18 @@ class Detection(Task):
         """The mean average precision over overlaps of 0.5 to 0.95."""
         return precision_of(sums)
 
+    def weights(self, outputs: Any) -> Tensor | None:
+        """Boxes where the original is sure, in shares of their size, and all scores."""
+        known = None if self._decode else _parts(outputs, self._classes)
+        if known is None or not isinstance(outputs, Tensor) or known[2].numel():
+            return None
+        corners, scores, _ = known
+        sure = scores.amax(2, keepdim=True).clamp(0, 1)
+        across = outputs.shape[1] < outputs.shape[2]
+        found = torch.ones_like(outputs.transpose(1, 2) if across else outputs)
+        found[..., :4] = sure.sqrt() / _sizes(corners)
+        return found.transpose(1, 2) if across else found
+
     def distilled(self, outputs: Any, wanted: Any) -> Tensor:
         """Boxes where the original is sure, in shares of their size, and all scores."""
         found, known = (_parts(one, self._classes) for one in (outputs, wanted))
@@ -117,8 +129,7 @@ class Detection(Task):
         if chosen.numel():  # of no fixed place
             return super().distilled(outputs, wanted)
         weight = sure.amax(2, keepdim=True)
-        size = (right[..., 2:] - right[..., :2]).abs().mean(2, keepdim=True)
-        off = (corners - right).abs() / size.clamp_min(1.0)
+        off = (corners - right).abs() / _sizes(right)
         places = (weight * off).sum() / weight.sum().clamp_min(TINY)
         crossed = functional.binary_cross_entropy(
             scores.clamp(TINY, 1 - 1e-6), sure.clamp(0, 1), reduction="sum"
@@ -180,6 +191,12 @@ def _parts(outputs: Any, classes: int | None) -> tuple[Tensor, Tensor, Tensor] |
     if classes is not None and rows.shape[2] == COLUMNS + classes:
         return corners, rows[..., 4:5] * rows[..., 5:], rows.new_zeros(0)
     return corners, rows[..., 4:], rows.new_zeros(0)
+
+
+def _sizes(corners: Tensor) -> Tensor:
+    """Of boxes (N, B, 4), in pixels, shape (N, B, 1)."""
+    sides = corners[..., 2:] - corners[..., :2]
+    return sides.abs().mean(2, keepdim=True).clamp_min(1.0)
 
 
 def _chosen(corners: Tensor, scores: Tensor, classes: Tensor | None) -> Boxes:

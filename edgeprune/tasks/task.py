@@ -107,6 +107,17 @@ class Task(ABC):
         """
         return change(image), target
 
+    def weights(self, outputs: Any) -> Tensor | None:  # noqa: ARG002
+        """How much each number counts where networks are compared by their outputs.
+
+        Args:
+            outputs: what the original gives, one tensor (N, ...).
+
+        Returns:
+            The same shape; None where all count alike.
+        """
+        return None
+
     def distilled(self, outputs: Any, wanted: Any) -> Tensor:
         """How far outputs are from the original's, a scalar to learn by.
 

@@ -134,10 +134,11 @@ def quick_reconstruction(
     settings = context.settings
     if not settings.reconstruct or settings.from_scratch:
         return None
-    data = context.data.calibration
+    data, device = context.data, context.job.device
     try:
-        device = context.job.device
-        found = QuickReconstruction(start.model, data, settings.seed, device)
+        found = QuickReconstruction(
+            start.model, data.calibration, settings.seed, device, data.task
+        )
     except TraceError:  # as reconstruction will say
         return None
     return found if found.determined else None
