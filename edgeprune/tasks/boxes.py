@@ -117,7 +117,7 @@ class Detection(Task):
         sure = scores.amax(2, keepdim=True).clamp(0, 1)
         across = outputs.shape[1] < outputs.shape[2]
         found = torch.ones_like(outputs.transpose(1, 2) if across else outputs)
-        found[..., :4] = sure.sqrt() / _sizes(corners)
+        found[..., :4] = sure / _sizes(corners)
         return found.transpose(1, 2) if across else found
 
     def distilled(self, outputs: Any, wanted: Any) -> Tensor:

@@ -10,6 +10,7 @@ from edgeprune.graph.operations import MOST_OUTPUTS, thinned
 from edgeprune.records import Plan
 from edgeprune.score.context import Context
 from edgeprune.score.sensitivity import OutputErrorEvaluator, evens, unexplained
+from edgeprune.tasks import Classification, Detection
 from edgeprune.workload.packed import packed, structure_of_outputs
 
 X = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -48,6 +49,35 @@ def test_a_branch_counts_as_much_whatever_the_scale_of_its_output():
     assert one > 0.01
     assert two == pytest.approx(one, rel=1e-3)
     assert losses(1.0) == pytest.approx([one, two], rel=1e-3)
+
+
+class Places(nn.Module):
+    """Sides of boxes in pixels, and scores that find nothing, at each place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.boxes = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+        self.second, self.kinds = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        boxes = 50 * self.boxes(self.first(x).relu())
+        kinds = (4 * self.kinds(self.second(x).relu()) - 8).sigmoid()
+        return torch.cat([boxes, kinds], 1).flatten(2)
+
+
+def test_boxes_of_nothing_do_not_count():
+    torch.manual_seed(0)
+    model = Places().eval()
+    graph = build_channel_graph(model, (X[:1],))
+    batches = TensorBatches(X, torch.full((len(X), 1, 5), -1.0), Reading(32))
+
+    def worst(task):
+        judge = OutputErrorEvaluator(Context(model, graph, batches, task=task), 4)
+        plans = [Plan({name: tuple(range(8))}) for name in ("first", "second")]
+        return "first" if judge.error(plans[0]) > judge.error(plans[1]) else "second"
+
+    assert worst(Classification()) == "first"
+    assert worst(Detection(4)) == "second"
 
 
 def test_weights_are_of_the_positions_that_are_left_of_many():

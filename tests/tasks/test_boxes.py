@@ -183,6 +183,23 @@ def test_rows_of_five_are_boxes():
     assert isinstance(task, Detection)
 
 
+def test_boxes_count_where_the_original_is_sure_in_shares_of_their_size(scene):
+    _, corners, scores = scene
+    scores = torch.where(scores > 0.2, scores, 0.0)
+    rows = torch.cat([middles(corners), scores], 2)
+    found = Detection(KINDS).weights(rows)
+    across = Detection(KINDS).weights(rows.transpose(1, 2))
+    assert torch.equal(across, found.transpose(1, 2))
+    assert (found[..., 4:] == 1).all()
+    there = scores.amax(2) > 0
+    assert (found[..., :4][~there] == 0).all()
+    assert (found[..., :4][there] > 0).all()
+    larger = torch.cat([2 * rows[..., :4], rows[..., 4:]], 2)
+    halved = Detection(KINDS).weights(larger)
+    torch.testing.assert_close(2 * halved[..., :4], found[..., :4])
+    assert Detection().weights({"boxes": corners, "scores": scores}) is None
+
+
 def test_it_learns_from_the_originals_boxes_and_scores(scene):
     _, corners, scores = scene
     wanted = torch.cat([middles(corners), scores], 2).transpose(1, 2)
