@@ -52,7 +52,7 @@ def test_a_branch_counts_as_much_whatever_the_scale_of_its_output():
 
 
 class Places(nn.Module):
-    """Sides of boxes in pixels, and scores that find nothing, at each place."""
+    """Boxes in pixels, and scores that find few of them, at each place."""
 
     def __init__(self):
         super().__init__()
@@ -60,8 +60,8 @@ class Places(nn.Module):
         self.second, self.kinds = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
 
     def forward(self, x):
-        boxes = 50 * self.boxes(self.first(x).relu())
-        kinds = (4 * self.kinds(self.second(x).relu()) - 8).sigmoid()
+        boxes = 60 + 50 * self.boxes(self.first(x).relu())
+        kinds = (12 * self.kinds(self.second(x).relu()) - 6).sigmoid()
         return torch.cat([boxes, kinds], 1).flatten(2)
 
 
