@@ -27,7 +27,7 @@ from edgeprune.onnx_files.metadata import describe_
 from edgeprune.onnx_files.operators import onnx_operator
 from edgeprune.quantize.form import form_for
 from edgeprune.quantize.mixed import Accepts, DeviceClock, Mixed, mixed
-from edgeprune.quantize.quantize import FEW, SAMPLES, quantize
+from edgeprune.quantize.quantize import FEW, SAMPLES, Weigh, quantize
 from edgeprune.records import (
     LayerCost,
     Memory,
@@ -83,6 +83,7 @@ class Benchmark:
         shortcuts_as_conv: write shortcuts without parameters as convolutions.
         in_float: nodes of int8 files that stay in float.
         facts: what each file says of itself.
+        weigh: how much each number of a single output counts where int8 is judged.
     """
 
     runner: Runner
@@ -93,6 +94,7 @@ class Benchmark:
     shortcuts_as_conv: bool = False
     in_float: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    weigh: Weigh | None = None
 
     def write(self, model: nn.Module, path: Path, *, flush: bool = True) -> int:
         """Write a module in fp32.
@@ -148,6 +150,7 @@ class Benchmark:
             calibration,
             samples,
             form=form_for(self.runner, self.in_float),
+            weigh=self.weigh,
         )
         return small
 
@@ -170,6 +173,7 @@ class Benchmark:
             clock,
             form=form_for(self.runner, self.in_float),
             accepts=accepts,
+            weigh=self.weigh,
         )
         return small, found
 

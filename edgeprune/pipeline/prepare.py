@@ -90,7 +90,14 @@ def prepare(job: Job, folder: Path) -> RunContext:
 def _benchmark(job: Job, folder: Path) -> Benchmark:
     """What writes and times the run's files."""
     inputs, open_batch = job.workload.inputs, job.settings.dynamic_batch
-    return Benchmark(job.runner, inputs, folder, open_batch, facts=description(job))
+    return Benchmark(
+        job.runner,
+        inputs,
+        folder,
+        open_batch,
+        facts=description(job),
+        weigh=job.data.task.weights,
+    )
 
 
 def _baseline(profile: Profile, evaluator: Evaluator) -> ModelSnapshot:

@@ -25,7 +25,13 @@ from edgeprune.files import write_whole
 from edgeprune.graph.forward import quiet
 from edgeprune.quantize.form import AS_USUAL, Int8Form
 from edgeprune.quantize.node_times import NodeTimes
-from edgeprune.quantize.quantize import SAMPLES, Candidate, FloatNetwork, refusing
+from edgeprune.quantize.quantize import (
+    SAMPLES,
+    Candidate,
+    FloatNetwork,
+    Weigh,
+    refusing,
+)
 from edgeprune.temporary import temporary_folder
 
 BORDERS = (1.0, 3.0, 0.3)  # times as much as conversions seem to take
@@ -78,7 +84,7 @@ class Mixed:
         return f"{len(self.in_float)} of {self.nodes}"
 
 
-def mixed(
+def mixed(  # noqa: PLR0913  what is written, and how it is judged
     source: Path,
     target: Path,
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -86,11 +92,13 @@ def mixed(
     *,
     form: Int8Form = AS_USUAL,
     accepts: Accepts | None = None,
+    weigh: Weigh | None = None,
 ) -> Mixed:
     """Write the fastest int8 version of an ONNX file that is accurate enough.
 
     Args:
         accepts: whether a file is; all are by default.
+        weigh: how much each number of a single output counts; all alike by default.
 
     Raises:
         ExportError: ONNX Runtime refuses.
@@ -98,7 +106,7 @@ def mixed(
     """
     with temporary_folder() as folder, quiet():
         with refusing(source):
-            network = FloatNetwork.of(source, batches, SAMPLES, folder)
+            network = FloatNetwork.of(source, batches, SAMPLES, folder, weigh)
             how = network.best(form)
         choice = _Choice(source, network, how, form, clock, folder)
         found, path = choice.fastest(accepts or (lambda _: True))

@@ -7,7 +7,7 @@ int8, with a few samples: only its speed matters then.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
@@ -53,6 +54,7 @@ JUDGED = 32  # runs on which candidates are compared
 FITTED = 64  # runs that layers are fitted on, others than those
 SHORT = 0.1  # an error of the outputs, relative to them, that may move answers
 BETTER = 0.98  # of the error of the usual form: less is not worth leaving it
+Weigh = Callable[[Tensor], Tensor | None]  # see `Task.weights`
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,14 @@ class FloatNetwork:
         feeds: the samples, in batches of the size that the file takes.
         folder: where files may be written.
         facts: what the float file says of itself.
+        weigh: how much each number of a single output counts.
     """
 
     proto: onnx.ModelProto
     feeds: list[Feeds]
     folder: Path
     facts: Mapping[str, str]
+    weigh: Weigh | None = None
 
     @classmethod
     def of(
@@ -91,6 +95,7 @@ class FloatNetwork:
         batches: Iterable[tuple[Tensor, Tensor]],
         samples: int,
         folder: Path,
+        weigh: Weigh | None = None,
     ) -> FloatNetwork:
         """Prepare a file."""
         prepared = folder / "prepared.onnx"
@@ -99,7 +104,7 @@ class FloatNetwork:
         rewrite_for_int8_(proto)
         proto = onnx.shape_inference.infer_shapes(proto)
         facts = description_of(onnx.load(source, load_external_data=False))
-        return cls(proto, _feeds(proto, batches, samples), folder, facts)
+        return cls(proto, _feeds(proto, batches, samples), folder, facts, weigh)
 
     @cached_property
     def seen(self) -> dict[str, Seen]:
@@ -120,6 +125,15 @@ class FloatNetwork:
     def outputs(self) -> list[Floats]:
         """What it makes of the samples by which candidates are judged."""
         return self._run(self.proto)
+
+    @cached_property
+    def weights(self) -> list[Floats]:
+        """How much each number of these outputs counts."""
+        one = np.ones((), np.float32)
+        if self.weigh is None or len(self.proto.graph.output) > 1:
+            return [one] * len(self.outputs)
+        held = [self.weigh(torch.from_numpy(found)) for found in self.outputs]
+        return [one if found is None else found.numpy() for found in held]
 
     def best(self, form: Int8Form) -> Candidate:
         """The candidate whose outputs are nearest to the float network's.
@@ -173,9 +187,10 @@ class FloatNetwork:
     def error(self, proto: onnx.ModelProto) -> float:
         """By how much another form's outputs are off, relative to what they are."""
         off = whole = 0.0
-        for one, other in zip(self.outputs, self._run(proto), strict=True):
-            off += float(np.square(one - other, dtype=np.float64).sum())
-            whole += float(np.square(one, dtype=np.float64).sum())
+        made = zip(self.outputs, self._run(proto), self.weights, strict=True)
+        for one, other, weight in made:
+            off += float(np.square(weight * (one - other), dtype=np.float64).sum())
+            whole += float(np.square(weight * one, dtype=np.float64).sum())
         return math.sqrt(off / max(whole, TINY))
 
     def _run(self, proto: onnx.ModelProto) -> list[Floats]:
@@ -196,18 +211,20 @@ def quantize(
     samples: int = SAMPLES,
     *,
     form: Int8Form = AS_USUAL,
+    weigh: Weigh | None = None,
 ) -> None:
     """Write an int8 version of an ONNX file: weights per channel, static activations.
 
     Args:
         samples: of the batches, that the ranges of activations are taken from. From a
             few, the file is only to be timed.
+        weigh: how much each number of a single output counts; all alike by default.
 
     Raises:
         ExportError: ONNX Runtime refuses.
     """
     with temporary_folder() as folder, quiet(), refusing(source):
-        network = FloatNetwork.of(source, batches, samples, folder)
+        network = FloatNetwork.of(source, batches, samples, folder, weigh)
         how = network.best(form) if samples > FEW else network.plain
         proto = network.delivered(form, how)
         if samples > FEW:

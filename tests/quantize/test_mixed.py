@@ -134,6 +134,32 @@ def test_a_file_that_is_not_accurate_enough_is_lifted_until_it_is(path, tmp_path
     assert len(never.in_float) >= len(found.in_float) > 0
 
 
+class Places(nn.Module):
+    """Pixels and scores beside each other, as a detector gives them."""
+
+    def __init__(self):
+        super().__init__()
+        self.pixels, self.scores = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        found = torch.cat([1e5 * self.pixels(x), self.scores(x).sigmoid()], 1)
+        return found.mean((2, 3))
+
+
+def test_an_error_counts_by_what_the_task_makes_of_outputs(tmp_path):
+    path = tmp_path / "places.onnx"
+    write_onnx(Places().eval(), (X[:1],), path)
+    weights = torch.tensor([[1e-5] * 8 + [1.0] * 8])
+    errors = []
+    for weigh in (None, weights.expand_as):
+        network = FloatNetwork.of(path, BATCHES, 32, tmp_path, weigh)
+        nodes = {node.name: node for node in network.proto.graph.node}
+        kept = [name for name in nodes if nodes[name].input[1:2] != ["scores.weight"]]
+        small = network.quantized(Int8Form(in_float=tuple(kept)), network.plain)
+        errors.append(network.error(small))
+    assert 0 < errors[0] < errors[1] / 3
+
+
 def test_an_odd_value_is_left_out_of_a_range():
     seen = Seen()
     values = np.random.default_rng(0).normal(size=(1, 4, 64, 64)).astype(np.float32)
