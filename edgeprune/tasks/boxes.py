@@ -110,7 +110,7 @@ class Detection(Task):
 
     def weights(self, outputs: Any) -> Tensor | None:
         """Boxes where the original is sure, in shares of their size, and all scores."""
-        known = None if self._decode else _parts(outputs, self._classes)
+        known = _parts(outputs, self._classes) if self._decode is None else None
         if known is None or not isinstance(outputs, Tensor) or known[2].numel():
             return None
         corners, scores, _ = known

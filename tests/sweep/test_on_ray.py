@@ -35,7 +35,7 @@ def test_a_cluster_that_loses_a_machine_gives_the_same_table(place, monkeypatch)
     cluster.add_node(num_cpus=1)
 
     def lose():
-        wait_for(lambda: list(place.glob("far/0*/report.json")))
+        wait_for(lambda: list(place.glob("far/0*/report.json")), 500)
         cluster.remove_node(lost, allow_graceful=False)
 
     Thread(target=lose, daemon=True).start()

@@ -54,7 +54,7 @@ def test_a_killed_sweep_goes_on_and_leaves_no_process(place):
     started = subprocess.Popen(
         asked, cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    wait_for(lambda: list(place.glob("all/0*/report.json")))
+    wait_for(lambda: list(place.glob("all/0*/report.json")), 500)
     started.send_signal(signal.SIGKILL)
     started.wait()
     time.sleep(3)
