@@ -6,12 +6,14 @@ border. So both forms are profiled on the device, and the nodes that are better 
 float come out of a program (`edgeprune.quantize.node_times`). A profile is not all of
 the truth, so a few solutions are written and timed, and the fastest file that is
 accurate enough counts. Where none is, the program also has a limit on the error: what
-each part alone adds to that of the outputs is measured, and the squares add up.
+each part alone adds to that of the outputs is measured, and the squares add up. So it
+has where the fastest is far off: parts that spoil the outputs may win no time that can
+be measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,7 @@ from edgeprune.quantize.form import AS_USUAL, Int8Form
 from edgeprune.quantize.node_times import NodeTimes
 from edgeprune.quantize.quantize import (
     SAMPLES,
+    SHORT,
     Candidate,
     FloatNetwork,
     Weigh,
@@ -36,6 +39,7 @@ from edgeprune.temporary import temporary_folder
 
 BORDERS = (1.0, 3.0, 0.3)  # times as much as conversions seem to take
 LIMITS = (0.5, 0.25, 0.1, 0.03, 0.01)  # of the squared error of all in int8
+EVEN = 0.02  # of a time: less is not told from nothing
 Accepts = Callable[[Path], bool]
 
 
@@ -143,15 +147,31 @@ class _Choice:
                 shares[held] = (shares[held] + share) / 2
         for held in sorted(sets, key=lambda item: shares[item]):
             if accepts(self.fitted(held)):
-                return self._outcome(held, shares[held]), self.fitted(held)
+                held, share = self._spared(held, shares[held], accepts)
+                return self._outcome(held, share), self.fitted(held)
         return self._accurate(accepts, sets[0])
+
+    def _spared(
+        self, held: frozenset[str], share: float, accepts: Accepts
+    ) -> tuple[frozenset[str], float]:
+        """The most accurate of those that take no longer than one that is far off."""
+        error = self._error(held)
+        if error < SHORT:
+            return held, share
+        sets = [*dict.fromkeys([held, *self._lifted()])]
+        shares = self._shares(sets)
+        for other in reversed(sets):
+            longer = shares[other] / shares[held]
+            if longer > 1 + EVEN or self._error(other) >= error:
+                continue
+            if accepts(self.fitted(other)):
+                return other, share * longer
+        return held, share
 
     def _accurate(self, accepts: Accepts, last: frozenset[str]) -> tuple[Mixed, Path]:
         """The same with less and less error."""
         accepted = False
-        whole = sum(error**2 for error in self.errors.values())
-        for limit in LIMITS:
-            held = self.times.slow_in_int8(1.0, self.errors, limit * whole)
+        for held in self._lifted():
             if held == last:
                 continue
             last, accepted = held, accepts(self.fitted(held))
@@ -160,6 +180,16 @@ class _Choice:
         share = self._shares([last])[last]
         outcome = replace(self._outcome(last, share), accepted=accepted)
         return outcome, self.fitted(last)
+
+    def _lifted(self) -> Iterator[frozenset[str]]:
+        """Choices of less and less error."""
+        whole = sum(error**2 for error in self.errors.values())
+        for limit in LIMITS:
+            yield self.times.slow_in_int8(1.0, self.errors, limit * whole)
+
+    def _error(self, held: frozenset[str]) -> float:
+        with refusing(self.source):
+            return self.network.error(onnx.load(self.fitted(held)))
 
     def _shares(self, sets: Sequence[frozenset[str]]) -> Mapping[frozenset[str], float]:
         paths = [self.written(held) for held in sets]

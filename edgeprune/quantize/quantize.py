@@ -28,7 +28,7 @@ from edgeprune.onnx_files.feeds import feeds_of, inputs_of
 from edgeprune.onnx_files.metadata import describe_, description_of
 from edgeprune.onnx_files.portable import make_portable_
 from edgeprune.quantize.fitted import fit_layers
-from edgeprune.quantize.form import AS_USUAL, TINY, Int8Form
+from edgeprune.quantize.form import AS_USUAL, Int8Form
 from edgeprune.quantize.forms import masked_nodes, rewrite_for_int8_
 from edgeprune.quantize.qdq import (
     correct_biases_,
@@ -185,13 +185,18 @@ class FloatNetwork:
         return found if self.error(found) < BETTER * error else proto
 
     def error(self, proto: onnx.ModelProto) -> float:
-        """By how much another form's outputs are off, relative to what they are."""
-        off = whole = 0.0
+        """By how much another form's outputs are off, relative to what they are.
+
+        Of several outputs, which may be of different scales, the mean of squares.
+        """
+        count = len(self.proto.graph.output)
+        off, whole = np.zeros(count), np.zeros(count)
         made = zip(self.outputs, self._run(proto), self.weights, strict=True)
-        for one, other, weight in made:
-            off += float(np.square(weight * (one - other), dtype=np.float64).sum())
-            whole += float(np.square(weight * one, dtype=np.float64).sum())
-        return math.sqrt(off / max(whole, TINY))
+        for at, (one, other, weight) in enumerate(made):
+            off[at % count] += np.square(weight * (one - other), dtype=np.float64).sum()
+            whole[at % count] += np.square(weight * one, dtype=np.float64).sum()
+        some = whole > 0
+        return math.sqrt(np.mean(off[some] / whole[some])) if some.any() else 0.0
 
     def _run(self, proto: onnx.ModelProto) -> list[Floats]:
         path = self.folder / "judged.onnx"

@@ -146,6 +146,13 @@ class Places(nn.Module):
         return found.mean((2, 3))
 
 
+class Apart(Places):
+    """The same as two outputs."""
+
+    def forward(self, x):
+        return 1e5 * self.pixels(x), self.scores(x)
+
+
 def test_an_error_counts_by_what_the_task_makes_of_outputs(tmp_path):
     path = tmp_path / "places.onnx"
     write_onnx(Places().eval(), (X[:1],), path)
@@ -158,6 +165,38 @@ def test_an_error_counts_by_what_the_task_makes_of_outputs(tmp_path):
         small = network.quantized(Int8Form(in_float=tuple(kept)), network.plain)
         errors.append(network.error(small))
     assert 0 < errors[0] < errors[1] / 3
+
+
+def test_what_wins_no_time_and_spoils_the_outputs_stays_in_float(tmp_path):
+    path, clock = tmp_path / "places.onnx", DeviceClock(runner(kind_ms))
+    write_onnx(Places().eval(), (X[:1],), path)
+    weights = torch.tensor([[1e-5] * 8 + [1.0] * 8])
+    quantize(path, tmp_path / "all.onnx", BATCHES)
+    found = mixed(path, tmp_path / "a.onnx", BATCHES, clock, weigh=weights.expand_as)
+    network = FloatNetwork.of(path, BATCHES, 32, tmp_path, weights.expand_as)
+    errors = [
+        network.error(onnx.load(tmp_path / name)) for name in ("all.onnx", "a.onnx")
+    ]
+    assert errors[0] > 0.1
+    assert errors[1] < errors[0] / 3
+    assert any("cat" in name for name in found.in_float)
+
+
+def test_each_of_several_outputs_counts_by_its_own_scale(tmp_path):
+    path = tmp_path / "apart.onnx"
+    write_onnx(Apart().eval(), (X[:1],), path)
+    network = FloatNetwork.of(path, BATCHES, 32, tmp_path)
+    kept = [
+        node.name
+        for node in network.proto.graph.node
+        if "scores.weight" not in node.input
+    ]
+    small = Int8Form(in_float=tuple(kept))
+    error = network.error(network.quantized(small, network.plain))
+    only = FloatNetwork.of(path, BATCHES, 32, tmp_path)
+    del only.proto.graph.output[0]
+    alone = only.error(only.quantized(small, only.plain))
+    assert error == pytest.approx(alone / math.sqrt(2), rel=0.1)
 
 
 def test_an_odd_value_is_left_out_of_a_range():
