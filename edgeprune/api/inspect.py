@@ -154,7 +154,7 @@ def _score_report(
         scores = rescore(second, context, scores, cuts)
     sensitivity = found = None
     if context.batches is not None:
-        sensitivity = measure_sensitivity(context, scores, names, CURVE)
+        sensitivity = measure_sensitivity(context, scores, names, CURVE, metric=True)
         found = spectra(context)
     losses = sensitivity.blocks if sensitivity else {}
     return ScoreReport(

@@ -83,7 +83,8 @@ class GroupLoss:
     """The loss of a network in which one group alone has another width.
 
     Attributes:
-        accuracy: on the samples that were looked at.
+        accuracy: on the samples that were looked at; None in a run, which chooses by
+            losses.
     """
 
     name: str
@@ -101,7 +102,7 @@ class Sensitivity:
 
     Attributes:
         blocks: loss by module.
-        accuracy: of the unpruned network on these samples.
+        accuracy: of the unpruned network on these samples; None in a run.
     """
 
     groups: tuple[GroupLoss, ...]

@@ -98,8 +98,13 @@ class OutputErrorEvaluator:
         for changed in self._changed(plans):
             yield unexplained(self._original, changed, self._weights)
 
-    def judged(self, plans: Iterable[Plan]) -> Iterator[tuple[float, float | None]]:
+    def judged(
+        self, plans: Iterable[Plan], *, metric: bool = False
+    ) -> Iterator[tuple[float, float | None]]:
         """Yield the losses of single changes, and the accuracies with them.
+
+        Args:
+            metric: tell accuracies, which may take longer than the networks.
 
         Raises:
             PlanError: a plan does not fit.
@@ -107,7 +112,7 @@ class OutputErrorEvaluator:
         for changed in self._changed(plans):
             shift = changed.mean(0) - self._original.mean(0)
             loss = unexplained(self._original, changed - shift, self._weights)
-            yield loss, self._accuracy(changed)
+            yield loss, self._accuracy(changed) if metric else None
 
     @property
     def accuracy(self) -> float | None:
@@ -152,11 +157,14 @@ def measure_sensitivity(
     scores: Scores,
     blocks: Sequence[str],
     shares: Sequence[float] = SHARES,
+    *,
+    metric: bool = False,
 ) -> Sensitivity:
     """Loss of the network with every group at a few widths, and without each block.
 
     Args:
         shares: of a group's channels that are kept, about.
+        metric: tell accuracies, too.
     """
     start = time.perf_counter()
     trials = [
@@ -169,7 +177,7 @@ def measure_sensitivity(
 
     plans = [plan for _, _, plan in trials] + [Plan({}, (name,)) for name in blocks]
     found: list[tuple[float, float | None]] = []
-    for one in judge.judged(plans):
+    for one in judge.judged(plans, metric=metric):
         context.progress.advance()
         found.append(one)
     groups = tuple(
@@ -182,7 +190,8 @@ def measure_sensitivity(
         f"{len(trials)} widths and {len(blocks)} blocks on {judge.samples} samples"
     )
     seconds = time.perf_counter() - start
-    return Sensitivity(groups, left_out, judge.samples, seconds, judge.accuracy)
+    accuracy = judge.accuracy if metric else None
+    return Sensitivity(groups, left_out, judge.samples, seconds, accuracy)
 
 
 def measured_widths(group: Group, shares: Sequence[float] = SHARES) -> list[int]:
