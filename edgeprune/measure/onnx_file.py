@@ -36,6 +36,7 @@ from edgeprune.onnx_in.writing import written
 from edgeprune.temporary import last_words
 from edgeprune.workload.packed import (
     Packing,
+    inputs_by_name,
     packing_of,
     unpacked,
     unpacked_inputs,
@@ -76,10 +77,8 @@ def write_onnx(
     model, inputs = unpacked(model), unpacked_inputs(model, inputs)
     try:
         if isinstance(model, ImportedNetwork):
-            fed = packing.inputs if packing else None
-            names = fed.names if fed and fed.keyed else model.input_names
-            given = zip(names, inputs, strict=True)
-            shapes = {name: tuple(item.shape) for name, item in given}
+            given = inputs_by_name(packing, model.input_names, inputs)
+            shapes = {name: tuple(item.shape) for name, item in given.items()}
             proto = written(model, shapes, dynamic_batch=dynamic_batch)
         else:
             proto = _exported(model, inputs, packing, dynamic_batch=dynamic_batch)

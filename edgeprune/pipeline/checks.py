@@ -20,7 +20,12 @@ from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.tasks import Classification, scores_of
 from edgeprune.workload import Workload
-from edgeprune.workload.packed import packing_of, unpacked
+from edgeprune.workload.packed import (
+    inputs_by_name,
+    packing_of,
+    unpacked,
+    unpacked_inputs,
+)
 
 IMAGE = 3  # axes of one
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
@@ -69,13 +74,10 @@ def _check_whole_numbers(model: nn.Module, x: Tensor) -> None:
     Raises:
         WorkloadError: what it takes, and one that it does not.
     """
-    file, packing = unpacked(model), packing_of(model)
+    file, inputs = unpacked(model), unpacked_inputs(model, (x,))
     if not isinstance(file, ImportedNetwork):
         return
-    inputs = packing.inputs if packing else None
-    given = (x,) if inputs is None else inputs.named(x)
-    if isinstance(given, tuple):
-        given = dict(zip(file.input_names, given, strict=True))
+    given = inputs_by_name(packing_of(model), file.input_names, inputs)
     for name, kind in file.whole_numbers.items():
         values = given[name]
         held = np.iinfo(kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +85,20 @@ def unpacked_inputs(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...
     if packing is None or packing.inputs is None:
         return inputs
     return packing.inputs.unpacked(inputs[0])
+
+
+def inputs_by_name(
+    packing: Packing | None, names: Sequence[str], inputs: tuple[Any, ...]
+) -> dict[str, Any]:
+    """What a network itself is called with, by the names of a file's inputs.
+
+    Args:
+        names: of the file, in its order; inputs of the data may stand otherwise.
+        inputs: as the network itself takes them.
+    """
+    if packing is not None and packing.inputs is not None and packing.inputs.keyed:
+        names = packing.inputs.names
+    return dict(zip(names, inputs, strict=True))
 
 
 def structure_of_outputs(model: nn.Module, given: Any) -> Structure | None:
