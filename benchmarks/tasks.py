@@ -6,8 +6,9 @@ r"""Other tasks than classification: what is left of the metric at shares of the
 
 Networks and data are those of `benchmarks.task_nets`; each network is trained there
 once. A row is one `edgeprune compress` to a share of the measured time with some epochs
-(5; 2 of the embedding, 10 of the detector), learning from targets and from the
-original; its int8 file is judged, too. Metrics are those of the test split, but for
+(5; 2 of the embedding, 20 of the detector, whose images are cut and mirrored, since
+there are few of them), learning from targets and from the original; its int8 file is
+judged, too. Metrics are those of the test split, but for
 that before training, which the run tells of the validation split. Torch-Pruning (L1,
 all layers together, widths in steps of 8) prunes the same network to the same measured
 time, by trying ratios; its norms see the data anew, then it is trained by the task's
@@ -49,7 +50,8 @@ from edgeprune.temporary import temporary_folder
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "tasks.json", HERE / "tasks.md"
 SHARES = (0.5, 0.7, 0.35)
-EPOCHS = {"embedding": 2, "detection": 10}
+EPOCHS = {"embedding": 2, "detection": 20}
+AUGMENT = {"detection": ("crop", "flip")}
 USUAL_EPOCHS = 5
 TRIES = 7  # of a peer's ratio
 Row = dict[str, Any]
@@ -85,6 +87,7 @@ def row(name: str, share: float) -> Row:
         max_drop=100.0,
         precision="fp32",
         epochs=epochs,
+        augment=AUGMENT.get(name),
         out=_out(f"{name}-{share}"),
     ).report
     small = report.int8

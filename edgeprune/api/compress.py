@@ -15,7 +15,7 @@ from torch import nn
 from edgeprune import targets
 from edgeprune.api.access import Access, access_to
 from edgeprune.api.loading import load_workload, workload_of_objects
-from edgeprune.api.origin import call_settings
+from edgeprune.api.origin import call_settings, own_task
 from edgeprune.api.report import report_of
 from edgeprune.api.run_folder import reserved, run_folder, write_run
 from edgeprune.errors import DeviceError, TargetError
@@ -74,7 +74,8 @@ def compress(
             max_memory_mb; a share of the original's as "50%". None is needed with
             structure="pca" or an accuracy floor.
         out: folder of the run's files; a new one under runs/ by default.
-        settings: any other setting of the command line, with underscores.
+        settings: any other setting of the command line, with underscores; `task` may
+            be an `edgeprune.Task` of your own.
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
@@ -91,12 +92,14 @@ def compress(
     timed = isinstance(budget, int | float | str)
     limits = {"budget_ms": budget} if timed else dict(budget or {})
     given = {**settings, **limits, "target": target, "out": out}
+    task = own_task(given)
     asked = call_settings(model, data, given, CompressSettings)
     shown = progress or Logged()
-    if isinstance(model, str) and isinstance(data, str):
+    if isinstance(model, str) and isinstance(data, str) and task is None:
         return compress_settings(asked, shown)
     asked.check()
-    return _together(partial(workload_of_objects, model, data, asked), asked, shown)
+    load = partial(workload_of_objects, model, data, asked, task)
+    return _together(load, asked, shown)
 
 
 def compress_settings(settings: CompressSettings, progress: Progress) -> Finished:

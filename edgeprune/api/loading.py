@@ -37,7 +37,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.records import Surgery
 from edgeprune.settings import DataSettings, NetworkSettings, WorkloadSettings
 from edgeprune.settings.parts import DeviceSettings
-from edgeprune.tasks import judged
+from edgeprune.tasks import Task, judged
 from edgeprune.workload import (
     EXAMPLE,
     METER_SHAPE,
@@ -94,15 +94,21 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
     return replace(found, surgery=surgery)
 
 
-def workload_of_objects(model: Any, data: Any, settings: WorkloadSettings) -> Workload:
-    """A workload of what a Python caller holds in his hands."""
+def workload_of_objects(
+    model: Any, data: Any, settings: WorkloadSettings, task: Task | None = None
+) -> Workload:
+    """A workload of what a Python caller holds in his hands.
+
+    Args:
+        task: in place of what settings say.
+    """
     sleep_while_waiting()
     model, surgery = loaded_model(model, settings)
     if isinstance(data, str):
-        model, splits = _with_data(model, data, settings)
+        model, splits = _with_data(model, data, settings, task)
     else:
         splits = splits_of("data", data, _reading(settings, settings.seed))
-        model, splits = prepared(model, splits, settings)
+        model, splits = prepared(model, splits, settings, task)
     name = settings.model or type(model).__name__
     found = _workload(name, model, splits, settings, settings.batch or 1)
     return replace(found, surgery=surgery)
@@ -140,7 +146,9 @@ def loaded_model(
     return model, Surgery()
 
 
-def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepared:
+def _with_data(
+    model: nn.Module, data: str, settings: WorkloadSettings, task: Task | None = None
+) -> Prepared:
     """A network, and a data set by its description, or what it sees in noise."""
     if settings.input is None and (shape := _own_shape(model)) is not None:
         settings = settings.model_copy(update={"input": shape})
@@ -149,7 +157,7 @@ def _with_data(model: nn.Module, data: str, settings: WorkloadSettings) -> Prepa
         if settings.num_classes is None:
             reading = replace(reading, names=output_names(settings.model or ""))
         splits = load_data(data, reading, settings.sample_shape)
-        return prepared(model, splits, settings)
+        return prepared(model, splits, settings, task)
     if settings.mean is not None:
         raise ConfigError("--mean and --std do not go with --data noise.")
     if settings.input is None:

@@ -10,6 +10,7 @@ from edgeprune.api.versions import versions
 from edgeprune.data import Splits
 from edgeprune.records import DataFacts
 from edgeprune.settings import SettingsModel, settings_of_call
+from edgeprune.tasks import Task
 from edgeprune.workload import Workload
 
 Model = TypeVar("Model", bound=SettingsModel)
@@ -26,6 +27,15 @@ def call_settings(
     given |= {"model": model} if isinstance(model, str) else {}
     given |= {"data": data} if isinstance(data, str) else {}
     return settings_of_call(given, f"{command.COMMAND}()", command)
+
+
+def own_task(given: dict[str, Any]) -> Task | None:
+    """The task that a Python caller hands over himself; settings know its name."""
+    task = given.get("task")
+    if not isinstance(task, Task):
+        return None
+    given["task"] = task.name
+    return task
 
 
 def origin_of(

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgeprune.api.access import Access, access_to
 from edgeprune.api.loading import load_workload, workload_of_objects
-from edgeprune.api.origin import call_settings, facts_of, origin_of
+from edgeprune.api.origin import call_settings, facts_of, origin_of, own_task
 from edgeprune.api.run_folder import reserved, run_folder, write_sparse_run
 from edgeprune.output import aside, check_folder, publish
 from edgeprune.progress import Logged, Progress
@@ -61,7 +61,7 @@ def sparsify(
         data: as for `compress`.
         method: magnitude, l1-mask, hybrid, slimming, prox-sg or bayesian.
         sparsity: the share, 0..1.
-        settings: any other setting of the command line, with underscores.
+        settings: as for `compress`.
 
     Raises:
         EdgepruneError: something is refused or fails; nothing is written.
@@ -75,13 +75,14 @@ def sparsify(
         ('met', 'magnitude')
     """
     given = {**settings, "method": method, "sparsity": sparsity}
+    task = own_task(given)
     asked = call_settings(model, data, given, SparsifySettings)
     shown = progress or Logged()
-    if isinstance(model, str) and isinstance(data, str):
+    if isinstance(model, str) and isinstance(data, str) and task is None:
         return sparsify_settings(asked, shown)
     asked.check()
     access = access_to(asked)
-    workload = workload_of_objects(model, data, asked)
+    workload = workload_of_objects(model, data, asked, task)
     return _sparsify(workload, access, asked, shown)
 
 
@@ -144,6 +145,7 @@ def _sparsity_report(
         difference=outcome.difference,
         parity=outcome.parity,
         notes=outcome.notes,
+        metric=job.data.task.metric,
     )
 
 

@@ -47,16 +47,24 @@ MAIN = ("out", "logits", "output")  # what the output that counts is called
 Prepared = tuple[nn.Module, Splits]
 
 
-def prepared(model: nn.Module, splits: Splits, settings: WorkloadSettings) -> Prepared:
+def prepared(
+    model: nn.Module,
+    splits: Splits,
+    settings: WorkloadSettings,
+    task: Task | None = None,
+) -> Prepared:
     """A network that takes and gives one tensor, and data with their task.
 
     A model that does not run is left as it is: its trace explains why.
+
+    Args:
+        task: in place of what settings say.
 
     Raises:
         WorkloadError: what it returns fits no task.
         ConfigError: there is no such task.
     """
-    task = _asked(settings)
+    task = task or _asked(settings)
     x, y = next(iter(splits.validation))
     splits = _in_whole_numbers(model, splits, x[:1])
     given: Any = (x[:1],)

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import ConfigError, TraceError, WorkloadError
+from edgeprune.errors import (
+    ConfigError,
+    EdgepruneError,
+    TraceError,
+    WorkloadError,
+    first_line,
+)
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.layers import zero_share
 from edgeprune.graph.model_copy import copied
@@ -18,7 +24,7 @@ from edgeprune.graph.trace import failure
 from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.tasks import Classification, scores_of
+from edgeprune.tasks import Classification, Task, scores_of
 from edgeprune.workload import Workload
 from edgeprune.workload.packed import (
     inputs_by_name,
@@ -55,6 +61,7 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
     except Exception as error:
         raise TraceError(failure(model, (x,), error)) from error
     data.task.check(outputs, y)
+    _check_counting(data.task, outputs, y)
     if data.classes:
         data.task.check(outputs, torch.full_like(y, data.classes - 1))
     if not torch.isfinite(outputs).all():
@@ -66,6 +73,22 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
             raise WorkloadError(f"{message}: give --no-train.")
         _check_training(copied(model), x[:2], outputs.ndim)
     return int(outputs.shape[1]) if data.classes else None
+
+
+def _check_counting(task: Task, outputs: Tensor, y: Tensor) -> None:
+    """Refuse a task that cannot count a batch, before anything is measured.
+
+    Raises:
+        WorkloadError: what its code says.
+    """
+    try:
+        float(task.value(task.tally(outputs, y)))
+    except EdgepruneError:
+        raise
+    except Exception as error:
+        shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(y.shape)}"
+        message = f"Task {task.name!r} cannot count {shapes}"
+        raise WorkloadError(f"{message}: {first_line(error)}") from error
 
 
 def _check_whole_numbers(model: nn.Module, x: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeprune.metric import ACCURACY, Metric
 from edgeprune.records.device import Machine
 from edgeprune.records.groups import DataFacts
 from edgeprune.records.measurement import Timing
@@ -114,3 +115,4 @@ class SparsityReport:
     difference: float | None
     parity: Parity
     notes: tuple[str, ...] = ()
+    metric: Metric = ACCURACY

@@ -11,6 +11,7 @@ from edgeprune.files import write_whole
 from edgeprune.records import REMOVED, SparsityReport, to_json
 from edgeprune.report.chart import Chart, Rule, Series
 from edgeprune.report.html import rendered
+from edgeprune.report.summary import shown_by
 from edgeprune.units import megabytes, millions, milliseconds, percent
 
 PAGE, DATA = "sparsity.html", "sparsity.json"
@@ -62,6 +63,7 @@ def render_sparsity(report: SparsityReport) -> str:
 def rows_of(report: SparsityReport) -> list[list[str]]:
     """One row for each step."""
     rows: list[list[str]] = []
+    shown = shown_by(report.metric)
     for step in report.steps:
         zeros = step.sparsity
         convolved, test = zeros.convolutions, step.test_accuracy
@@ -75,8 +77,8 @@ def rows_of(report: SparsityReport) -> list[list[str]]:
                 millions(step.params),
                 millions(step.macs),
                 "-" if step.latency_ms is None else milliseconds(step.latency_ms),
-                percent(step.validation_accuracy),
-                "-" if test is None else percent(test),
+                shown(step.validation_accuracy),
+                "-" if test is None else shown(test),
             ]
         )
     return rows
@@ -106,7 +108,8 @@ def notes_of(report: SparsityReport) -> list[str]:
 
 
 def accuracy_chart(report: SparsityReport) -> Chart:
-    """Validation accuracy against the share of zeros, as long as they are there."""
+    """The validation metric against the share of zeros, as long as they are there."""
+    metric = report.metric
     steps = [step for step in report.steps if step.name not in REMOVED]
     kinds = (
         ("all weights", "overall", "after"),
@@ -121,15 +124,16 @@ def accuracy_chart(report: SparsityReport) -> Chart:
             Series(
                 name,
                 [share * 100 for share in shares],
-                [step.validation_accuracy * 100 for step in steps],
+                [metric.shown(step.validation_accuracy) for step in steps],
                 [step.name for step in steps] if not series else (),
                 tone,
             )
         )
     return Chart(
-        "Validation accuracy against the share of zeros; the table has the figures",
+        f"Validation {metric.name} against the share of zeros; the table has the "
+        "figures",
         "zero, %",
-        "validation accuracy, %",
+        f"validation {metric.axis}",
         tuple(series),
-        (Rule("floor", report.accuracy_floor * 100),),
+        (Rule("floor", metric.shown(report.accuracy_floor)),),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -151,8 +152,19 @@ def tallied(task: Task, predict: Predict, batches: Iterable[Batch]) -> Tensor:
 
 
 def value_of(task: Task, sums: Tensor) -> float:
-    """A metric of what was counted; 0 of nothing."""
-    return task.value(sums) if len(sums) else 0.0
+    """A metric of what was counted; 0 of nothing.
+
+    Raises:
+        WorkloadError: it is no number, which nothing is better or worse than.
+    """
+    found = float(task.value(sums)) if len(sums) else 0.0
+    if not math.isfinite(found):
+        message = f"The {task.metric.name} of the samples is {found}: the network's"
+        raise WorkloadError(
+            f"{message} outputs are no numbers, or `value` of task {task.name!r} does "
+            "not give one for all outputs."
+        )
+    return found
 
 
 def scores_of(task: Task, predict: Predict, batches: Iterable[Batch]) -> Tensor | None:
