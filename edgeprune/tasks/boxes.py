@@ -115,7 +115,7 @@ class Detection(Task):
             return None
         corners, scores, _ = known
         sure = scores.amax(2, keepdim=True).clamp(0, 1)
-        across = outputs.shape[1] < outputs.shape[2]
+        across = _columns_first(outputs)
         found = torch.ones_like(outputs.transpose(1, 2) if across else outputs)
         found[..., :4] = sure / _sizes(corners)
         return found.transpose(1, 2) if across else found
@@ -183,7 +183,7 @@ def _parts(outputs: Any, classes: int | None) -> tuple[Tensor, Tensor, Tensor] |
     rows = held[0]
     if rows.shape[2] == END and classes is None:
         return rows[..., :4], rows[..., 4:5], rows[..., 5]
-    if rows.shape[1] < rows.shape[2]:
+    if _columns_first(rows):
         rows = rows.transpose(1, 2)
     if rows.shape[2] <= 4:
         return None
@@ -191,6 +191,11 @@ def _parts(outputs: Any, classes: int | None) -> tuple[Tensor, Tensor, Tensor] |
     if classes is not None and rows.shape[2] == COLUMNS + classes:
         return corners, rows[..., 4:5] * rows[..., 5:], rows.new_zeros(0)
     return corners, rows[..., 4:], rows.new_zeros(0)
+
+
+def _columns_first(rows: Tensor) -> bool:
+    """Whether boxes stand beside each other: there are more of them than columns."""
+    return rows.shape[1] < rows.shape[2]
 
 
 def _sizes(corners: Tensor) -> Tensor:
