@@ -16,6 +16,9 @@ from edgeprune.records import AccuracyLoss, ModelFigures, Parity, Quantisation
 from edgeprune.tasks import judged, scores_of
 
 NOT_ASKED = Quantisation(kept=False, reason="the target does not list int8")
+QUICK = Quantisation(
+    kept=False, reason="not tried for a quick answer about fp32 (--effort quick)"
+)
 NOT_KNOWN = Quantisation(
     kept=False, reason="how fast it is there only the device can say"
 )

@@ -98,9 +98,12 @@ def _with_int8(
     if reason := context.log.against_int8:
         told = f"below the floor before anything was pruned: {reason}"
         return result, deliver.Int8(Quantisation(kept=False, reason=told))
-    if "int8" in context.job.runner.target.runtime.precisions:
-        return result, try_int8(context, result, tests)
-    return result, deliver.Int8(deliver.NOT_ASKED)
+    if "int8" not in context.job.runner.target.runtime.precisions:
+        return result, deliver.Int8(deliver.NOT_ASKED)
+    settings = context.settings
+    if settings.effort == "quick" and settings.precision == "fp32":
+        return result, deliver.Int8(deliver.QUICK)
+    return result, try_int8(context, result, tests)
 
 
 def held_on_device(

@@ -155,14 +155,14 @@ class _Choice:
         self, held: frozenset[str], share: float, accepts: Accepts
     ) -> tuple[frozenset[str], float]:
         """The most accurate of those that take no longer than one that is far off."""
-        error = self._error(held)
+        error = self._error(self.fitted(held))
         if error < SHORT:
             return held, share
         sets = [*dict.fromkeys([held, *self._lifted()])]
         shares = self._shares(sets)
         for other in reversed(sets):
             longer = shares[other] / shares[held]
-            if longer > 1 + EVEN or self._error(other) >= error:
+            if longer > 1 + EVEN or self._error(self.written(other)) >= error:
                 continue
             if accepts(self.fitted(other)):
                 return other, share * longer
@@ -187,9 +187,9 @@ class _Choice:
         for limit in LIMITS:
             yield self.times.slow_in_int8(1.0, self.errors, limit * whole)
 
-    def _error(self, held: frozenset[str]) -> float:
+    def _error(self, path: Path) -> float:
         with refusing(self.source):
-            return self.network.error(onnx.load(self.fitted(held)))
+            return self.network.error(onnx.load(path))
 
     def _shares(self, sets: Sequence[frozenset[str]]) -> Mapping[frozenset[str], float]:
         paths = [self.written(held) for held in sets]
