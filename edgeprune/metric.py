@@ -16,11 +16,12 @@ class Metric:
     Attributes:
         unit: what stands behind the number, such as dB; "%" of shares of 0..1.
         usual_drop: what may be lost where nobody says: in the unit, or in points.
-        in_points: 1 is the best there is, and what is lost is said in hundredths.
+        in_points: 1 is the best there is, and what is lost is said in hundredths; by
+            default of shares, and of what has no unit.
 
     Example:
         >>> import edgeprune
-        >>> error = edgeprune.Metric("error", "px", False, in_points=False)
+        >>> error = edgeprune.Metric("error", "px", higher_is_better=False)
         >>> error.text(-3.5), error.change(0.5)
         ('3.5 px', '-0.50 px')
     """
@@ -29,7 +30,11 @@ class Metric:
     unit: str = "%"
     higher_is_better: bool = True
     usual_drop: float = 2.0
-    in_points: bool = True
+    in_points: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.in_points is None:
+            object.__setattr__(self, "in_points", self.unit in ("", "%"))
 
     @property
     def points(self) -> float:
@@ -60,7 +65,7 @@ class Metric:
     def text(self, value: float) -> str:
         """A value with its unit."""
         if self.unit == "%":
-            return f"{value:.2%}"
+            return f"{self.shown(value):.2f}%"
         return f"{self.shown(value):.4g} {self.unit}".rstrip()
 
     def told(self, value: float) -> str:
@@ -75,9 +80,12 @@ class Metric:
             error: the standard error of that.
         """
         signed = gained if self.higher_is_better else -gained
-        found = round(signed * self.points, 2) + 0.0  # which makes -0.0 to 0.0
-        doubt = "" if error is None else f" ± {1.96 * self.points * error:.2f}"
-        return f"{found:+.2f}{doubt} {self.word}".rstrip()
+        digits = 2
+        if not self.in_points and 0 < abs(gained) < 1:  # as of a metric in metres
+            digits = max(digits, 1 - math.floor(math.log10(abs(gained))))
+        found = round(signed * self.points, digits) + 0.0  # which makes -0.0 to 0.0
+        doubt = "" if error is None else f" ± {1.96 * self.points * error:.{digits}f}"
+        return f"{found:+.{digits}f}{doubt} {self.word}".rstrip()
 
 
 ACCURACY = Metric()

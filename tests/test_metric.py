@@ -5,7 +5,9 @@ import pytest
 from edgeprune.metric import ACCURACY, Metric
 
 PSNR = Metric("PSNR", "dB", usual_drop=0.5, in_points=False)
-ERROR = Metric("error", "px", False, 1.0, in_points=False)
+ERROR = Metric("error", "px", False, 1.0)
+RATE = Metric("error rate", "%", False)
+METRES = Metric("error", "m", False)
 COSINE = Metric("cosine", "")
 
 
@@ -16,6 +18,8 @@ COSINE = Metric("cosine", "")
         (PSNR, 31.25, "31.25 dB", -0.5, "-0.50 dB"),
         (ERROR, -3.5, "3.5 px", -0.25, "+0.25 px"),
         (COSINE, 0.98, "0.98", -0.02, "-2.00 points"),
+        (RATE, -0.123, "12.30%", 0.01, "-1.00 points"),
+        (METRES, -0.004, "0.004 m", 0.002, "-0.0020 m"),
     ],
 )
 def test_values_and_changes_are_said_in_the_unit(metric, value, text, gained, change):

@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from edgeprune.api.task import with_metric
 from edgeprune.api.versions import versions
 from edgeprune.data import Splits
+from edgeprune.errors import ConfigError
 from edgeprune.records import DataFacts
 from edgeprune.settings import SettingsModel, settings_of_call
 from edgeprune.tasks import Task
@@ -30,12 +32,18 @@ def call_settings(
 
 
 def own_task(given: dict[str, Any]) -> Task | None:
-    """The task that a Python caller hands over himself; settings know its name."""
+    """The task that a Python caller hands over himself; settings know its name.
+
+    Raises:
+        ConfigError: it is a class, or its metric is none.
+    """
     task = given.get("task")
+    if isinstance(task, type) and issubclass(task, Task):
+        raise ConfigError(f"--task takes a task itself: task={task.__name__}().")
     if not isinstance(task, Task):
         return None
     given["task"] = task.name
-    return task
+    return with_metric(task)
 
 
 def origin_of(

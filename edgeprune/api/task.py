@@ -25,6 +25,7 @@ from edgeprune.errors import (
 from edgeprune.export.session import OnnxModel
 from edgeprune.graph.forward import evaluating
 from edgeprune.graph.operations import operations, samples_at_once
+from edgeprune.metric import Metric
 from edgeprune.onnx_files.shapes import sample_text
 from edgeprune.settings import DataSettings, WorkloadSettings
 from edgeprune.tasks import (
@@ -85,7 +86,8 @@ def prepared(
         )
     if settings.task == AGREEMENT or not splits.labelled:
         return model, _agreeing(model, splits, outputs, several, task)
-    return model, replace(splits, task=_taught(task, (outputs, y), several))
+    taught = _taught(task, (outputs, y), several, splits.targets)
+    return model, replace(splits, task=taught)
 
 
 def _finishing(
@@ -115,13 +117,16 @@ def _in_whole_numbers(model: nn.Module, splits: Splits, x: Tensor) -> Splits:
 
 
 def _taught(
-    task: Task | None, first: tuple[Tensor, Tensor], several: Structure | None
+    task: Task | None,
+    first: tuple[Tensor, Tensor],
+    several: Structure | None,
+    wanted: Structure | None = None,
 ) -> Task:
     """The task of data with targets."""
     outputs, targets = first
     boxes = task is None and are_boxes(targets)
     if boxes or (task is not None and _knows_all(task)):
-        return _unpacking(task or Detection(), several, None)
+        return _unpacking(task or Detection(), several, wanted)
     main = None if several is None else _main(several, asked=task is not None)
     if several is not None and main is not None:
         outputs = several.unpacked(outputs)[main]
@@ -189,7 +194,20 @@ def task_of(name: str) -> Task:
     if not isinstance(made, Task):
         kind = type(made).__name__
         raise ConfigError(f"--task {name} must give an edgeprune.Task, found {kind}.")
-    return made
+    return with_metric(made)
+
+
+def with_metric(task: Task) -> Task:
+    """A task of one's own, which must have a metric.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    metric: Any = task.metric
+    if not isinstance(metric, Metric):
+        message = f"`metric` of task {task.name!r} must be an edgeprune.Metric, such as"
+        raise ConfigError(f"{message} edgeprune.Metric('error', 'mm', False).")
+    return task
 
 
 def _agreeing(

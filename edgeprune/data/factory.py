@@ -24,6 +24,7 @@ from edgeprune.data.labels import (
 )
 from edgeprune.data.npz import channels_first
 from edgeprune.data.reading import reading_of
+from edgeprune.data.samples import collating, is_samples
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
     Arrays,
@@ -111,6 +112,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             ),
             cut_from_training=("validation",) if note == CUT else (),
             structure=how.structure,
+            targets=how.targets,
             labelled=how.labelled,
             class_names=class_names(made) if known else (),
         )
@@ -186,7 +188,7 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
     if len(parts) == 3:
         return parts[0], parts[1], parts[2], "split by the factory"
     whole: Any = getattr(parts[0], "dataset", parts[0]) if parts else None
-    if len(parts) != 2 or not (isinstance(whole, Dataset) or _is_samples(whole)):
+    if len(parts) != 2 or not (isinstance(whole, Dataset) or is_samples(whole)):
         kinds = [type(part).__name__ for part in parts]
         found = f"({', '.join(kinds)})" if kinds else type(made).__name__
         message = (
@@ -203,10 +205,14 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
 def _loader(
     part: Any, reading: Reading, generator: torch.Generator | None
 ) -> DataLoader[Batch] | Batches:
-    if not isinstance(part, Dataset) and not _is_samples(part):
+    if not isinstance(part, Dataset) and not is_samples(part):
         return part
     return DataLoader(
-        part, reading.batch_size, shuffle=generator is not None, generator=generator
+        part,
+        reading.batch_size,
+        shuffle=generator is not None,
+        generator=generator,
+        collate_fn=collating(part),
     )
 
 
@@ -219,7 +225,7 @@ def _mixed(part: Any) -> Any:
         return DataLoader(
             Subset(held, spread(len(held))), part.batch_size, collate_fn=part.collate_fn
         )
-    if isinstance(part, Dataset) or _is_samples(part):
+    if isinstance(part, Dataset) or is_samples(part):
         return Subset(part, spread(len(part)))  # type: ignore[arg-type]
     return part
 
@@ -232,18 +238,6 @@ def _sorted_note(calibration: Any, train: Any, labels: torch.Tensor) -> str:
     if seen >= min(known, CALIBRATION) / 2:
         return ""
     return f"calibration samples are of {seen} of {known} classes: shuffle the loader"
-
-
-def _is_samples(part: Any) -> bool:
-    """A list of single samples, (input, target) or by name, not one of batches."""
-    if not isinstance(part, Sequence) or not part:
-        return False
-    first = part[0]
-    if isinstance(first, Mapping):
-        return True
-    if not isinstance(first, Sequence) or len(first) != 2:
-        return False
-    return isinstance(first[1], str) or torch.as_tensor(first[1]).ndim == 0
 
 
 def _labels(

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's `datasets`, as they are handed over from Python.
+"""Data sets of Hugging Face's `datasets`, and lists of dicts, from Python.
 
 Nothing of that library is imported: whoever hands one over has it.
 """
@@ -18,15 +18,18 @@ from edgeprune.errors import DataError
 
 # What the column of targets is called.
 TARGETS = ("label", "labels", "target", "targets", "fine_label", "y")
+NAMED = TARGETS[:4]  # in a list of dicts, where a network may take a `y`
 
 
 def adapted(made: Any) -> Any:
     """Splits, or a dict of them, in which such data sets are torch's; others stay."""
     if isinstance(made, Mapping):
         return {key: adapted(part) for key, part in made.items()}
+    if _is_rows(made):
+        return Rows(made)
     if isinstance(made, tuple | list):
         return type(made)(adapted(part) for part in made) if _any(made) else made
-    return Rows(made) if _is_rows(made) else made
+    return made
 
 
 def class_names(made: Any) -> tuple[str, ...]:
@@ -81,6 +84,8 @@ class Rows(Dataset[Any]):
 
 
 def _is_rows(part: Any) -> bool:
+    if isinstance(part, Sequence) and len(part) and isinstance(part[0], Mapping):
+        return any(name in part[0] for name in NAMED)
     names = ("column_names", "__getitem__", "__len__")
     return not isinstance(part, Dataset) and all(hasattr(part, name) for name in names)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeprune.data.samples import boxes_in_rows
 from edgeprune.data.splits import Batch, Batches
 from edgeprune.errors import DataError, WorkloadError, first_line
 from edgeprune.tasks import Structure
@@ -82,6 +83,7 @@ def parts_of(name: str, batch: Any) -> tuple[Any, Any]:
     Raises:
         DataError: it is neither inputs nor a pair.
     """
+    batch = boxes_in_rows(name, batch)
     if isinstance(batch, Tensor | Mapping):
         return batch, None
     if isinstance(batch, list | tuple) and len(batch) == 1:

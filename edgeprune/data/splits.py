@@ -115,10 +115,9 @@ class Splits:
         preparation: the same in numbers.
         class_names: in the order of the outputs, where they are known.
         guessed_scale: the scale that was taken because none was given.
-        cut_from_training: the splits whose samples were training data, which weights
-            that were made elsewhere may know.
+        cut_from_training: splits of training samples, which other weights may know.
         task: what the targets are, and what outputs are judged by.
-        structure: of the inputs, where several are packed in rows.
+        structure, targets: of both, where several are packed in rows.
         labelled: there are targets.
     """
 
@@ -139,6 +138,7 @@ class Splits:
     cut_from_training: tuple[str, ...] = ()
     task: Task = field(default_factory=Classification)
     structure: Structure | None = None
+    targets: Structure | None = None
     labelled: bool = True
 
 

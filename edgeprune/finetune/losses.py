@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgeprune.errors import WorkloadError
-from edgeprune.tasks import Task
+from edgeprune.tasks import Task, scalar_loss
 
 DISTILLED_SHARE = 0.7  # of the loss; the rest is what the task learns by
 
@@ -27,7 +27,7 @@ def loss_of(
         WorkloadError: there is nothing to learn from.
     """
     smooth = smoothing if soft is None else 0.0
-    hard = task.loss(outputs, y, smooth) if task.learns else None
+    hard = scalar_loss(task, outputs, y, smooth) if task.learns else None
     if soft is None and hard is None:
         message = f"{task.name} has no targets to learn by: --distil no does not go"
         raise WorkloadError(f"{message} with it.")

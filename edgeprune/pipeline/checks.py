@@ -24,7 +24,7 @@ from edgeprune.graph.trace import failure
 from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.tasks import Classification, Task, scores_of
+from edgeprune.tasks import Classification, Task, counts_of, scalar_loss, scores_of
 from edgeprune.workload import Workload
 from edgeprune.workload.packed import (
     inputs_by_name,
@@ -61,7 +61,7 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
     except Exception as error:
         raise TraceError(failure(model, (x,), error)) from error
     data.task.check(outputs, y)
-    _check_counting(data.task, outputs, y)
+    _check_task(data.task, outputs, y, trains=trains)
     if data.classes:
         data.task.check(outputs, torch.full_like(y, data.classes - 1))
     if not torch.isfinite(outputs).all():
@@ -75,20 +75,27 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
     return int(outputs.shape[1]) if data.classes else None
 
 
-def _check_counting(task: Task, outputs: Tensor, y: Tensor) -> None:
-    """Refuse a task that cannot count a batch, before anything is measured.
+def _check_task(task: Task, outputs: Tensor, y: Tensor, *, trains: bool) -> None:
+    """Refuse a task that cannot judge or teach a batch, before anything is measured.
 
     Raises:
         WorkloadError: what its code says.
     """
     try:
-        float(task.value(task.tally(outputs, y)))
+        float(task.value(counts_of(task, outputs, y)))
+        loss = None
+        if trains and task.learns and outputs.is_floating_point():
+            given = outputs.detach().clone().requires_grad_()
+            loss = scalar_loss(task, given, y)
     except EdgepruneError:
         raise
     except Exception as error:
         shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(y.shape)}"
-        message = f"Task {task.name!r} cannot count {shapes}"
+        message = f"Task {task.name!r} does not take {shapes}"
         raise WorkloadError(f"{message}: {first_line(error)}") from error
+    if loss is not None and not loss.requires_grad:
+        message = f"`loss` of task {task.name!r} does not depend on outputs in a way"
+        raise WorkloadError(f"{message} that has a gradient.")
 
 
 def _check_whole_numbers(model: nn.Module, x: Tensor) -> None:
@@ -232,4 +239,5 @@ def note_doubts(
             f"{zeros:.0%} of the weights were zero at first; they are trained again"
         )
     if (count := job.data.sizes[1]) < FEW:
-        log.note(f"validation has {count} samples only: each is {1 / count:.1%}")
+        each = f": each is {1 / count:.1%}" if job.data.classes else ""
+        log.note(f"validation has {count} samples only{each}")

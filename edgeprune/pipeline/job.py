@@ -196,12 +196,14 @@ def check_job(workload: Workload, settings: CompressSettings) -> None:
 
     Raises:
         ScoreError: an unknown criterion.
+        ConfigError: a floor of another metric.
         WorkloadError: weights that are not finite, or that cannot be drawn anew; a
             feature map is needed, and there is none; targets cannot be changed with
             their images.
     """
     model = workload.model
     parse_criteria(settings.criterion)
+    settings.floor(0.0, workload.data.task.metric)
     if settings.from_scratch:
         fresh(model, settings.seed)
     check_weights(model)

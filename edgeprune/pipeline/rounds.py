@@ -14,6 +14,7 @@ from edgeprune.finetune.fresh import fresh
 from edgeprune.pipeline.checkpoint import PrunedModel, RunCheckpoint
 from edgeprune.pipeline.context import RunContext
 from edgeprune.pipeline.job import ModelSnapshot
+from edgeprune.pipeline.limits import NOISE
 from edgeprune.pipeline.search.base import FoundPlan, Search
 from edgeprune.pipeline.steps import step_of
 from edgeprune.pipeline.training import Trainings
@@ -23,7 +24,6 @@ from edgeprune.reconstruct.statistics import restated
 from edgeprune.records import Budget, Reconstruction, pressure_of
 from edgeprune.units import milliseconds
 
-NOISE = 1.02  # times as long is not slower
 QUICK = Fitting(samples=1024, rows=4096, turns=1)  # for a quick answer
 
 

@@ -129,7 +129,7 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
             if pressure <= 1:
                 return stop.met(decision.resume), start
             if decision.verdict != "met":
-                return decision, start
+                return _explained(context, decision, start), start
             taken[at] = start, replace(result, pressure=pressure)
             continue
         if not history and not until_floor and (refusal := search.refusal()):
@@ -137,6 +137,17 @@ def _by_solver(context: RunContext, rounds: Rounds) -> Ended:
         within = relaxed(limits, goal, context.start.costs)
         pruned = rounds.pruned(start, search, within)
         taken.append(rounds.shrink(start, pruned, limits, goal))
+
+
+def _explained(
+    context: RunContext, decision: stop.Decision, best: ModelSnapshot
+) -> stop.Decision:
+    """Why it ends; of a network that is within what was asked for, but got slower."""
+    pruned = best is not context.start and decision.verdict == "exhausted"
+    if not pruned or pressure_of(best.costs, context.budget) > 1:
+        return decision
+    reason = "what is within it takes longer than the original on the target"
+    return replace(decision, reason=reason)
 
 
 def _by_components(context: RunContext, rounds: Rounds) -> Ended:

@@ -22,6 +22,7 @@ from edgeprune.report.summary import (
     MEMORY,
     P90,
     TEST,
+    VALIDATION,
     Row,
     Value,
     figures_of,
@@ -68,7 +69,7 @@ class Comparison:
 
     Attributes:
         warnings: what is unlike, so that figures may not compare.
-        metric: that all are judged by.
+        metric: that the first is judged by; of others there are rows of their own.
     """
 
     items: tuple[Compared, ...]
@@ -138,17 +139,34 @@ class Comparison:
 def compared(items: Sequence[Compared]) -> Comparison:
     """Results, the first of which the others are compared with."""
     first, *others = items
-    metric = next((item.metric for item in items if item.metric), ACCURACY)
+    metrics = [*dict.fromkeys(item.metric for item in items if item.metric)]
+    metrics = metrics or [ACCURACY]
     warnings = [
         sentence
         for item in others
         for sentence in _unlike(first, item, sorted(set(first.facts) | set(item.facts)))
     ]
-    rows = rows_from([item.figures for item in items], metric)
+    rows = [
+        row
+        for metric in metrics
+        for row in rows_from([_judged_by(metric, item) for item in items], metric)
+        if row.metric is not None or metric is metrics[0]
+    ]
     known = [row for row in rows if any(value is not None for value in row.values)]
     return Comparison(
-        tuple(items), tuple(known), tuple(dict.fromkeys(warnings)), metric
+        tuple(items), tuple(known), tuple(dict.fromkeys(warnings)), metrics[0]
     )
+
+
+def _judged_by(metric: Metric, item: Compared) -> Mapping[str, Value]:
+    """The figures of a result, without those of another metric."""
+    if item.metric in (metric, None):
+        return item.figures
+    return {
+        name: value
+        for name, value in item.figures.items()
+        if name not in (VALIDATION, TEST)
+    }
 
 
 def of_run(name: str, report: RunReport) -> Compared:

@@ -105,7 +105,7 @@ def parity_rows(report: RunReport) -> Rows:
             str(item.samples),
             f"{item.largest_absolute:.2e}",
             f"{item.largest_relative:.2e}",
-            percent(item.top1_agreement),
+            *([percent(item.top1_agreement)] if report.data.classes else []),
         ]
         for item in report.parity
     ]

@@ -50,7 +50,9 @@ class Row:
 
 def shown_by(metric: Metric) -> Callable[[float], str]:
     """How values of a metric stand in a table."""
-    return percent if metric.unit == "%" else metric.text
+    if metric.unit != "%":
+        return metric.text
+    return lambda value: percent(metric.shown(value) / 100)
 
 
 def rows_of(models: list[ModelFigures], metric: Metric = ACCURACY) -> list[Row]:

@@ -14,7 +14,7 @@ from edgeprune.graph.groups import ChannelGraph, Group, Member
 from edgeprune.graph.labels import LabelArray
 from edgeprune.progress import SILENT, Progress
 from edgeprune.records.surgery import inside
-from edgeprune.tasks import Classification, Task
+from edgeprune.tasks import Classification, Task, scalar_loss
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class Context:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of a batch; where the task has none, of the outputs' size."""
-        found = self.task.loss(outputs, targets) if self.task.learns else None
+        found = None
+        if self.task.learns:
+            found = scalar_loss(self.task, outputs, targets)
         return outputs.square().flatten(1).sum(1).mean() if found is None else found
 
     def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,7 +15,7 @@ from edgeprune.settings.values import Positive
 
 # What each floor can be of.
 FLOORS: dict[str, Callable[[Metric], bool]] = {
-    "accuracy_floor": lambda metric: metric.in_points,
+    "accuracy_floor": lambda metric: bool(metric.in_points),
     "min_agreement": lambda metric: metric.name == "agreement",
     "min_psnr": lambda metric: metric.name == "PSNR",
 }
@@ -49,7 +49,7 @@ class FloorSettings(SettingsModel):
     ] = None
     max_drop: Annotated[
         float | None,
-        Field(ge=0, le=100),
+        Field(ge=0),
         Option(
             "Points that the validation metric may lie below the baseline's; of a "
             "metric with a unit, such as dB, in that.",
@@ -67,7 +67,7 @@ class FloorSettings(SettingsModel):
         """The lowest value of the metric that is accepted on the validation split.
 
         Raises:
-            ConfigError: a floor was given of another metric.
+            ConfigError: a floor was given of another metric, or more than there is.
         """
         for name, is_meant in FLOORS.items():
             value = getattr(self, name)
@@ -76,6 +76,9 @@ class FloorSettings(SettingsModel):
                 raise ConfigError(f"{message}: see --task.")
             if value is not None:
                 return value
+        if metric.in_points and (self.max_drop or 0.0) > metric.points:
+            message = f"--max-drop: {metric.name} has 100 points at most, found"
+            raise ConfigError(f"{message} {self.max_drop:g}.")
         drop = metric.usual_drop if self.max_drop is None else self.max_drop
         lowest = 0.0 if metric.in_points and baseline >= 0 else -math.inf
         return max(lowest, baseline - drop / metric.points)

@@ -39,7 +39,7 @@ class Task(ABC):
         >>> import edgeprune, torch
         >>> class Counting(edgeprune.Task):
         ...     name = "counting"
-        ...     metric = edgeprune.Metric("error", "people", False, in_points=False)
+        ...     metric = edgeprune.Metric("error", "people", higher_is_better=False)
         ...     def tally(self, outputs, targets):
         ...         off = (outputs[:, 0] - targets).abs().sum()
         ...         return torch.tensor([float(off), len(targets)])
@@ -146,16 +146,49 @@ def tallied(task: Task, predict: Predict, batches: Iterable[Batch]) -> Tensor:
     """What a task counts in batches; empty where there are none."""
     sums = torch.zeros(0, dtype=torch.float64)
     for outputs, y in _answered(task, predict, batches):
-        found = task.tally(outputs, y).double().cpu()
+        found = counts_of(task, outputs, y).double().cpu()
         sums = found if not len(sums) else sums + found
     return sums
+
+
+def counts_of(task: Task, outputs: Any, targets: Any) -> Tensor:
+    """What a task counts of a batch, shape (K,).
+
+    Raises:
+        WorkloadError: its code gives something else.
+    """
+    found: Any = task.tally(outputs, targets)
+    if not isinstance(found, Tensor) or found.ndim != 1:
+        message = f"`tally` of task {task.name!r} must give a tensor of shape (K,),"
+        raise WorkloadError(f"{message} found {shape_text(found)}.")
+    return found
+
+
+def scalar_loss(
+    task: Task, outputs: Any, targets: Any, smoothing: float = 0.0
+) -> Tensor | None:
+    """A task's loss as one number; None where only the original can be learnt from.
+
+    Args:
+        smoothing: of labels; that of a task of one's own may know none.
+
+    Raises:
+        WorkloadError: its code gives something else.
+    """
+    given = (smoothing,) if smoothing else ()
+    found: Any = task.loss(outputs, targets, *given)
+    if found is not None and (not isinstance(found, Tensor) or found.numel() != 1):
+        message = f"`loss` of task {task.name!r} must give a tensor with one number,"
+        raise WorkloadError(f"{message} found {shape_text(found)}.")
+    return None if found is None else found.reshape(())
 
 
 def value_of(task: Task, sums: Tensor) -> float:
     """A metric of what was counted; 0 of nothing.
 
     Raises:
-        WorkloadError: it is no number, which nothing is better or worse than.
+        WorkloadError: it is no number, which nothing is better or worse than, or an
+            error above 0, of which a larger one would be better.
     """
     found = float(task.value(sums)) if len(sums) else 0.0
     if not math.isfinite(found):
@@ -164,6 +197,10 @@ def value_of(task: Task, sums: Tensor) -> float:
             f"{message} outputs are no numbers, or `value` of task {task.name!r} does "
             "not give one for all outputs."
         )
+    if found > 0 and not task.metric.higher_is_better:
+        message = f"`value` of task {task.name!r} gives {found:g}: where a lower"
+        message += f" {task.metric.name} is better, it must give its negative"
+        raise WorkloadError(f"{message}, of which a larger one is better.")
     return found
 
 
@@ -271,7 +308,7 @@ class Unpacking(Task):
 
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Tensor | None:
         """As the task does."""
-        return self.task.loss(*self._both(outputs, targets), smoothing)
+        return scalar_loss(self.task, *self._both(outputs, targets), smoothing)
 
     def answers(self, outputs: Any) -> Tensor:
         """As the task does; of all outputs, packed as they are."""

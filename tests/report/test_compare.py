@@ -6,6 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from edgeprune.metric import Metric
 from edgeprune.records import (
     FileTiming,
     Measurements,
@@ -121,6 +122,18 @@ def test_accuracies_on_other_data_are_no_pass():
     data = replace(report().data, name="other data")
     (said,) = runs(report(), report(data=data)).regressions(1.0)
     assert "the test accuracy of a and b do not compare (data: " in said
+
+
+def test_each_metric_stands_in_its_own_unit():
+    decibels = Metric("PSNR", "dB")
+    result = replace(report().result, validation_accuracy=8.75, test_accuracy=8.803)
+    found = runs(report(), report(metric=decibels, result=result))
+    rows = {row.label: row for row in found.rows}
+    assert rows["PSNR, test"].text(0) == rows["accuracy, test"].text(1) == "-"
+    assert rows["PSNR, test"].text(1) == "8.803 dB"
+    assert rows["PSNR, test"].change() == ""
+    assert "metric: accuracy against PSNR" in found.warnings
+    assert any("do not compare" in one for one in found.regressions(0.0))
 
 
 def test_any_number_is_compared_with_the_first():
