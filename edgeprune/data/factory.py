@@ -83,8 +83,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         raise DataError(f"{message}: it scales its inputs itself.")
     loaders: list[Batches] = [
         _loader(train, reading, shuffling(reading)),
-        _loader(validation, reading, None),
-        _loader(test, reading, None),
+        *(_loader(part, reading, None) for part in (validation, test)),
     ]
     how = reading_of(name, loaders[0])
     loaders = [how.read(loader) for loader in loaders]

@@ -13,6 +13,7 @@ from edgeprune.records import REPORT_SCHEMA, RunReport, from_json, to_json
 from edgeprune.report.page import render_page
 
 JSON_NAME = "report.json"
+OTHERS = {"sparsity.json": "sparsify", "score.json": "score"}  # and who writes them
 PAGE_NAME = "report.html"
 
 
@@ -52,6 +53,10 @@ def read_report(run: str | Path) -> RunReport:
         text = path.read_bytes()
     except OSError as error:
         message = f"{run} holds no {JSON_NAME}: {error.strerror}."
+        for name, command in OTHERS.items():
+            if (path.parent / name).exists():
+                message = f"{run} holds what `edgeprune {command}` found, in {name}, "
+                message += f"and no {JSON_NAME} of a compressed network."
         raise ReportError(message) from error
     _check(path, text)
     try:

@@ -141,3 +141,12 @@ def test_what_was_predicted_and_measured_is_kept(tmp_path):
     assert held.sensitivity == report().sensitivity
     page = (tmp_path / "report.html").read_text()
     assert "+1.0 %, -2.0 %, +0.4 % (median 1.0" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("sparsity", "sparsify"), ("score",) * 2]
+)
+def test_what_another_command_found_is_no_run(name, command, tmp_path):
+    (tmp_path / f"{name}.json").write_text("{}")
+    with pytest.raises(ReportError, match=f"what `edgeprune {command}` found"):
+        read_report(tmp_path)
