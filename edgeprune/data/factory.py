@@ -206,6 +206,8 @@ def _loader(
 ) -> DataLoader[Batch] | Batches:
     if not isinstance(part, Dataset) and not is_samples(part):
         return part
+    if isinstance(part, IterableDataset):  # of an order of its own
+        return DataLoader(part, reading.batch_size)
     return DataLoader(
         part,
         reading.batch_size,
@@ -217,6 +219,8 @@ def _loader(
 
 def _mixed(part: Any) -> Any:
     """Samples in a fixed order that mixes classes; any other iterable as it is."""
+    if isinstance(part, IterableDataset):
+        return part
     if isinstance(part, DataLoader):
         if part.batch_size is None or isinstance(part.dataset, IterableDataset):
             return part

@@ -46,7 +46,10 @@ def is_samples(part: Any) -> bool:
 
 def collating(part: Any) -> Collate:
     """How samples of a data set, or of a list, become a batch."""
-    return _with_boxes if _has_boxes(part) else default_collate
+    try:
+        return _with_boxes if _has_boxes(part) else default_collate
+    except Exception:  # noqa: BLE001  of the user's code, as will be said when it is read
+        return default_collate
 
 
 def boxes_in_rows(name: str, batch: Any) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from edgeprune.data import Reading
 from edgeprune.data.factory import splits_of
@@ -101,6 +101,22 @@ def test_boxes_are_filled_up(form, loaded):
 def test_as_many_rows_everywhere_are_left_as_they_are():
     found = split(Scenes(FORMS["in rows"], most=1))
     assert next(iter(found.test))[1].shape == (8, 1, 5)
+
+
+class Endless(IterableDataset):
+    """Samples in an order of its own."""
+
+    def __iter__(self):
+        yield from ((IMAGE, at % 2) for at in range(20))
+
+
+def test_data_sets_without_an_order_are_read():
+    assert split(Endless()).sizes == (20, 20, 20)
+
+
+def test_a_data_set_that_fails_says_so():
+    with pytest.raises(DataError, match="failed while a batch was read: no such file"):
+        split(Scenes(lambda *_: (_ for _ in ()).throw(OSError("no such file"))))
 
 
 def test_more_boxes_than_count_are_refused():
