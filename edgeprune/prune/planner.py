@@ -27,7 +27,14 @@ from edgeprune.prune.problem import (
     plan_of,
 )
 from edgeprune.prune.solver import Solution, fastest, solve_fixed_point
-from edgeprune.records import Attempt, Budget, Plan, pressure_of, time_pressure
+from edgeprune.records import (
+    COUNTED,
+    Attempt,
+    Budget,
+    Plan,
+    pressure_of,
+    time_pressure,
+)
 from edgeprune.units import milliseconds
 
 AIM = (0.97, 0.98, 0.98)  # of a limit on time, by round: room for noise and for error
@@ -68,6 +75,7 @@ class _Loop:
         self.tried: list[_Tried] = []
         self.notes: list[str] = []
         self.correction = 1.0
+        self.shrinking: dict[str, float] = {}
 
     def solve(self) -> None:
         """Measure solutions of the least loss, made better by exchanges."""
@@ -185,7 +193,8 @@ class _Loop:
         )
 
     def _limits(self, aim: float) -> Budget:
-        return self.problem.budget.with_time_scaled(aim / self.correction)
+        limits = self.problem.budget.with_time_scaled(aim / self.correction)
+        return limits.with_counts_scaled(self.shrinking)
 
     def _close(self, tried: _Tried) -> bool:
         """Whether it fits, and leaves next to nothing of the budget."""
@@ -207,7 +216,26 @@ class _Loop:
         trial = Trial(len(self.tried) + 1, plan, solution, expected)
         self.tried.append(_Tried(trial, self.benchmark.measure(trial)))
         self._correct(self.tried[-1])
+        self._tighten()
         return self.tried[-1]
+
+    def _tighten(self) -> None:
+        """Aim below a limit on what is counted, where the last plan was beyond it.
+
+        Predictions count a network's layers; what data do to each other, as where
+        images are compared, they do not see.
+        """
+        budget, model = self.problem.budget, self.problem.model
+        for name in COUNTED:
+            limit, points = getattr(budget, name), [(0.0, 0.0)]
+            for tried in self.tried if limit else ():
+                solution = tried.trial.solution
+                found = model.predict(solution.widths, solution.bypassed)
+                both = getattr(tried.attempt, name), getattr(found, name)
+                points.append((both[0] / limit, both[1] / limit))
+            if points[-1][0] > 1:
+                low, high = sorted(sorted(points, key=_from_limit)[:2])
+                self.shrinking[name] = max(0.0, between(low, high, SURE))
 
     def _correct(self, tried: _Tried) -> None:
         """Predict from now on as is right for one network, and those like it.
@@ -230,12 +258,16 @@ class _Loop:
                 self.correction = correction
 
 
+def _from_limit(point: tuple[float, float]) -> float:
+    """How far a measurement is from the limit, as a share of it."""
+    return abs(point[0] - 1)
+
+
 def between(low: tuple[float, float], high: tuple[float, float], aim: float) -> float:
     """The prediction at which a measurement is expected to hit what is aimed at.
 
     Args:
-        low, high: measurements and predictions of two plans, as shares of the limit,
-            one below it and one above.
+        low, high: measurements and predictions of two plans, as shares of the limit.
     """
     (least, first), (most, last) = low, high
     if most <= least or last <= first:

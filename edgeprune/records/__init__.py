@@ -1,6 +1,7 @@
 """Records: plain frozen data that travel between the stages and into the report."""
 
 from edgeprune.records.budget import (
+    COUNTED,
     Budget,
     Costs,
     pressure_of,
@@ -71,6 +72,7 @@ from edgeprune.records.training import (
 )
 
 __all__ = [
+    "COUNTED",
     "REMOVED",
     "REPORT_SCHEMA",
     "SCORE_SCHEMA",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,9 +50,26 @@ class Budget:
             latency_ratio=_times(self.latency_ratio, factor),
         )
 
+    def with_counts_scaled(self, factors: Mapping[str, float]) -> Budget:
+        """The same, with limits on what is counted multiplied by factors.
+
+        Args:
+            factors: by the names of limits, such as macs; 1 where there is none.
+        """
+        limits = {name: getattr(self, name) for name in factors}
+        scaled = {
+            name: int(limit * factors[name])
+            for name, limit in limits.items()
+            if limit is not None
+        }
+        return replace(self, **scaled)
+
     def without_time(self) -> Budget:
         """All other limits."""
         return replace(self, latency_ms=None, latency_ratio=None)
+
+
+COUNTED = ("macs", "params", "size_bytes", "memory_bytes")
 
 
 class Costs(Protocol):
@@ -90,12 +108,7 @@ class Costs(Protocol):
 
 def pressure_of(costs: Costs, budget: Budget) -> float:
     """The largest share of any limit that is used up; at most 1 is within budget."""
-    pairs = (
-        (costs.macs, budget.macs),
-        (costs.params, budget.params),
-        (costs.size_bytes, budget.size_bytes),
-        (costs.memory_bytes, budget.memory_bytes),
-    )
+    pairs = [(getattr(costs, name), getattr(budget, name)) for name in COUNTED]
     shares = [cost / limit for cost, limit in pairs if limit is not None]
     if budget.limits_time:
         shares.append(time_pressure(costs, budget))
