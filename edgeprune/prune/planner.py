@@ -42,6 +42,7 @@ CLOSE = 0.94  # of a limit: near enough not to search on
 SURE = 0.995  # of a limit: what takes no more will do so when measured again
 RIGHT = 0.035  # of the time: what is aimed at and predicted so well hits the limit
 BETWEEN = 2  # rounds between a plan that leaves much of a limit and one beyond it
+LEAST = 0.01  # of a limit on what is counted: nobody aims below it
 ROUNDS = len(AIM) + BETWEEN
 RECONSTRUCTED_NOISE = 0.01  # of the error after it, which is fitted on few samples
 
@@ -235,7 +236,7 @@ class _Loop:
                 points.append((both[0] / limit, both[1] / limit))
             if points[-1][0] > 1:
                 low, high = sorted(sorted(points, key=_from_limit)[:2])
-                self.shrinking[name] = max(0.0, between(low, high, SURE))
+                self.shrinking[name] = max(LEAST, between(low, high, SURE))
 
     def _correct(self, tried: _Tried) -> None:
         """Predict from now on as is right for one network, and those like it.

@@ -58,7 +58,7 @@ class Budget:
         """
         limits = {name: getattr(self, name) for name in factors}
         scaled = {
-            name: int(limit * factors[name])
+            name: max(1, int(limit * factors[name]))
             for name, limit in limits.items()
             if limit is not None
         }
