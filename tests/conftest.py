@@ -26,6 +26,12 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _devices_unknown(monkeypatch):
+    """No test knows what another's made-up device could not tell."""
+    monkeypatch.setattr("edgeprune.measure.roofline.WITHOUT", set())
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
 
