@@ -17,8 +17,8 @@ from torch.utils.data import default_collate
 
 from edgeprune.data.boxes import COLUMNS, NOTHING
 from edgeprune.errors import DataError
+from edgeprune.tasks.precision import MOST
 
-MOST = 100  # boxes of an image, as many as count
 LOOKED_AT = 64  # samples that say whether there are as many boxes everywhere
 BOXES, LABELS = "boxes", "labels"  # of a dict
 IMAGE, CHANNELS = 3, (1, 3)  # axes of one, and how many of the first there may be
