@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+COUNTED = ("macs", "params", "size_bytes", "memory_bytes")  # limits that are not time
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -67,9 +69,6 @@ class Budget:
     def without_time(self) -> Budget:
         """All other limits."""
         return replace(self, latency_ms=None, latency_ratio=None)
-
-
-COUNTED = ("macs", "params", "size_bytes", "memory_bytes")
 
 
 class Costs(Protocol):

@@ -63,9 +63,8 @@ class Context:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of a batch; where the task has none, of the outputs' size."""
-        found = None
-        if self.task.learns:
-            found = scalar_loss(self.task, outputs, targets)
+        task = self.task
+        found = scalar_loss(task, outputs, targets) if task.learns else None
         return outputs.square().flatten(1).sum(1).mean() if found is None else found
 
     def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
