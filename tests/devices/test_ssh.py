@@ -76,7 +76,10 @@ def test_a_board_measures_as_this_machine_does(pi, file, tmp_path):
             assert [len(samples) for samples in timing.rounds_ms] == [3, 3]
             assert len(timing.conditions) == 2
         whole, half = runner.probe([other, file], other)
-        assert half.share < whole.share
+        for probed, widths in ((whole, [64, 128]), (half, [32, 64])):
+            assert probed.share > 0
+            convs = [node for node in probed.nodes if node.operator == "Conv"]
+            assert [node.made[1] for node in convs] == widths
         assert {node.operator for node in runner.profile(file)} >= {"Conv", "Gemm"}
         assert runner.peak_memory(other).process_peak_bytes > 0
         assert runner.sustained(file, 1.0).minutes_ms[0] > 0

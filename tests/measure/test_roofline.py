@@ -75,7 +75,6 @@ def test_a_device_that_is_not_there_or_refuses_has_none(monkeypatch, tmp_path):
             return super().run(job, files)
 
     target = targets.load(FAKE)
-    monkeypatch.setattr(roofline, "WITHOUT", set())
     assert roofline_of(Runner(target, Refusing())) is None
     monkeypatch.setattr(roofline, "WITHOUT", set())
     assert roofline_of(Runner(target, FakeTransport(), estimates=True)) is None
