@@ -11,14 +11,16 @@ than its code.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from benchmarks.origin import origins_in
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+TAKEN = re.compile(r"^Taken at (\w+):", re.MULTILINE)  # of a table without rows kept
 # The folders of edgeprune whose code decides the figures of a study.
 MEASURES = {
     "coverage": ("graph",),
@@ -50,26 +52,17 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def commits_in(held: Any) -> Iterator[str]:
-    """The commits that rows name, at any depth."""
-    if isinstance(held, dict):
-        if isinstance(held.get("commit"), str):
-            yield held["commit"]
-        held = list(held.values())
-    if isinstance(held, list):
-        for part in held:
-            yield from commits_in(part)
-
-
 def taken_at(name: str) -> tuple[list[str], bool]:
     """The commits of a study's rows, and whether the rows say so themselves."""
-    data = HERE / f"{name}.json"
-    named = (
-        sorted(set(commits_in(json.loads(data.read_text())))) if data.exists() else []
-    )
+    data, page = HERE / f"{name}.json", HERE / f"{name}.md"
+    if data.exists():
+        rows = origins_in(json.loads(data.read_text()))
+        named = sorted({row["commit"] for row in rows})
+    else:
+        named = TAKEN.findall(page.read_text())
     if named:
         return named, True
-    written = data if data.exists() else HERE / f"{name}.md"
+    written = data if data.exists() else page
     return [git("log", "-1", "--format=%h", "--", str(written))], False
 
 

@@ -35,6 +35,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from benchmarks.coverage_page import page
+from benchmarks.origin import origin
 from benchmarks.patience import patience
 from edgeprune.graph.channel_graph import build_channel_graph
 from edgeprune.graph.cost import count
@@ -321,7 +322,7 @@ def main(
             if item in row["done"] and not again:
                 continue
             row.pop(f"{item}_problem", None)
-            found = measured(name, item)
+            found = {**measured(name, item), **origin()}
             row.update(found)
             row["done"] = sorted({*row["done"], item})
             print(

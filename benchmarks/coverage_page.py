@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.origin import taken
+
 Row = dict[str, Any]
 EXACT, EXPORTED = 1e-9, 1e-4
 
@@ -31,7 +33,7 @@ def page(rows: dict[str, Row]) -> str:
             _cell(row.get("peer_seconds"), ".2f"),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*summary(rows), "", *lines]) + "\n"
+    return "\n".join([*summary(rows), "", *lines, *taken(rows), ""])
 
 
 def _cell(value: Any, form: str, none: str = "-") -> str:

@@ -48,6 +48,7 @@ from benchmarks.networks import (
     small_conv,
     torchvision_network,
 )
+from benchmarks.origin import origin
 from benchmarks.setting import Setting, search, setting
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import array_splits
@@ -134,7 +135,8 @@ def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
                 held = setting(model, inputs, folder)
                 criteria = FEW if name in LARGE else tuple(CRITERIA)
                 rows["networks"][name] = _common(held, splits, criteria)
-            rows["networks"][name]["accuracy"] = evaluate(model, splits.test)
+            found = {"accuracy": evaluate(model, splits.test), **origin()}
+            rows["networks"][name] |= found
             _write(rows)
         widths = rows["networks"][name]["widths"]
         for seed in range(seeds):
@@ -153,6 +155,7 @@ def rank(names: Names = None, *, seeds: int = SEEDS) -> None:
                 rows["rank"][key] = {
                     "seconds": scores.seconds,
                     **_accuracies(pruned, model, splits, (seed, name)),
+                    **origin(),
                 }
                 print(key, rows["rank"][key], flush=True)
                 _write(rows)
@@ -232,7 +235,8 @@ def cost() -> None:
             done = subprocess.run(
                 [*command, str(samples)], capture_output=True, text=True, check=True
             )
-            rows["cost"][key] = json.loads(done.stdout.splitlines()[-1])
+            found = json.loads(done.stdout.splitlines()[-1])
+            rows["cost"][key] = {**found, **origin()}
             print(key, rows["cost"][key], flush=True)
             _write(rows)
     _write(rows)

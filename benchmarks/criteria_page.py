@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from benchmarks.origin import taken
 from edgeprune.score.criteria import CRITERIA
 
 Row = dict[str, Any]
@@ -14,7 +15,8 @@ COST_SAMPLES = 256
 
 def table(rows: Row) -> str:
     """The study as Markdown."""
-    return "\n".join(["# Criteria", "", *_rank_lines(rows), *_cost_lines(rows)]) + "\n"
+    lines = [*_rank_lines(rows), *_cost_lines(rows), *taken(rows)]
+    return "\n".join(["# Criteria", "", *lines, ""])
 
 
 def _rank_lines(rows: Row) -> list[str]:

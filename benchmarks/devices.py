@@ -35,7 +35,7 @@ import typer
 
 import edgeprune
 from benchmarks.networks import cifar_resnet56
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from benchmarks.speed import images
 from edgeprune import targets
 from edgeprune.devices import transports
@@ -196,7 +196,7 @@ def main(
             command, check=True, cwd=HERE.parent, stdout=subprocess.PIPE, text=True
         )
         row = json.loads(done.stdout.rpartition("@@ROW ")[2])
-        rows[name] = {**row, "commit": commit(), "cores": os.cpu_count()}
+        rows[name] = {**row, **origin()}
         ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(page(rows))
 
@@ -234,7 +234,7 @@ def page(rows: dict[str, Row]) -> str:
             "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [_line(name, row) for name, row in runs]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _line(name: str, row: Row) -> str:

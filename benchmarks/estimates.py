@@ -29,6 +29,7 @@ import numpy as np
 import typer
 
 from benchmarks.networks import data_folder
+from benchmarks.origin import origin, taken
 from edgeprune.estimate.posterior import DeviceCosts, Prior, costs_of
 from edgeprune.estimate.work import KINDS, Floats, work
 
@@ -252,7 +253,7 @@ def page(table: Table, works: Works, folder: Path) -> str:
         "as much wider; times that were measured there with ONNX Runtime (`edgeprune "
         "targets calibrate`) need none of that.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(origin()), ""])
 
 
 if __name__ == "__main__":

@@ -26,13 +26,12 @@ from typing import Annotated, Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime
 import torch
 import typer
 
 import edgeprune
 from benchmarks.criteria import NETWORKS
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from edgeprune.data import Splits, TensorBatches
 from edgeprune.files import cache_folder
 
@@ -116,10 +115,7 @@ def row(name: str, speedup: float, epochs: int) -> Row:
         "in_float": list(report.quantisation.in_float),
         "seconds": time.perf_counter() - began,
         "trained_seconds": report.stage_seconds.get("finetune", 0.0),
-        "commit": commit(),
-        "runtime": onnxruntime.__version__,
-        "torch": torch.__version__,
-        "cores": os.cpu_count(),
+        **origin(),
     }
 
 
@@ -144,7 +140,7 @@ def table(rows: dict[str, Row]) -> str:
             f"{item['kept']:.0%} | {item['seconds'] / 60:.0f}, "
             f"{item['trained_seconds'] / 60:.0f} | {item['commit']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 if __name__ == "__main__":

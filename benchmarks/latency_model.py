@@ -29,11 +29,11 @@ from typing import Annotated, Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime
 import typer
 from torch import nn
 
 from benchmarks.networks import cifar_resnet56, cifar_vgg16, torchvision_network
+from benchmarks.origin import origin, taken
 from edgeprune import targets
 from edgeprune.devices.runner import runner_for
 from edgeprune.files import cache_folder, write_cache
@@ -117,9 +117,8 @@ def measure(name: str) -> Row:
             "ms": held.figures.latency_ms,
             "macs": held.figures.macs,
             "operators": found.pop("operators"),
-            "onnxruntime": onnxruntime.__version__,
-            "cpu": held.figures.timing.machine.cpu,
             "measured": {kind: shares(held, plans) for kind, plans in kinds.items()},
+            **origin(),
         }
         row["empty"] = found | paired(row, costs, kinds)
     return row
@@ -141,7 +140,7 @@ def known(name: str, row: Row) -> Row:
         assert library.is_relative_to(folder)
         found, costs = tabulated(held)
         del found["operators"]
-        return found | paired(row, costs, plans_of(held.graph))
+        return found | paired(row, costs, plans_of(held.graph)) | origin()
 
 
 @dataclass(frozen=True)
@@ -280,7 +279,7 @@ def table(rows: dict[str, Row]) -> str:
     for kind, title in LIBRARIES.items():
         if all(kind in row for row in rows.values()):
             lines += section(rows, kind, title)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 LIBRARIES = {

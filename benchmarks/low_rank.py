@@ -36,6 +36,7 @@ import edgeprune
 from benchmarks.criteria import NETWORKS, VGG
 from benchmarks.low_rank_page import BUDGETS, SHARES, TUNED, Row, table
 from benchmarks.networks import cifar10, cifar_vgg16, torchvision_network
+from benchmarks.origin import origin
 from edgeprune import targets
 from edgeprune.data import Reading, Splits, TensorBatches
 from edgeprune.data.splits import Arrays, array_splits
@@ -251,7 +252,7 @@ def _rows() -> Row:
 
 
 def _keep(key: str, row: Row) -> None:
-    rows = {**_rows(), key: row}
+    rows = {**_rows(), key: {**row, **origin()}}
     ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(table(rows, TIMED, PLANNED))
     print(key, {name: value for name, value in row.items() if name != "layers"})

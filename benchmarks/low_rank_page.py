@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.origin import taken
+
 Row = dict[str, Any]
 SHARES = {"half": 0.5, "quarter": 0.25}
 BUDGETS = (0.5,)  # of the network's own time
@@ -28,7 +30,7 @@ def table(rows: Row, timed: Iterable[str], planned: Iterable[str]) -> str:
         lines += _layers_table(rows, network)
     for network in planned:
         lines += _planner_table(rows, network)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _layers_table(rows: Row, network: str) -> list[str]:

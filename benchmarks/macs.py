@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.coverage import names
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from edgeprune.graph.cost import count, macs_of
 from edgeprune.graph.forward import quiet
 from edgeprune.graph.rules import operator_name
@@ -57,7 +57,7 @@ def main(patterns: list[str]) -> None:
     for name in wanted:
         if patterns and not any(fnmatch.fnmatch(name, item) for item in patterns):
             continue
-        rows[name] = row = {**counted(name), "commit": commit()}
+        rows[name] = row = {**counted(name), **origin()}
         print(name, row, flush=True)
         ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     TABLE.write_text(page(rows))
@@ -111,13 +111,12 @@ def second_count(model: nn.Module, inputs: Inputs) -> int:
 
 def page(rows: dict[str, Row]) -> str:
     """The study as Markdown."""
-    commits = sorted({row["commit"] for row in rows.values()})
     equal = sum(row["macs"] == row["torch"] for row in rows.values())
     told = sum(row.get("why", ["?"]) != ["?"] for row in rows.values())
     lines = [
         "# MACs beside torch's own counter",
         "",
-        f"`python -m benchmarks.macs`, at {', '.join(commits)}",
+        "Written by `python -m benchmarks.macs`; what is counted is said there.",
         "",
         f"{len(rows)} networks of torchvision and timm with random weights. In {equal} "
         f"both counters say the same to the last MAC; in {told} they differ by what "
@@ -129,7 +128,7 @@ def page(rows: dict[str, Row]) -> str:
     for name, row in sorted(rows.items()):
         why = ", ".join(row.get("why", []))
         lines.append(f"| {name} | {row['macs']:,} | {row['torch']:,} | {why} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 if __name__ == "__main__":

@@ -34,14 +34,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
 import edgeprune
 from benchmarks.networks import data_folder
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 
@@ -110,7 +109,7 @@ def shipped() -> Any:
 def row(path: Path, shape: str | None) -> Row:
     """One file."""
     began = time.perf_counter()
-    facts = {"commit": commit(), "runtime": onnxruntime.__version__}
+    facts = origin()
     with tempfile.TemporaryDirectory() as folder:
         try:
             sample = _sample(path, shape)
@@ -254,7 +253,7 @@ def table(rows: dict[str, Row]) -> str:
             f"{item['agreement']:.2%} | {item['metric']} | {item['refusals']} | "
             f"{_minutes(item)} | {item['commit']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _minutes(item: Row) -> str:

@@ -39,7 +39,7 @@ from torch.utils.data import TensorDataset
 
 import edgeprune
 from benchmarks.networks import data_folder
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from edgeprune.errors import EdgepruneError
 from edgeprune.files import cache_folder
 from tests.libraries import build, task_of
@@ -155,7 +155,7 @@ def row(name: str) -> Row:
 def measured(name: str) -> Row:
     """One network in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.other_networks", name, "--child"]
-    facts = {"task": task_of(name), "commit": commit()}
+    facts = {"task": task_of(name), **origin()}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LIMIT_S, check=False
@@ -224,7 +224,7 @@ def table(rows: dict[str, Row]) -> str:
         lines.append(
             f"| {name} | {one['task']} | {' | '.join(cells)} | {one['commit']} |"
         )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from typing import Annotated, Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
-import onnxruntime
 import torch
 import typer
 from torch import nn
@@ -35,7 +34,7 @@ from torch_kirigami.errors import KirigamiError
 
 from benchmarks.latency_model import NETWORKS
 from benchmarks.networks import Cifar10, cifar10, cifar_resnet56, cifar_vgg16
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from benchmarks.patience import OutOfTimeError, patience
 from benchmarks.peers import (
     PEERS,
@@ -120,7 +119,7 @@ def budgets(names: Names = None, *, again: bool = False) -> None:
                     "blocks_out": len(found.plan.bypassed),
                     "gap": solution.gap,
                     "solver_s": solution.seconds,
-                    "commit": commit(),
+                    **origin(),
                 }
                 print(name, share, rows["budgets"][f"{name} {share}"], flush=True)
                 _write(rows)
@@ -164,9 +163,9 @@ def beside(
         KirigamiError,
         OutOfTimeError,
     ) as problem:
-        return {"failed": str(problem).splitlines()[0], "commit": commit()}
+        return {"failed": str(problem).splitlines()[0], **origin()}
     share = final_share(held, other)
-    row |= {"share": share, "commit": commit()}
+    row |= {"share": share, **origin()}
     ours = held.model
     if share < 1:
         limit = Budget(latency_ratio=share)
@@ -195,7 +194,6 @@ def _rows() -> dict[str, Any]:
 
 
 def _write(rows: dict[str, Any]) -> None:
-    rows["onnxruntime"] = onnxruntime.__version__
     ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(table(rows))
 
@@ -204,7 +202,7 @@ def table(rows: dict[str, Any]) -> str:
     """The study as Markdown."""
     whole = ", ".join(f"{name} {value:.2%}" for name, value in rows["accuracy"].items())
     lines = [*_budget_lines(rows), *_peer_lines(rows), "", f"Unpruned: {whole}."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _budget_lines(rows: dict[str, Any]) -> list[str]:

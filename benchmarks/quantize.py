@@ -50,7 +50,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.networks import cifar10, cifar_resnet56, cifar_vgg16, data_folder
-from benchmarks.origin import commit
+from benchmarks.origin import origin
 from benchmarks.quantize_page import FILES, table
 from edgeprune import targets
 from edgeprune.devices.runner import runner_for
@@ -255,7 +255,7 @@ def row(name: str) -> Row:
                 **judged(held, path, made["fp32"]),
             }
         forms = in_forms(held, made["fp32"], folder) if name in IMAGENET else {}
-    return {"files": found, "kept": kept, "forms": forms, "commit": commit()}
+    return {"files": found, "kept": kept, "forms": forms, **origin()}
 
 
 def in_forms(held: Network, plain: Path, folder: Path) -> Row:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.origin import taken
+
 FILES = ("fp32", "default", "best", "all", "ours")
 Row = dict[str, Any]
 
@@ -37,7 +39,7 @@ def table(rows: dict[str, Row]) -> str:
         for form, one in item.get("forms", {}).items():
             whole = item["files"]["fp32"]["accuracy"]
             lines.append(f"| {name} | {form} | {' | '.join(_form(one, whole))} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _speed(name: str, item: Row) -> list[str]:

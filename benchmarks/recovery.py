@@ -40,6 +40,7 @@ from torch import nn
 
 from benchmarks.criteria import NETWORKS
 from benchmarks.networks import torchvision_network
+from benchmarks.origin import origin, taken
 from benchmarks.recovery_tools import Edgeprune, Row, Study, TorchPruning, kept_run
 from benchmarks.setting import final_share, setting
 from edgeprune.data.augment import Augmentation
@@ -122,6 +123,7 @@ def ablation(
                 continue
             found = study.trained(model, arm, epochs, seed=seed, **change)
             held[str(seed)] = found[arm]
+            rows["origins"][f"ablation {name} {epochs}"] = origin()
             print(arm, seed, found, flush=True)
             _write(rows)
 
@@ -144,6 +146,7 @@ def seconds(name: str = "resnet18", samples: int = 256) -> None:
         "samples": found.samples,
         "layers": found.layers,
         "threads": torch.get_num_threads(),
+        **origin(),
     }
     print(rows["seconds"][name])
     _write(rows)
@@ -188,15 +191,15 @@ def _pruned(
         share = rows["rows"][_key(study, speedup, "edgeprune")]["share"]
     model, row = tool.prune(study, share)
     share = final_share(study.held, model)
-    row = {"share": share, "speedup": 1 / share, **row}
+    row = {"share": share, "speedup": 1 / share, **row, **origin()}
     _keep(rows, key, row)
     return model, row
 
 
 def _rows() -> Row:
-    if ROWS.is_file():
-        return json.loads(ROWS.read_text())
-    return {"baseline": {}, "shares": {}, "rows": {}, "ablation": {}, "seconds": {}}
+    parts = ("baseline", "shares", "rows", "ablation", "seconds", "origins")
+    held = json.loads(ROWS.read_text()) if ROWS.is_file() else {}
+    return {**{part: {} for part in parts}, **held}
 
 
 def _keep(rows: Row, key: str, row: Row) -> None:
@@ -253,7 +256,7 @@ def _table(rows: Row) -> str:
         ]
     for study, arms in rows["ablation"].items():
         lines += _ablation(*study.split(" "), arms)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _ablation(name: str, epochs: str, arms: dict[str, dict[str, float]]) -> list[str]:

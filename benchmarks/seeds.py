@@ -37,6 +37,7 @@ from benchmarks.networks import (
     mnist_vgg16,
     power_demand,
 )
+from benchmarks.origin import origin
 from benchmarks.seeds_page import METHODS, SAMPLES, SHARES, Row, draw, table
 from edgeprune.data import Reading, Splits
 from edgeprune.data.splits import Arrays, array_splits
@@ -289,7 +290,7 @@ def _rows() -> Row:
 
 
 def _keep(key: str, row: Row) -> None:
-    rows = {**_rows(), key: row}
+    rows = {**_rows(), key: {**row, **origin()}}
     ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(table(rows))
     if any(name.startswith("sparsity/") for name in rows):

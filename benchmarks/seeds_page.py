@@ -6,6 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.origin import taken
+
 SHARES = (0.5, 0.7, 0.9)
 METHODS: dict[str, dict[str, Any]] = {
     "magnitude": {"method": "magnitude", "gradual": True},
@@ -25,7 +27,7 @@ def table(rows: Row) -> str:
     lines = ["# The texts' experiments", "", "Written by `python -m benchmarks.seeds`."]
     for part in (_mnist_table, _sparsity_table, _gradual_table, _growth_table):
         lines += part(rows)
-    return "\n".join([*lines, *_power_table(rows)]) + "\n"
+    return "\n".join([*lines, *_power_table(rows), *taken(rows), ""])
 
 
 def _mnist_table(rows: Row) -> list[str]:

@@ -28,13 +28,13 @@ from typing import Annotated, Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import torch
 import typer
 from torch.utils.data import TensorDataset
 
 import edgeprune
 from benchmarks.fixed_runs import signal_net, signals
 from benchmarks.networks import cifar10, cifar_resnet20, cifar_resnet56
+from benchmarks.origin import origin, taken
 
 HERE = Path(__file__).parent
 ROWS, TABLE = HERE / "speed.json", HERE / "speed.md"
@@ -174,12 +174,12 @@ def main(
                 for kind in ("empty", "full")
             )
         rows[key] = {
+            **origin(),
             "run": name,
             "device": device,
             "commit": commit,
             "date": _git(code, "log", "-1", "--format=%cs"),
             "cores": os.cpu_count(),
-            "torch": torch.__version__,
             "empty": empty,
             "full": full,
         }
@@ -222,7 +222,7 @@ def table(rows: dict[str, Row]) -> str:
             f"{found['peak_bytes'] / GIGABYTE:.1f} | {found['status']} | "
             f"{found['latency_ratio']:.1%} | {before:.2%} -> {after:.2%} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 if __name__ == "__main__":

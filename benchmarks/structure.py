@@ -22,6 +22,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from torch import nn
 
 from benchmarks.criteria import NETWORKS
+from benchmarks.origin import origin, taken
 from edgeprune import targets
 from edgeprune.data import Splits
 from edgeprune.devices.runner import runner_for
@@ -66,6 +67,7 @@ def main() -> None:
             "samples": found.samples,
             "baseline": evaluate(model, splits.test),
             "held": json.loads(to_json(found)),
+            **origin(),
         }
         _write(rows)
     found = from_json(Spectra, json.dumps(rows["spectra"]["held"]))
@@ -87,6 +89,7 @@ def main() -> None:
                     "ms": attempt.latency_ms,
                     "ms_ratio": 1 / attempt.latency_ratio,
                     "before": evaluate(pruned, splits.test),
+                    **origin(),
                 }
                 _write(rows)
             for way, train_it in WAYS.items():
@@ -168,7 +171,7 @@ def table(rows: Row) -> str:
             f"{row['ms']:.2f} | {row['ms_ratio']:.2f}x | "
             f"{row['before']:.2%} | {_share(row, 'kept')} | {_share(row, 'fresh')} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _share(row: Row, key: str) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from edgeprune.progress import Logged
 from edgeprune.sweep.run import sweep
 from edgeprune.temporary import temporary_folder
@@ -70,7 +70,7 @@ def main() -> None:
                 **noted,
                 "seconds": time.perf_counter() - began,
                 "table": _table_of(folder),
-                "commit": commit(),
+                **origin(),
             }
             print(name, {**rows[name], "table": len(rows[name]["table"])}, flush=True)
             shutil.rmtree(folder / "out")
@@ -179,7 +179,7 @@ def page(rows: dict[str, Row]) -> str:
             row["commit"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import typer
 from torch import Tensor, nn
 
 import edgeprune
-from benchmarks.origin import commit
+from benchmarks.origin import origin, taken
 from benchmarks.task_data import train_
 from benchmarks.task_nets import KINDS, Kind, trained
 from edgeprune import targets
@@ -106,7 +106,7 @@ def row(name: str, share: float) -> Row:
         "int8_time": None if small is None else small.latency_ratio,
         "epochs": epochs,
         "peer": peer(model, kind, share, epochs),
-        "commit": commit(),
+        **origin(),
     }
 
 
@@ -199,7 +199,7 @@ def table(rows: dict[str, Row]) -> str:
     ]
     for item in sorted(rows.values(), key=lambda one: (one["task"], -one["share"])):
         lines.append(f"| {' | '.join(_cells(item))} |")  # noqa: PERF401
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *taken(rows), ""])
 
 
 def _cells(item: Row) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.age import MEASURES
+from benchmarks.origin import origin, taken
 from benchmarks.setting import final_share, search, setting
 from edgeprune.data import Reading, TensorBatches
 from edgeprune.graph.surgery import apply
@@ -52,6 +54,30 @@ def test_what_a_study_imports_is_there(path):
             scope = {}
             exec(f"from {part.module} import {', '.join(names)}", scope)
             assert names <= scope.keys()
+
+
+def test_a_table_says_where_its_rows_were_taken():
+    here = origin()
+    assert here.keys() == {"commit", "machine", "torch", "onnxruntime"}
+    other = {**here, "commit": "1234567"}
+    old = {"commit": "89abcde", "ms": 1.0}
+    rows = {"a": {"parts": [here, other]}, "b": old, "c": {"ms": 2.0}}
+    said = [line for line in taken(rows) if line]
+    commits = ", ".join(sorted([here["commit"], "1234567"]))
+    where = f"{here['machine']}, torch {here['torch']}"
+    assert said[0].startswith(f"Taken at {commits}: {where}, ONNX Runtime ")
+    assert said[1:] == ["Taken at 89abcde: on a machine that was not noted."]
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(path for path in STUDIES.glob("*.md") if path.stem != "README"),
+    ids=lambda path: path.stem,
+)
+def test_a_table_names_its_command_and_what_it_measures(page):
+    assert f"python -m benchmarks.{page.stem}" in page.read_text()
+    for folder in MEASURES[page.stem]:
+        assert list((STUDIES.parent / "edgeprune" / folder).rglob("*.py"))
 
 
 @pytest.mark.slow
