@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils.weak import TensorWeakRef
 
 from edgeprune.graph.torch_private import (
     EarlyMode,
@@ -34,7 +35,9 @@ class Recorder(EarlyMode):
     def __init__(self) -> None:
         super().__init__()
         self.graph = fx.Graph()
-        self._nodes: dict[int, tuple[fx.Node, Tensor]] = {}  # held: no id comes twice
+        # By id, which another tensor may have later: a run on real data must not hold
+        # all that it has made.
+        self._nodes: dict[int, tuple[fx.Node, TensorWeakRef]] = {}
 
     def placeholder(self, tensor: Tensor) -> fx.Node:
         """An input of the graph."""
@@ -45,7 +48,7 @@ class Recorder(EarlyMode):
         if isinstance(value, Tensor) and self.known(value) is None:
             made = node.meta.get("val")
             if isinstance(made, Tensor) and made.shape == value.shape:
-                self._nodes[id(value)] = node, value
+                self._nodes[id(value)] = node, TensorWeakRef(value)
 
     def output(self, tensors: list[Tensor]) -> None:
         """Set the graph's outputs."""
@@ -54,7 +57,7 @@ class Recorder(EarlyMode):
     def known(self, value: object) -> fx.Node | None:
         """The node that a tensor is the result of; None for anything else."""
         found = self._nodes.get(id(value)) if isinstance(value, Tensor) else None
-        return None if found is None else found[0]
+        return found[0] if found is not None and found[1]() is value else None
 
     @property
     def last(self) -> fx.Node:
@@ -100,7 +103,7 @@ class Recorder(EarlyMode):
         return node
 
     def _made(self, node: fx.Node, tensor: Tensor) -> fx.Node:
-        self._nodes[id(tensor)] = node, tensor
+        self._nodes[id(tensor)] = node, TensorWeakRef(tensor)
         node.meta["val"] = _without_data(tensor)
         return node
 
