@@ -192,7 +192,8 @@ def _remeasured(
     """A network by the measurement that gives the verdict, which takes a while."""
     progress = context.progress
     progress.start("verdict", 1)
-    found = context.evaluator.remeasured(snapshot, limits)
+    with context.log.stage("measure"):
+        found = context.evaluator.remeasured(snapshot, limits)
     processes = found.paired.timing.processes
     progress.finish(f"{milliseconds(found.costs.latency_ms)}, {processes} processes")
     return found

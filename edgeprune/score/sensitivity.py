@@ -36,6 +36,7 @@ SHARES = (0.75, 0.5, 0.25)  # of a group's channels that are kept
 ALLOWANCE = 60 * 30e9  # operations for all of it: a minute on two cores, about
 JUDGING = 1e13  # operations for judging plans, at most
 FEWEST, MOST = 16, 512  # samples
+MAPS, FEW = 2**15, 4  # outputs of a sample from which on fewer samples say as much
 STEP = 64  # of them at once
 TINY = 1e-30
 LEAST = 1e-4  # share of the outputs that is told from none
@@ -287,12 +288,19 @@ def _samples(context: Context, trials: int) -> tuple[Tensor, Tensor]:
             each = operations(context.model, x[:FEWEST])
             affordable = ALLOWANCE / (each * max(trials, 1))
             power = 2 ** int(math.log2(max(affordable, 1)))
-            wanted = min(MOST, max(FEWEST, power))
+            wanted = min(MOST, max(_fewest(context.model, x[:1]), power))
         held.append((x, y))
         if sum(len(labels) for _, labels in held) >= wanted:
             break
     x, y = (torch.cat(parts)[:wanted] for parts in zip(*held, strict=True))
     return x, y
+
+
+def _fewest(model: nn.Module, x: Tensor) -> int:
+    """Samples that tell networks apart: where each has a map of outputs, it is few."""
+    with evaluating(model), torch.no_grad():
+        made = model(x)
+    return FEW if made.numel() >= MAPS else FEWEST
 
 
 def outputs(model: Callable[[Tensor], Any], x: Tensor) -> Tensor:

@@ -12,7 +12,10 @@ from edgeprune.graph.surgery import apply
 from edgeprune.records import GroupScores, Plan, Scores
 from edgeprune.score.context import Context
 from edgeprune.score.sensitivity import (
+    FEW,
+    FEWEST,
     LEAST,
+    MAPS,
     OutputErrorEvaluator,
     measure_sensitivity,
     measured_widths,
@@ -158,6 +161,17 @@ def test_a_judge_tells_the_error_of_channels_and_blocks_together():
     changed = apply(context.model, context.graph, plan)
     outputs = (outputs_of(net) for net in (context.model, changed))
     assert judge.error(plan) == pytest.approx(unexplained(*outputs), rel=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "samples"), [(64, FEWEST), (128, FEW)])
+def test_where_a_sample_has_a_map_of_outputs_few_samples_are_looked_at(
+    channels, samples, monkeypatch
+):
+    """Of a network that is too large for more: 64 and 128 maps of 16x16."""
+    assert channels * X[0, 0].numel() >= MAPS or samples == FEWEST
+    monkeypatch.setattr("edgeprune.score.sensitivity.ALLOWANCE", 1.0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, channels, 1))
+    assert OutputErrorEvaluator(context_of(net), 20).samples == samples
 
 
 def test_what_estimating_statistics_anew_mends_is_no_loss():
