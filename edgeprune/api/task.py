@@ -238,7 +238,7 @@ def _agreeing(
         name: Answered(getattr(splits, name), answer)
         for name in ("validation", "test", "calibration")
     }
-    return replace(splits, **parts, task=task, classes=0, labelled=False)
+    return replace(splits, **parts, task=task, classes=0, labelled=False, largest=())
 
 
 def _check_answers(task: Task, outputs: Tensor) -> None:

@@ -99,9 +99,12 @@ def _sources(root: Path) -> dict[str, Source]:
 
 def _read(source: Source, shape: tuple[int, int, int]) -> Held:
     """All images, and their boxes in pixels of the input."""
-    known = _of_json(source.boxes) if source.boxes.is_file() else _of_texts(source)
-    if not known:
+    listed = source.boxes.is_file()
+    known = _of_json(source.boxes) if listed else _of_texts(source)
+    if not known and listed:
         raise DataError(f"{source.boxes} names no images.")
+    if not known:
+        raise DataError(f"{source.images} has no image.")
     if not any(map(len, known.values())):
         raise DataError(f"{source.boxes} has a box for none of {len(known)} images.")
     paths = [source.images / name for name in known]
@@ -111,7 +114,7 @@ def _read(source: Source, shape: tuple[int, int, int]) -> Held:
             raise DataError(f"{message}, which {source.images} lacks.")
     x = stacked(source.images, paths, shape)
     for path, rows in zip(paths, known.values(), strict=True):
-        if len(rows) and source.boxes.is_file():
+        if len(rows) and listed:
             rows[:, 1:] /= np.tile(_size(path), 2)
         rows[:, 1:] *= np.tile([shape[2], shape[1]], 2)
     most = max(1, *map(len, known.values()))
@@ -131,7 +134,8 @@ def _of_texts(source: Source) -> dict[str, Rows]:
 
 def _of_text(path: Path) -> Rows:
     try:
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")  # as some systems write it
+        lines = [line.split() for line in text.splitlines() if line.strip()]
         rows = [[float(word) for word in line] for line in lines]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}.") from error
@@ -173,6 +177,8 @@ def _rows_of(held: Any) -> dict[str, Rows]:
     rows: dict[Any, list[list[float]]] = {key: [] for key in names}
     for item in held["annotations"]:
         left, top, width, height = map(float, item["bbox"])
+        if min(width, height) < 0:
+            raise ValueError(f"the box {item['bbox']} has a size below 0")
         if item["image_id"] not in rows:
             message = f"a box is of image {item['image_id']}, which it does not list"
             raise ValueError(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from torchvision import datasets
 from edgeprune.data.augment import CHARACTERS, PHOTOS
 from edgeprune.data.hugging_face import adapted, class_names
 from edgeprune.data.labels import (
-    class_numbers,
+    BINARY_NOTE,
     count_classes,
     joined,
     missing_note,
-    same_kind,
 )
 from edgeprune.data.npz import channels_first
 from edgeprune.data.reading import reading_of
 from edgeprune.data.samples import collating, is_samples
+from edgeprune.data.seen import SeenTargets, are_binary, largest_of
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
     Arrays,
@@ -34,7 +35,6 @@ from edgeprune.data.splits import (
     Splits,
     array_splits,
     check,
-    check_inputs,
     shuffling,
     spread,
 )
@@ -86,12 +86,14 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
         *(_loader(part, reading, None) for part in (validation, test)),
     ]
     how = reading_of(name, loaders[0])
-    loaders = [how.read(loader) for loader in loaders]
-    shape = tuple(next(iter(loaders[0]))[0].shape[1:])
-    labels = [
-        _labels(name, split, loader, shape)
+    shape = tuple(next(iter(how.read(loaders[0])))[0].shape[1:])
+    seen = {
+        split: SeenTargets.of(name, split, how.read(loader), shape)
         for split, loader in zip(PARTS, loaders, strict=True)
-    ]
+    }
+    how = replace(how, binary=are_binary(seen))
+    loaders = [how.read(loader) for loader in loaders]
+    labels = [item.labels for item in seen.values()]
     known = how.labelled and all(item.ndim == 1 for item in labels)
     mixed = _loader(_mixed(train), reading, None)
     return check(
@@ -108,11 +110,13 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
                 note,
                 _sorted_note(mixed, train, labels[0]) if known else "",
                 missing_note(labels) if known else "",
+                BINARY_NOTE if how.binary else "",
             ),
             cut_from_training=("validation",) if note == CUT else (),
             structure=how.structure,
             targets=how.targets,
             labelled=how.labelled,
+            largest=() if how.binary else largest_of(name, seen),
             class_names=class_names(made) if known else (),
         )
     )
@@ -241,29 +245,3 @@ def _sorted_note(calibration: Any, train: Any, labels: torch.Tensor) -> str:
     if seen >= min(known, CALIBRATION) / 2:
         return ""
     return f"calibration samples are of {seen} of {known} classes: shuffle the loader"
-
-
-def _labels(
-    name: str, split: str, loader: Batches, shape: tuple[int, ...]
-) -> torch.Tensor:
-    """All classes of a loader, whose inputs are looked at on the way.
-
-    Of other targets there is one row each, which says that they are none.
-    """
-    labels: list[torch.Tensor] = []
-    first = None
-    for x, y in loader:
-        check_inputs(name, split, x, shape)
-        first = y[:1] if first is None else first
-        same_kind(name, {f"start of the {split}": first, f"rest of the {split}": y})
-        if not torch.isfinite(y).all():
-            message = f"Data {name!r} has NaN or infinity among its targets"
-            raise DataError(f"{message}, in the {split} split.")
-        found = y if class_numbers(y) else torch.zeros(len(y), 1)
-        if found.ndim == 1 and found.numel() and int(found.min()) < 0:
-            message = f"{name} must yield labels that are class numbers of shape (N,)"
-            raise DataError(f"{message} from 0 on, found {int(found.min())}.")
-        labels.append(found)
-    if not labels:
-        raise DataError(f"Data {name!r} has an empty {split} split.")
-    return torch.cat(labels)

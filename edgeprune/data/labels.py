@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.errors import DataError
+from edgeprune.tasks import are_boxes
 from edgeprune.tasks.classes import IGNORED
 
 MASKS = 3  # axes of a batch of them
 PICTURES = 4  # axes of a batch of them
+BINARY_NOTE = "masks of 0 and 255 are taken as classes 0 and 1"
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
 
 
@@ -86,7 +88,7 @@ def numbered(
     found = [set(item.unique().tolist()) for item in masks]
     if set().union(*found) == {0, IGNORED}:
         binary = {split: (x, (y > 0).long()) for split, (x, y) in held.items()}
-        return binary, "masks of 0 and 255 are taken as classes 0 and 1"
+        return binary, BINARY_NOTE
     if len(found[0] - {IGNORED}) < 2:
         message = f"Data {name!r}: the training masks hold one class only"
         told = ", ".join(map(str, sorted(found[0])))
@@ -104,14 +106,56 @@ def as_targets(y: NDArray[np.generic]) -> Tensor:
 
     Pictures in bytes become 0..1, as inputs do, and their channels come first.
     """
-    if y.size == len(y) and y.dtype.kind in "iu":
+    if y.size == len(y) and y.dtype.kind in "biu":
         return as_tensors(y.reshape(-1).astype(np.int64))
     if y.dtype == np.uint8 and y.ndim == PICTURES:
         last = y.shape[-1] in (1, 3, 4)
         return as_float(as_tensors(y.transpose(0, 3, 1, 2) if last else y))
-    if y.dtype.kind in "iu" and y.ndim > 2:
+    if y.dtype.kind in "biu" and y.ndim > 2:
         return as_tensors(y.astype(np.int64))
     return as_tensors(y.astype(np.float32))
+
+
+def largest_class(y: Tensor) -> Tensor | None:
+    """Of the sample that names the largest class, the target, shape (1, ...).
+
+    A task can say whether it fits, which then all others do.
+
+    Args:
+        y: targets, shape (N, ...).
+
+    Returns:
+        None where targets name no classes, or are one for each sample.
+    """
+    if are_boxes(y):
+        named = y[..., 0]
+    elif not y.is_floating_point() and y.ndim > 1:
+        named = torch.where(y == IGNORED, -1, y)
+    else:
+        return None
+    at = int(named.flatten(1).amax(1).argmax()) if named.numel() else 0
+    return y[at : at + 1]
+
+
+def largest_classes(targets: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The same of each of several splits, where there is one."""
+    found = map(largest_class, targets)
+    return tuple(item for item in found if item is not None)
+
+
+def check_labelled(name: str, split: str, largest: Tensor) -> None:
+    """Refuse masks of which nothing is labelled.
+
+    Args:
+        largest: see `largest_class`.
+
+    Raises:
+        DataError: of a split.
+    """
+    masks = largest.ndim == MASKS and not largest.is_floating_point()
+    if masks and bool(((largest == IGNORED) | (largest < 0)).all()):
+        message = f"Data {name!r}: the masks of the {split} split label nothing"
+        raise DataError(f"{message}: {IGNORED}, or a class below 0, is nobody's.")
 
 
 def check_targets(name: str, targets: Mapping[str, Tensor]) -> None:
@@ -121,9 +165,13 @@ def check_targets(name: str, targets: Mapping[str, Tensor]) -> None:
         targets: of whole splits.
 
     Raises:
-        DataError: they are of several kinds, or numbers that never vary.
+        DataError: they are of several kinds, numbers that never vary, or masks that
+            label nothing.
     """
     same_kind(name, targets)
+    for split, masks in targets.items():
+        if (found := largest_class(masks)) is not None:
+            check_labelled(name, split, found)
     split, y = next(iter(targets.items()))
     if y.is_floating_point() and len(y) > 1 and (y == y[:1]).all():
         raise DataError(f"Data {name!r}: all {split} samples have the same target.")

@@ -59,6 +59,9 @@ def _kind(source: str) -> tuple[str, str]:
         return "npz", str(path)
     if ":" in source:
         return "factory", source
+    if path.is_file():
+        message = f"Data file {source!r} is no .npz archive: numpy.savez makes one"
+        raise DataError(f"{message}, of arrays such as x_train and y_train.")
     if "/" in source:
         raise DataError(f"Data folder or file {source!r} does not exist.")
     message = (

@@ -67,3 +67,10 @@ class Preparation:
         mean, std = (np.reshape(part, shape) for part in (self.mean, self.std))
         whole = np.rint((x * std + mean) * self.divide_by)
         return np.clip(whole, 0, 255).astype(np.uint8)
+
+
+def preparation_of(kind: np.dtype[np.generic], scale: Scale | None) -> Preparation:
+    """How the values of an array become inputs."""
+    whole = kind == np.uint8
+    mean, std = ((0.0,), (1.0,)) if scale is None else (scale.mean, scale.std)
+    return Preparation(255.0 if whole else 1.0, mean, std, bytes=whole)

@@ -26,12 +26,14 @@ class UserBatches:
         structure: of the inputs, where there are several.
         targets: of the targets, where there are several.
         labelled: there are targets.
+        binary: masks of 0 and 255 are those of classes 0 and 1.
     """
 
     name: str
     structure: Structure | None
     targets: Structure | None
     labelled: bool
+    binary: bool = False
 
     def read(self, loader: Any) -> Batches:
         """The same batches as pairs of tensors."""
@@ -50,7 +52,10 @@ class UserBatches:
         inputs = self._one(x, self.structure, "inputs")
         if y is None:
             return inputs, torch.zeros(len(inputs), dtype=torch.int64)
-        return inputs, self._one(y, self.targets, "targets")
+        wanted = self._one(y, self.targets, "targets")
+        if self.binary:
+            wanted = wanted > 0
+        return inputs, wanted.long() if wanted.dtype is torch.bool else wanted
 
     def _one(self, value: Any, structure: Structure | None, what: str) -> Tensor:
         if structure is None:
@@ -58,8 +63,9 @@ class UserBatches:
         try:
             return structure.packed(value)
         except (KeyError, RuntimeError) as error:
+            lacks = "one lacks " if isinstance(error, KeyError) else ""
             message = f"{self.name} must yield {what} like those of its first batch"
-            raise DataError(f"{message}: {first_line(error)}.") from error
+            raise DataError(f"{message}: {lacks}{first_line(error)}.") from error
 
 
 def reading_of(name: str, loader: Any) -> UserBatches:

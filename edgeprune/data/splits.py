@@ -19,10 +19,11 @@ from edgeprune.data.labels import (
     class_numbers,
     count_classes,
     joined,
+    largest_classes,
     missing_note,
     numbered,
 )
-from edgeprune.data.preparation import Preparation, Scale
+from edgeprune.data.preparation import Preparation, Scale, preparation_of
 from edgeprune.errors import DataError
 from edgeprune.settings import Augmented
 from edgeprune.tasks import Classification, Structure, Task
@@ -119,6 +120,7 @@ class Splits:
         task: what the targets are, and what outputs are judged by.
         structure, targets: of both, where several are packed in rows.
         labelled: there are targets.
+        largest: of each split, the target with the largest class; see `data.seen`.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Splits:
     structure: Structure | None = None
     targets: Structure | None = None
     labelled: bool = True
+    largest: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,30 +197,20 @@ def array_splits(arrays: Arrays, reading: Reading) -> Splits:
             validation=batches["validation"],
             test=batches["test"],
             calibration=TensorBatches(x, y, reading, mixed=True),
-            classes=count_classes(arrays.name, labels)
-            if arrays.labelled and classes
-            else 0,
+            classes=count_classes(arrays.name, labels) if classes else 0,
             sample_shape=tuple(x.shape[1:]),
             sizes=(len(y), len(batches["validation"]), len(batches["test"])),
             note=joined(arrays.note, said, missing_note(labels) if classes else ""),
             safe_augmentations=arrays.safe_augmentations,
             preparation=None
             if arrays.structure
-            else _prepared(arrays.x_train, reading),
+            else preparation_of(arrays.x_train.dtype, reading.scale),
             cut_from_training=("validation",) if cut else (),
             labelled=arrays.labelled,
             structure=arrays.structure,
+            largest=largest_classes(labels),
         )
     )
-
-
-def _prepared(x: NDArray[np.generic], reading: Reading) -> Preparation:
-    """How the values of an array become inputs."""
-    whole = x.dtype == np.uint8
-    mean, std = ((0.0,), (1.0,))
-    if reading.scale is not None:
-        mean, std = reading.scale.mean, reading.scale.std
-    return Preparation(255.0 if whole else 1.0, mean, std, bytes=whole)
 
 
 def ordered(
@@ -316,7 +309,7 @@ def split_off(
     if len(y) < FEWEST:
         raise DataError(f"{len(y)} samples are too few to split.")
     stratify = None
-    if y.size == len(y) and y.dtype.kind in "iu":
+    if y.size == len(y) and y.dtype.kind in "biu":
         _, counts = np.unique(y, return_counts=True)
         few = counts.min() > 1 and len(y) * share >= len(counts)
         stratify = y if few else None

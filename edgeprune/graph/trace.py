@@ -305,6 +305,10 @@ def failure(model: nn.Module, inputs: Inputs, error: Exception) -> str:
         rows = " or ".join(str(part.num_embeddings) for part in tables)
         reason = f"an id lies beyond the {rows} rows of its embedding"
         return f"{kind} does not run on its data: {reason}{place}."
+    kinds = {item.dtype for item in model.parameters() if item.is_floating_point()}
+    if kinds - {torch.float32}:
+        told = ", ".join(sorted(str(item).removeprefix("torch.") for item in kinds))
+        return f"{kind} does not run: its weights are {told}: call its .float() first."
     shapes = ", ".join(
         "x".join(str(size) for size in tensor.shape) for tensor in tensors_in(inputs)
     )

@@ -24,7 +24,14 @@ from edgeprune.graph.trace import failure
 from edgeprune.onnx_in.network import ImportedNetwork
 from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
-from edgeprune.tasks import Classification, Task, counts_of, scalar_loss, scores_of
+from edgeprune.tasks import (
+    Classification,
+    Task,
+    Unpacking,
+    counts_of,
+    scalar_loss,
+    scores_of,
+)
 from edgeprune.workload import Workload
 from edgeprune.workload.packed import (
     inputs_by_name,
@@ -59,8 +66,11 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
         with evaluating(model), torch.no_grad():
             outputs = model(x)
     except Exception as error:
-        raise TraceError(failure(model, (x,), error)) from error
+        given = unpacked_inputs(model, (x,))
+        raise TraceError(failure(unpacked(model), given, error)) from error
     data.task.check(outputs, y)
+    for target in data.largest:
+        data.task.check(outputs[:1], target)
     _check_task(data.task, outputs, y, trains=trains)
     if data.classes:
         data.task.check(outputs, torch.full_like(y, data.classes - 1))
@@ -72,7 +82,13 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
             message = f"{kinds} of an ONNX file has no gradient to train by"
             raise WorkloadError(f"{message}: give --no-train.")
         _check_training(copied(model), x[:2], outputs.ndim)
-    return int(outputs.shape[1]) if data.classes else None
+    return _scores(data.task, outputs) if data.classes else None
+
+
+def _scores(task: Task, outputs: Tensor) -> int | None:
+    """How many scores of classes a sample has; None where no output has them."""
+    scores = task.counted(outputs) if isinstance(task, Unpacking) else outputs
+    return int(scores.shape[1]) if isinstance(scores, Tensor) else None
 
 
 def _check_task(task: Task, outputs: Tensor, y: Tensor, *, trains: bool) -> None:

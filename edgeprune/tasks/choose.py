@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, WorkloadError
 from edgeprune.tasks.agreement import Agreement, TopAgreement
 from edgeprune.tasks.boxes import COLUMNS, Detection
 from edgeprune.tasks.classes import (
@@ -16,7 +16,7 @@ from edgeprune.tasks.classes import (
     Sequence,
 )
 from edgeprune.tasks.points import Keypoints
-from edgeprune.tasks.task import Task
+from edgeprune.tasks.task import Task, shape_text
 from edgeprune.tasks.values import Embedding, Image, Regression
 
 PICTURE = 4  # axes of a batch
@@ -67,14 +67,19 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
         return Multilabel()
     if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
         return Regression()
-    return Classification()
+    if outputs.ndim == 2 and targets.ndim == 1:
+        return Classification()
+    shapes = f"{shape_text(outputs)} and {shape_text(targets)}"
+    message = f"Outputs and targets of shape {shapes} fit no task that is known:"
+    raise WorkloadError(f"{message} say with --task what they are.")
 
 
 def _of_classes(outputs: Tensor, targets: Tensor) -> Task | None:
     """The task of class numbers, by what there is one of."""
     if outputs.ndim == 3 and outputs.shape[1:2] == targets.shape[1:]:
         return Sequence()
-    if targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
+    flat = targets.ndim - (targets.ndim > 3 and targets.shape[1] == 1)
+    if flat == outputs.ndim - 1 and flat > 1 and outputs.shape[1] > 1:
         return Segmentation()
     if targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
         return Classification()

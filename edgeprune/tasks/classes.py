@@ -162,10 +162,11 @@ class Multilabel(Task):
 
 
 class Segmentation(Task):
-    """A class of each pixel: outputs (N, classes, ...), targets (N, ...).
+    """A class of each pixel: outputs (N, classes, ...), targets (N, ...), (N, 1, ...).
 
-    Outputs of a coarser grid are brought to that of the targets. Judged by the mean
-    intersection over union of the classes that are there.
+    Outputs of a coarser grid are brought to that of the targets. Pixels of the class
+    255, or of one below 0, are nobody's. Judged by the mean intersection over union of
+    the classes that are there.
     """
 
     name = "segmentation"
@@ -174,22 +175,29 @@ class Segmentation(Task):
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Scores of all classes, at places of the targets."""
-        fits = isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1 > 2
-        if not fits:
-            shape = ", ".join(["N", "classes", *map(str, targets.shape[1:])])
+        masks = _masks(outputs, targets) if isinstance(outputs, Tensor) else targets
+        if not isinstance(outputs, Tensor) or not outputs.ndim == masks.ndim + 1 > 2:
+            shape = ", ".join(["N", "classes", *map(str, masks.shape[1:])])
             message = f"The model must return class scores of shape ({shape}) for"
             raise WorkloadError(f"{message} each pixel, found {shape_text(outputs)}.")
-        known = targets[targets != IGNORED]
+        if targets.is_floating_point():
+            message = "Masks must be whole numbers of shape (N, H, W), found"
+            raise WorkloadError(f"{message} {shape_text(targets)} of {targets.dtype}.")
+        known = masks[_known(masks)]
         if known.numel() and int(known.max()) >= outputs.shape[1]:
-            message = f"The model has scores of {outputs.shape[1]} classes, the masks"
-            raise WorkloadError(f"{message} have class {int(known.max())}.")
+            count, advice = outputs.shape[1], ""
+            if count == 1:
+                advice = ": give it two, or the masks as numbers and --task multilabel"
+            message = f"The model has scores of {count} classes, the masks"
+            raise WorkloadError(f"{message} have class {int(known.max())}{advice}.")
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """How often each class was taken for each, shape (classes^2,)."""
         count = outputs.shape[1]
-        found = _at(outputs, targets).argmax(1).cpu().flatten()
-        wanted = targets.cpu().flatten().long()
-        known = wanted != IGNORED
+        masks = _masks(outputs, targets)
+        found = _at(outputs, masks).argmax(1).cpu().flatten()
+        wanted = masks.cpu().flatten().long()
+        known = _known(wanted)
         pairs = wanted[known] * count + found[known]
         return torch.bincount(pairs, minlength=count**2).double()
 
@@ -207,9 +215,10 @@ class Segmentation(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each pixel."""
+        masks = _masks(outputs, targets)
         return functional.cross_entropy(
-            _at(outputs, targets),
-            targets.long(),
+            _at(outputs, masks),
+            torch.where(_known(masks), masks.long(), IGNORED),
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
@@ -220,6 +229,12 @@ class Segmentation(Task):
         """The mask moves along; what comes in from beyond a border is nobody's."""
         moved, mask = change((image, Mask(target)))
         return moved, mask.as_subclass(Tensor)
+
+
+def _masks(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Masks without the axis of one channel that they may have."""
+    one = targets.ndim == outputs.ndim and targets.shape[1] == 1
+    return targets.squeeze(1) if one else targets
 
 
 def _at(outputs: Tensor, targets: Tensor) -> Tensor:

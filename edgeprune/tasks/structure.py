@@ -129,8 +129,8 @@ class Structure:
         A single value stays in its shape, as a file with one output gives it.
         """
         found = tensors_in(value)
-        if len(found) != len(self.parts) and self.keyed:
-            held = named_tensors(value, "")
+        if self.keyed and all(isinstance(key, str) for key, _ in entries(value)):
+            held = named_tensors(value, "")  # in whatever order they are
             found = [held[name] for name in self.names]
         if len(found) == 1:
             return found[0].float()

@@ -290,6 +290,10 @@ class Unpacking(Task):
             return self._outputs.unpacked(outputs)[self._main]
         return self._outputs.named(outputs)
 
+    def counted(self, outputs: Tensor) -> Any:
+        """The output that is judged, or all by their names."""
+        return self._out(outputs)
+
     def check(self, outputs: Any, targets: Any) -> None:
         """As the task does."""
         self.task.check(*self._both(outputs, targets))
