@@ -133,7 +133,7 @@ def _taught(
     if task is None and one_hot(targets):
         message = "The targets are one-hot rows: give class numbers of shape (N,), or"
         raise WorkloadError(f"{message} say --task multilabel.")
-    task = inferred(outputs, targets[:1]) if task is None else task
+    task = inferred(outputs, targets) if task is None else task
     return task if several is None else Unpacking(task, several, None, main)
 
 

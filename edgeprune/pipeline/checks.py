@@ -26,6 +26,7 @@ from edgeprune.onnx_in.opaque import without_gradient
 from edgeprune.pipeline.job import Job, ModelSnapshot, RunLog
 from edgeprune.tasks import (
     Classification,
+    Image,
     Task,
     Unpacking,
     counts_of,
@@ -42,6 +43,7 @@ from edgeprune.workload.packed import (
 
 IMAGE = 3  # axes of one
 FEW = 50  # validation samples; with fewer, one answer is more than the default drop
+TOLERATED = 0.1  # beyond 0 and 1, of the values of pictures
 MANY_ZEROS = 0.05  # of all weights: worth a note
 CHANCE = 1.5  # times the accuracy of guessing; a trained baseline is above
 
@@ -249,6 +251,14 @@ def note_doubts(
             f"the baseline guesses (accuracy {baseline.accuracy:.1%}): is --weights "
             "missing?"
         )
+    if isinstance(job.data.task, Image):
+        _, y = next(iter(job.data.validation))
+        low, high = float(y.min()), float(y.max())
+        if low < -TOLERATED or high > 1 + TOLERATED:
+            log.note(
+                f"targets go from {low:.3g} to {high:.3g}: PSNR is told as of pictures "
+                "from 0 to 1"
+            )
     zeros = zero_share(job.workload.model)
     if zeros > MANY_ZEROS:
         log.note(

@@ -47,7 +47,14 @@ def task_named(name: str) -> Task:
 
 
 def inferred(outputs: Any, targets: Tensor) -> Task:
-    """The task that outputs and targets of a batch look like.
+    """The task that outputs and targets look like.
+
+    Args:
+        outputs: of some samples, the first ones.
+        targets: of as many, or more.
+
+    Raises:
+        WorkloadError: they look like none, or like two.
 
     Rows of five numbers are boxes. Class numbers of samples make a classification, of
     pixels a segmentation, of steps a sequence; targets of the shape of the outputs are
@@ -60,26 +67,38 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
     whole = not targets.is_floating_point()
     if whole and (found := _of_classes(outputs, targets)) is not None:
         return found
-    if outputs.shape == targets.shape and outputs.ndim == PICTURE:
-        return Image()
     binary = bool(((targets == 0) | (targets == 1)).all())
+    targets = targets[: len(outputs)]
+    if outputs.shape == targets.shape and outputs.ndim == PICTURE:
+        return _of_pictures(targets, binary=binary)
     if outputs.shape == targets.shape and outputs.ndim == 2 and binary:
         return Multilabel()
     if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
         return Regression()
     if outputs.ndim == 2 and targets.ndim == 1:
         return Classification()
-    shapes = f"{shape_text(outputs)} and {shape_text(targets)}"
-    message = f"Outputs and targets of shape {shapes} fit no task that is known:"
-    raise WorkloadError(f"{message} say with --task what they are.")
+    kind = str(targets.dtype).removeprefix("torch.")
+    message = f"Outputs of {shape_text(outputs)} and {kind} targets of"
+    message += f" {shape_text(targets)} fit no task that is known"
+    hint = "" if whole else " (classes are whole numbers)"
+    raise WorkloadError(f"{message}{hint}: say with --task what they are.")
+
+
+def _of_pictures(targets: Tensor, *, binary: bool) -> Task:
+    if binary and targets.shape[1] == 1:
+        message = "Targets of 0 and 1 may be pictures or labels of pixels: say"
+        raise WorkloadError(f"{message} --task image, or --task multilabel.")
+    return Image()
 
 
 def _of_classes(outputs: Tensor, targets: Tensor) -> Task | None:
     """The task of class numbers, by what there is one of."""
     if outputs.ndim == 3 and outputs.shape[1:2] == targets.shape[1:]:
         return Sequence()
-    flat = targets.ndim - (targets.ndim > 3 and targets.shape[1] == 1)
-    if flat == outputs.ndim - 1 and flat > 1 and outputs.shape[1] > 1:
+    if targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
+        return Segmentation()
+    one = targets.ndim == outputs.ndim > 3 and targets.shape[1] == 1
+    if one and outputs.shape[1] > 1:
         return Segmentation()
     if targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
         return Classification()

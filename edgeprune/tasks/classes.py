@@ -187,7 +187,7 @@ class Segmentation(Task):
         if known.numel() and int(known.max()) >= outputs.shape[1]:
             count, advice = outputs.shape[1], ""
             if count == 1:
-                advice = ": give it two, or the masks as numbers and --task multilabel"
+                advice = ": give it two, or targets of its outputs' shape, 0.0 and 1.0"
             message = f"The model has scores of {count} classes, the masks"
             raise WorkloadError(f"{message} have class {int(known.max())}{advice}.")
 

@@ -88,3 +88,43 @@ def test_a_dozen_validation_samples_cannot_judge_a_floor(tmp_path):
     assert loss.points == pytest.approx(before.test_accuracy - after.test_accuracy)
     assert loss.samples == 188
     assert loss.text(done.report.metric) in done.report.sentence
+
+
+class Two(nn.Module):
+    """A judged output, and features beside it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 4)
+
+    def forward(self, x):
+        features = self.body(x).relu().mean((2, 3))
+        return {"logits": self.head(features), "features": features}
+
+
+def small_run(model, targets, folder):
+    """Without training, on inputs of (3, 8, 8)."""
+    parts = [TensorDataset(torch.rand(32, 3, 8, 8), targets) for _ in range(3)]
+    how = {"target": FAKE, "precision": "fp32", "train": False, "max_drop": 100}
+    asked = {"budget": {"max_macs": "60%"}, "effort": "quick", "out": folder}
+    return edgeprune.compress(model, parts, **asked, **how).report
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, False), (255.0, True)])
+def test_pictures_of_another_scale_are_told(scale, told, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 3, 1))
+    report = small_run(model, scale * torch.rand(32, 3, 8, 8), tmp_path / "run")
+    notes = [note for note in report.notes if "PSNR is told as of pictures" in note]
+    assert bool(notes) == told, report.notes
+
+
+def test_outputs_beside_the_scores_are_no_classes(tmp_path):
+    report = small_run(Two(), torch.arange(32) % 4, tmp_path / "run")
+    assert not any("outputs, the data have" in note for note in report.notes)
+
+
+def test_a_network_in_another_precision_is_told_so(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).half()
+    with pytest.raises(edgeprune.EdgepruneError, match=r"float16: call its .float\(\)"):
+        small_run(model, torch.arange(32) % 4, tmp_path / "run")
