@@ -98,6 +98,15 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
     known = {own: None for named in held.values() for own in named}
     needed = list(held) if WHOLE in held else ["train", "test"]
     needed += ["val"] if "val" in held else []
+    numbers = {
+        _part_of(name)[1]
+        for name, array in arrays.items()
+        if array.dtype.kind not in WORDS
+    }
+    wanted = [own for own in known if _is_target(own) and own in numbers]
+    if len(wanted) > 1:
+        message = f"{source} holds {' and '.join(wanted)}, which are both targets"
+        raise DataError(f"{message}: leave the one there that is to be learnt.")
     missing = [
         own if part == WHOLE else f"{own}_{part}"
         for part in needed

@@ -109,6 +109,7 @@ def test_several_inputs_have_targets(tmp_path):
         ({"x_train": X, "y_train": Y, "x_test": X}, "lacks y_test"),
         ({"a_train": X, "b_train": X, "a_test": X}, "lacks b_test"),
         ({"y": Y}, "lacks inputs"),
+        ({"x": X, "y": Y, "label": Y}, "holds y and label, which are both targets"),
         ({"image": X, "more": np.full((40, 2), np.nan)}, "array more, has NaN"),
     ],
 )
