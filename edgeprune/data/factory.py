@@ -79,18 +79,14 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
     made = adapted(made)
     train, validation, test, note = _three(name, made)
     if reading.scale is not None:
-        message = f"--mean and --std do not go with {name}"
-        raise DataError(f"{message}: it scales its inputs itself.")
+        raise DataError(f"--mean and --std do not go with {name}: it scales itself.")
     loaders: list[Batches] = [
         _loader(train, reading, shuffling(reading)),
         *(_loader(part, reading, None) for part in (validation, test)),
     ]
     how = reading_of(name, loaders[0])
     shape = tuple(next(iter(how.read(loaders[0])))[0].shape[1:])
-    seen = {
-        split: SeenTargets.of(name, split, how.read(loader), shape)
-        for split, loader in zip(PARTS, loaders, strict=True)
-    }
+    seen = _seen(name, [how.read(loader) for loader in loaders], shape)
     how = replace(how, binary=are_binary(seen))
     loaders = [how.read(loader) for loader in loaders]
     labels = [item.labels for item in seen.values()]
@@ -219,6 +215,16 @@ def _loader(
         generator=generator,
         collate_fn=collating(part),
     )
+
+
+def _seen(
+    name: str, loaders: Sequence[Batches], shape: tuple[int, ...]
+) -> dict[str, SeenTargets]:
+    """All batches of the three splits, looked at."""
+    return {
+        split: SeenTargets.of(name, split, loader, shape)
+        for split, loader in zip(PARTS, loaders, strict=True)
+    }
 
 
 def _mixed(part: Any) -> Any:

@@ -83,6 +83,7 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
     Raises:
         DataError: an array is missing.
     """
+    _check_targets(source, arrays)
     held: dict[str, Named] = {}
     labelled = any(_is_target(_part_of(name)[1]) for name in arrays)
     for name, array in arrays.items():
@@ -98,15 +99,6 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
     known = {own: None for named in held.values() for own in named}
     needed = list(held) if WHOLE in held else ["train", "test"]
     needed += ["val"] if "val" in held else []
-    numbers = {
-        _part_of(name)[1]
-        for name, array in arrays.items()
-        if array.dtype.kind not in WORDS
-    }
-    wanted = [own for own in known if _is_target(own) and own in numbers]
-    if len(wanted) > 1:
-        message = f"{source} holds {' and '.join(wanted)}, which are both targets"
-        raise DataError(f"{message}: leave the one there that is to be learnt.")
     missing = [
         own if part == WHOLE else f"{own}_{part}"
         for part in needed
@@ -118,6 +110,19 @@ def _by_part(source: str, arrays: Named) -> dict[str, Named]:
         message = f"{source} lacks {lacks}: it must hold inputs and targets"
         raise DataError(f"{message}, such as x_train, y_train, x_test, y_test.")
     return {part: {own: held[part][own] for own in known} for part in needed}
+
+
+def _check_targets(source: str, arrays: Named) -> None:
+    """Refuse two targets, of which one would be left out.
+
+    Raises:
+        DataError: what they are called.
+    """
+    numbers = [name for name, item in arrays.items() if item.dtype.kind not in WORDS]
+    owns = dict.fromkeys(_part_of(name)[1] for name in numbers)
+    if len(found := [own for own in owns if _is_target(own)]) > 1:
+        message = f"{source} holds {' and '.join(found)}, which are both targets"
+        raise DataError(f"{message}: leave the one there that is to be learnt.")
 
 
 def _part_of(name: str) -> tuple[str, str]:
