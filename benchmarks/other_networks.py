@@ -50,7 +50,7 @@ TASKS = ("segmentation", "detection", "video", "optical_flow")
 SAMPLES = 40
 SIDE, FRAMES, SMALL = 160, 8, 64
 FLOW = 128
-LIMIT_S = 600
+LIMIT_S = 1500
 Row = dict[str, Any]
 
 
