@@ -46,7 +46,7 @@ WHERE = {"out", "log"}  # settings that say where results go
 # Settings that change no round: what is written where, and times of what rounds made.
 BESIDE = WHERE | {"pt2", "measurements", "input_format", "ort"}
 ANSWERS = "answers.safetensors"  # of the network that kept rounds began with
-LOOKED_AT, ANSWERED = 16, 8  # training batches, validation samples: what tells runs
+LOOKED_AT, ANSWERED = 16, 8  # training batches, validation samples: tell runs apart
 ALIKE = 1e-3  # of answers: what threads and their order change is far less
 MODEL_FILE, INT8_FILE = "model.onnx", "model.int8.onnx"
 

@@ -79,7 +79,7 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
     made = adapted(made)
     train, validation, test, note = _three(name, made)
     if reading.scale is not None:
-        raise DataError(f"--mean and --std do not go with {name}: it scales itself.")
+        raise DataError(f"--mean and --std do not go with {name}: it scales inputs.")
     loaders: list[Batches] = [
         _loader(train, reading, shuffling(reading)),
         *(_loader(part, reading, None) for part in (validation, test)),

@@ -120,7 +120,7 @@ class Splits:
         task: what the targets are, and what outputs are judged by.
         structure, targets: of both, where several are packed in rows.
         labelled: there are targets.
-        largest: of each split, the target with the largest class; see `data.seen`.
+        largest: of each split, the target with the largest class; by `largest_class`.
     """
 
     name: str
