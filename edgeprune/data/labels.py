@@ -11,10 +11,11 @@ from torch import Tensor
 
 from edgeprune.errors import DataError
 from edgeprune.tasks import are_boxes
-from edgeprune.tasks.classes import IGNORED
+from edgeprune.tasks.classes import IGNORED, is_labelled
 
 MASKS = 3  # axes of a batch of them
 PICTURES = 4  # axes of a batch of them
+BINARY = frozenset([0, IGNORED])  # masks of painting programs
 BINARY_NOTE = "masks of 0 and 255 are taken as classes 0 and 1"
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
 
@@ -86,10 +87,11 @@ def numbered(
     if masks[0].ndim != MASKS or masks[0].is_floating_point():
         return held, ""
     found = [set(item.unique().tolist()) for item in masks]
-    if set().union(*found) == {0, IGNORED}:
+    values: frozenset[int] = frozenset().union(*found)
+    if values == BINARY:
         binary = {split: (x, (y > 0).long()) for split, (x, y) in held.items()}
         return binary, BINARY_NOTE
-    if len(found[0] - {IGNORED}) < 2:
+    if len({value for value in found[0] if value >= 0} - {IGNORED}) < 2:
         message = f"Data {name!r}: the training masks hold one class only"
         told = ", ".join(map(str, sorted(found[0])))
         raise DataError(f"{message} (found {told}; {IGNORED} is nobody's).")
@@ -130,7 +132,7 @@ def largest_class(y: Tensor) -> Tensor | None:
     if are_boxes(y):
         named = y[..., 0]
     elif not y.is_floating_point() and y.ndim > 1:
-        named = torch.where(y == IGNORED, -1, y)
+        named = torch.where(is_labelled(y), y, -1)
     else:
         return None
     at = int(named.flatten(1).amax(1).argmax()) if named.numel() else 0
@@ -153,7 +155,7 @@ def check_labelled(name: str, split: str, largest: Tensor) -> None:
         DataError: of a split.
     """
     masks = largest.ndim == MASKS and not largest.is_floating_point()
-    if masks and bool(((largest == IGNORED) | (largest < 0)).all()):
+    if masks and not is_labelled(largest).any():
         message = f"Data {name!r}: the masks of the {split} split label nothing"
         raise DataError(f"{message}: {IGNORED}, or a class below 0, is nobody's.")
 

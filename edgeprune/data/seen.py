@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.data.labels import (
+    BINARY,
     MASKS,
     check_labelled,
     class_numbers,
@@ -18,8 +19,6 @@ from edgeprune.data.labels import (
 from edgeprune.data.splits import Batches, check_inputs
 from edgeprune.errors import DataError
 from edgeprune.tasks.classes import IGNORED
-
-BINARY = frozenset([0, IGNORED])  # masks of painting programs
 
 
 @dataclass(frozen=True)

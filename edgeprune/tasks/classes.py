@@ -91,7 +91,7 @@ class Sequence(Task):
             shape = f"(N, {targets.shape[-1]}, classes)"
             message = f"The model must return scores of shape {shape} for each step"
             raise WorkloadError(f"{message}, found {shape_text(outputs)}.")
-        known = targets[_known(targets)]
+        known = targets[is_labelled(targets)]
         if known.numel() and int(known.max()) >= outputs.shape[2]:
             message = f"The model has scores of {outputs.shape[2]} classes, the targets"
             raise WorkloadError(f"{message} have class {int(known.max())}.")
@@ -100,7 +100,7 @@ class Sequence(Task):
         """Steps that are right, and all."""
         wanted = targets.cpu()
         right = outputs.argmax(2).cpu() == wanted
-        return mean_of(right[_known(wanted)].double())
+        return mean_of(right[is_labelled(wanted)].double())
 
     def value(self, sums: Tensor) -> float:
         """The share that is right."""
@@ -112,7 +112,7 @@ class Sequence(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each step."""
-        wanted = torch.where(_known(targets), targets.long(), IGNORED)
+        wanted = torch.where(is_labelled(targets), targets.long(), IGNORED)
         return functional.cross_entropy(
             outputs.transpose(1, 2),
             wanted,
@@ -121,7 +121,7 @@ class Sequence(Task):
         )
 
 
-def _known(targets: Tensor) -> Tensor:
+def is_labelled(targets: Tensor) -> Tensor:
     """Where somebody has labelled."""
     return (targets >= 0) & (targets != IGNORED)
 
@@ -183,7 +183,7 @@ class Segmentation(Task):
         if targets.is_floating_point():
             message = "Masks must be whole numbers of shape (N, H, W), found"
             raise WorkloadError(f"{message} {shape_text(targets)} of {targets.dtype}.")
-        known = masks[_known(masks)]
+        known = masks[is_labelled(masks)]
         if known.numel() and int(known.max()) >= outputs.shape[1]:
             count, advice = outputs.shape[1], ""
             if count == 1:
@@ -197,7 +197,7 @@ class Segmentation(Task):
         masks = _masks(outputs, targets)
         found = _at(outputs, masks).argmax(1).cpu().flatten()
         wanted = masks.cpu().flatten().long()
-        known = _known(wanted)
+        known = is_labelled(wanted)
         pairs = wanted[known] * count + found[known]
         return torch.bincount(pairs, minlength=count**2).double()
 
@@ -218,7 +218,7 @@ class Segmentation(Task):
         masks = _masks(outputs, targets)
         return functional.cross_entropy(
             _at(outputs, masks),
-            torch.where(_known(masks), masks.long(), IGNORED),
+            torch.where(is_labelled(masks), masks.long(), IGNORED),
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
