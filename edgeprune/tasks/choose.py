@@ -49,16 +49,16 @@ def task_named(name: str) -> Task:
 def inferred(outputs: Any, targets: Tensor) -> Task:
     """The task that outputs and targets look like.
 
+    Rows of five numbers are boxes. Class numbers of samples make a classification, of
+    pixels a segmentation, of steps a sequence; targets of the shape of the outputs are
+    labels, where they are 0 and 1 only, pictures or numbers.
+
     Args:
         outputs: of some samples, the first ones.
         targets: of as many, or more.
 
     Raises:
         WorkloadError: they look like none, or like two.
-
-    Rows of five numbers are boxes. Class numbers of samples make a classification, of
-    pixels a segmentation, of steps a sequence; targets of the shape of the outputs are
-    labels, where they are 0 and 1 only, pictures or numbers.
     """
     if not isinstance(outputs, Tensor):
         return Classification()  # which says what it found

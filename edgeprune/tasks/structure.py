@@ -128,10 +128,11 @@ class Structure:
 
         A single value stays in its shape, as a file with one output gives it.
         """
-        found = tensors_in(value)
         if self.keyed and all(isinstance(key, str) for key, _ in entries(value)):
             held = named_tensors(value, "")  # in whatever order they are
             found = [held[name] for name in self.names]
+        else:
+            found = tensors_in(value)
         if len(found) == 1:
             return found[0].float()
         return torch.cat([item.reshape(len(item), -1).float() for item in found], 1)
