@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ from edgeprune.workload.packed import packed, structure_of_outputs
 from edgeprune.workload.part import ending_of, finishing, whole_of
 
 AUTO, AGREEMENT = "auto", "agreement"
+SHOWN = 32  # samples whose outputs tell what they are
 MAIN = ("out", "logits", "output")  # what the output that counts is called
 Prepared = tuple[nn.Module, Splits]
 
@@ -87,7 +89,14 @@ def prepared(
     if settings.task == AGREEMENT or not splits.labelled:
         return model, _agreeing(model, splits, outputs, several, task)
     taught = _taught(task, (outputs, y), several, splits.targets)
-    return model, replace(splits, task=taught)
+    return model, replace(splits, task=_adapted(taught, partial(_answers, model), x))
+
+
+def _adapted(task: Task, predict: Callable[[Tensor], Tensor], x: Tensor) -> Task:
+    """The task as outputs show it: those of one sample, and of more where they do."""
+    if task.adapted(predict(x[:1])) is task:
+        return task
+    return task.adapted(torch.cat([predict(one) for one in x[:SHOWN].split(1)]))
 
 
 def _finishing(
@@ -170,7 +179,7 @@ def task_of_file(model: OnnxModel, splits: Splits, settings: DataSettings) -> Ta
     asked = _asked(settings)
     if asked is not None and not splits.labelled:
         raise ConfigError(f"--task {asked.name} needs targets, the data have none.")
-    return _taught(asked, (model(x[:1]), y[:1]), several)
+    return _adapted(_taught(asked, (model(x[:1]), y[:1]), several), model, x)
 
 
 def _asked(settings: DataSettings) -> Task | None:
@@ -228,7 +237,9 @@ def _agreeing(
             task = Unpacking(task, several, None, main)
         _check_answers(task, outputs)
     original = copy.deepcopy(model).eval()
-    step = samples_at_once(original, next(iter(splits.validation))[0][:1])
+    x, _ = next(iter(splits.validation))
+    task = _adapted(task, partial(_answers, original), x)
+    step = samples_at_once(original, x[:1])
 
     def answer(x: Tensor) -> Tensor:
         parts = [_answers(original, part) for part in x.split(step)]

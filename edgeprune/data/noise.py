@@ -102,6 +102,7 @@ def noise_splits(
         with torch.no_grad():
             outputs = torch.cat([model(part) for part in x.split(answering.at_once)])
         task = agreement_with(None if answering.several else outputs, labelled=True)
+        task = task.adapted(outputs)
         y = task.answers(outputs)
         classes = outputs.shape[1] if isinstance(task, TopAgreement) else 0
         held.append(TensorBatches(x, y, Reading(reading.batch_size)))

@@ -169,8 +169,8 @@ def _page(
     return environment.get_template("README.md.jinja").render(
         item=delivered,
         inputs=_ends(proto.graph.input),
-        outputs=_ends(proto.graph.output),
-        scores=isinstance(splits.task, Classification),
+        outputs=(outputs := _ends(proto.graph.output)),
+        scores=isinstance(splits.task, Classification) and outputs[0].sizes[-1] > 1,
         metric=splits.task.metric,
         arrays={kind: f"{name}Array" for kind, name in KOTLIN.items()},
         buffers={kind: f"{name}Buffer" for kind, name in KOTLIN.items()},

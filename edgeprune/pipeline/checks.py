@@ -90,7 +90,9 @@ def check_answers(workload: Workload, *, trains: bool = False) -> int | None:
 def _scores(task: Task, outputs: Tensor) -> int | None:
     """How many scores of classes a sample has; None where no output has them."""
     scores = task.counted(outputs) if isinstance(task, Unpacking) else outputs
-    return int(scores.shape[1]) if isinstance(scores, Tensor) else None
+    if not isinstance(scores, Tensor):
+        return None
+    return max(2, scores[0].numel() if scores.ndim <= 2 else scores.shape[1])
 
 
 def _check_task(task: Task, outputs: Tensor, y: Tensor, *, trains: bool) -> None:
@@ -181,8 +183,8 @@ def note_scale(job: Job, log: RunLog) -> None:
     Only where the scale of images was a guess. Told by validation samples, of which
     another scale must get more right by three standard errors.
     """
-    guess, model = job.data.guessed_scale, job.workload.model
-    if guess is None or not isinstance(job.data.task, Classification):
+    guess, model, task = job.data.guessed_scale, job.workload.model, job.data.task
+    if guess is None or not isinstance(task, Classification):
         return
     x, y = next(iter(job.data.validation))
     mean, std = (torch.tensor(part).reshape(1, -1, 1, 1) for part in astuple(guess))
@@ -190,7 +192,7 @@ def note_scale(job: Job, log: RunLog) -> None:
 
     def right(inputs: torch.Tensor) -> float:
         with evaluating(model), torch.no_grad():
-            return float((model(inputs).argmax(1) == y).double().mean())
+            return float(task.each(model(inputs), y).mean())
 
     now, channels = right(x), x.shape[1]
     for offset, width, name in ((0.0, 1.0, "0..1"), (0.5, 0.5, "-1..1")):
@@ -234,6 +236,17 @@ def knows_validation(job: Job, log: RunLog, baseline: ModelSnapshot) -> bool:
         "with a validation split of its own judge better"
     )
     return True
+
+
+def note_floor(job: Job, log: RunLog, found: float, floor: float) -> None:
+    """Say before any work that the original is below the floor."""
+    metric = job.data.task.metric
+    if found < floor:
+        how = "only training can bring" if job.settings.train else "nothing brings"
+        log.note(
+            f"the original's validation {metric.told(found)} is below the floor "
+            f"{metric.text(floor)}: {how} a smaller network above it"
+        )
 
 
 def note_doubts(

@@ -12,6 +12,7 @@ from edgeprune.pipeline.checks import (
     check_formats,
     knows_validation,
     note_doubts,
+    note_floor,
     note_scale,
 )
 from edgeprune.pipeline.context import RunContext
@@ -59,6 +60,8 @@ def prepare(job: Job, folder: Path) -> RunContext:
         log.steps.append(unpruned_step("baseline", baseline))
         note_doubts(job, log, baseline, outputs)
         note_scale(job, log)
+        floor = job.settings.floor(baseline.accuracy, job.data.task.metric)
+        note_floor(job, log, baseline.accuracy, floor)
         known = knows_validation(job, log, baseline)
         log.note(*profile.notes)
         if job.settings.effort == "quick":
@@ -82,7 +85,7 @@ def prepare(job: Job, folder: Path) -> RunContext:
         start=start,
         budget=budget,
         limits=never_slower(budget),
-        floor=job.settings.floor(baseline.accuracy, job.data.task.metric),
+        floor=floor,
         known=known,
     )
 

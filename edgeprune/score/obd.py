@@ -27,14 +27,18 @@ def obd(context: Context) -> dict[str, Tensor]:
     """
     generator = torch.Generator().manual_seed(context.seed)
     seen = 0
+    task = context.task
+    classes = task if isinstance(task, Classification) else None
 
     def drawn(outputs: Tensor, _: Tensor) -> Tensor:
         nonlocal seen
         seen += len(outputs)
+        if classes is not None:
+            outputs = classes.scores(outputs)
         outputs = outputs.flatten(1)
         p = outputs.detach().softmax(1)
         signs = torch.randint(0, 2, p.shape, generator=generator).to(p) * 2 - 1
-        if not isinstance(context.task, Classification):
+        if classes is None:
             return (outputs * signs).sum()
         roots = signs * p.sqrt()
         return (outputs * (roots - p * roots.sum(1, keepdim=True))).sum()

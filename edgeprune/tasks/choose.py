@@ -65,14 +65,14 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
     if are_boxes(targets):
         return Detection()
     whole = not targets.is_floating_point()
-    if whole and (found := _of_classes(outputs, targets)) is not None:
-        return found
     binary = bool(((targets == 0) | (targets == 1)).all())
+    if whole and (found := _of_classes(outputs, targets, binary)) is not None:
+        return found
     targets = targets[: len(outputs)]
     if outputs.shape == targets.shape and outputs.ndim == PICTURE:
         return _of_pictures(targets, binary=binary)
-    if outputs.shape == targets.shape and outputs.ndim == 2 and binary:
-        return Multilabel()
+    if binary and (found := _of_labels(outputs, targets)) is not None:
+        return found
     if outputs.numel() == targets.numel() and not (whole and outputs.shape[1:]):
         return Regression()
     if outputs.ndim == 2 and targets.ndim == 1:
@@ -85,20 +85,33 @@ def inferred(outputs: Any, targets: Tensor) -> Task:
 
 
 def _of_pictures(targets: Tensor, *, binary: bool) -> Task:
-    if binary and targets.shape[1] == 1:
-        message = "Targets of 0 and 1 may be pictures or labels of pixels: say"
-        raise WorkloadError(f"{message} --task image, or --task multilabel.")
+    if binary:
+        names = "segmentation" if targets.shape[1] == 1 else "multilabel"
+        message = "Targets of 0 and 1 may be labels of pixels, or pictures: say"
+        raise WorkloadError(f"{message} --task {names}, or --task image.")
     return Image()
 
 
-def _of_classes(outputs: Tensor, targets: Tensor) -> Task | None:
+def _of_labels(outputs: Tensor, targets: Tensor) -> Task | None:
+    """The task of targets of 0 and 1, one or several of each sample."""
+    if outputs.ndim <= 2 and outputs.numel() == targets.numel() == len(targets):
+        if not targets.is_floating_point():
+            return Classification()
+        message = "Targets of 0.0 and 1.0 may be classes, or numbers: say"
+        raise WorkloadError(f"{message} --task classification, or --task regression.")
+    return (
+        Multilabel() if outputs.shape == targets.shape and outputs.ndim == 2 else None
+    )
+
+
+def _of_classes(outputs: Tensor, targets: Tensor, binary: bool) -> Task | None:
     """The task of class numbers, by what there is one of."""
     if outputs.ndim == 3 and outputs.shape[1:2] == targets.shape[1:]:
         return Sequence()
     if targets.ndim == outputs.ndim - 1 and targets.ndim > 1:
         return Segmentation()
     one = targets.ndim == outputs.ndim > 3 and targets.shape[1] == 1
-    if one and outputs.shape[1] > 1:
+    if one and (outputs.shape[1] > 1 or binary):
         return Segmentation()
     if targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
         return Classification()

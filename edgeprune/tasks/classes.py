@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,30 +12,35 @@ from torchvision.tv_tensors import Mask
 from edgeprune.errors import WorkloadError
 from edgeprune.metric import Metric
 from edgeprune.settings import ALL_AUGMENTATIONS
-from edgeprune.tasks.task import Change, Task, mean_of, same_shape, shape_text
+from edgeprune.tasks.scores import ClassScores
+from edgeprune.tasks.task import Change, mean_of, same_shape, shape_text
 
 TEMPERATURE = 4.0
 IGNORED = 255  # the class of pixels that nobody has labelled, as is usual
 
 
-class Classification(Task):
-    """One class of each sample: outputs (N, classes), targets (N,)."""
+class Classification(ClassScores):
+    """One class of each sample: outputs (N, classes), targets (N,).
+
+    Of two classes one score is enough: outputs (N, 1) or (N,).
+    """
 
     name = "classification"
     safe_augmentations = ALL_AUGMENTATIONS
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Scores of all classes that the labels name, for each sample."""
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2):
             message = "The model must return class scores of shape (N, classes), found"
             raise WorkloadError(f"{message} {shape_text(outputs)}.")
-        if targets.is_floating_point() or targets.ndim != 1:
+        if not are_whole(targets) or targets.numel() != len(targets):
             found = f"{targets.dtype} {tuple(targets.shape)}".removeprefix("torch.")
             message = "Labels must be integer class numbers of shape (N,), found"
             raise WorkloadError(f"{message} {found}: see --task.")
-        if len(targets) and int(targets.max()) >= outputs.shape[1]:
+        count = outputs.shape[1] if outputs.ndim == 2 else 1
+        if len(targets) and int(targets.max()) >= max(count, 2):
             message = (
-                f"The model has {outputs.shape[1]} outputs, the data have label "
+                f"The model has {count} outputs, the data have label "
                 f"{int(targets.max())}: number the classes from 0 without gaps, or set "
                 "--num-classes."
             )
@@ -54,35 +59,46 @@ class Classification(Task):
 
     def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """1 where the largest output is at the label."""
-        return (outputs.argmax(1) == targets.to(outputs.device)).double().cpu()
+        wanted = targets.to(outputs.device).flatten()
+        return (self.answers(outputs) == wanted).double().cpu()
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The class of the largest output."""
-        return outputs.argmax(1)
+        """The class of the largest score."""
+        return self.scores(outputs).argmax(1)
+
+    def adapted(self, outputs: Tensor) -> Self:
+        """As of scores that have their axis."""
+        return super().adapted(_with_axis(outputs))
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """As of scores that have their axis."""
+        return super().scores(_with_axis(outputs))
 
     def loss(
         self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0
     ) -> Tensor | None:
         """Cross-entropy."""
-        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        scores, wanted = self.scores(outputs), targets.flatten().long()
+        return functional.cross_entropy(scores, wanted, label_smoothing=smoothing)
 
     def distilled(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         """T^2 * KL to the teacher's softened outputs; Hinton et al., 2015."""
         return TEMPERATURE**2 * functional.kl_div(
-            functional.log_softmax(outputs / TEMPERATURE, 1),
-            functional.log_softmax(wanted / TEMPERATURE, 1),
+            functional.log_softmax(self.scores(outputs) / TEMPERATURE, 1),
+            functional.log_softmax(self.scores(wanted) / TEMPERATURE, 1),
             log_target=True,
             reduction="batchmean",
         )
 
 
-class Sequence(Task):
+class Sequence(ClassScores):
     """A class of each step: outputs (N, steps, classes), targets (N, steps).
 
     Steps of the class -100 or 255 are nobody's.
     """
 
     name = "sequence"
+    axis = 2
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Scores of all classes at each step."""
@@ -92,14 +108,14 @@ class Sequence(Task):
             message = f"The model must return scores of shape {shape} for each step"
             raise WorkloadError(f"{message}, found {shape_text(outputs)}.")
         known = targets[is_labelled(targets)]
-        if known.numel() and int(known.max()) >= outputs.shape[2]:
+        if known.numel() and int(known.max()) >= max(outputs.shape[2], 2):
             message = f"The model has scores of {outputs.shape[2]} classes, the targets"
             raise WorkloadError(f"{message} have class {int(known.max())}.")
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Steps that are right, and all."""
         wanted = targets.cpu()
-        right = outputs.argmax(2).cpu() == wanted
+        right = self.answers(outputs).cpu() == wanted
         return mean_of(right[is_labelled(wanted)].double())
 
     def value(self, sums: Tensor) -> float:
@@ -107,18 +123,28 @@ class Sequence(Task):
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The class of the largest output of each step."""
-        return outputs.argmax(2)
+        """The class of the largest score of each step."""
+        return self.scores(outputs).argmax(2)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each step."""
         wanted = torch.where(is_labelled(targets), targets.long(), IGNORED)
         return functional.cross_entropy(
-            outputs.transpose(1, 2),
+            self.scores(outputs).transpose(1, 2),
             wanted,
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
+
+
+def _with_axis(outputs: Tensor) -> Tensor:
+    """Scores with an axis of classes, where one score of each sample has none."""
+    return outputs[:, None] if outputs.ndim == 1 else outputs
+
+
+def are_whole(targets: Tensor) -> bool:
+    """Whether targets are whole numbers, whatever they are kept as."""
+    return not targets.is_floating_point() or bool((targets == targets.round()).all())
 
 
 def is_labelled(targets: Tensor) -> Tensor:
@@ -126,7 +152,7 @@ def is_labelled(targets: Tensor) -> Tensor:
     return (targets >= 0) & (targets != IGNORED)
 
 
-class Multilabel(Task):
+class Multilabel(ClassScores):
     """Any number of labels of each sample: outputs and targets (N, labels).
 
     Judged by F1 over all labels (micro), which does not count what both leave out.
@@ -134,6 +160,7 @@ class Multilabel(Task):
 
     name = "multilabel"
     metric = Metric("F1")
+    exclusive = False
     safe_augmentations = ALL_AUGMENTATIONS
 
     def check(self, outputs: Any, targets: Tensor) -> None:
@@ -142,7 +169,7 @@ class Multilabel(Task):
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Hits, what was claimed and what was to be."""
-        claimed, wanted = outputs.cpu() > 0, targets.cpu() > 0.5
+        claimed, wanted = self.answers(outputs).cpu() > 0, targets.cpu() > 0.5
         hits = (claimed & wanted).sum()
         return torch.stack([hits, claimed.sum(), wanted.sum()]).double()
 
@@ -152,21 +179,23 @@ class Multilabel(Task):
         return 2 * hits / (claimed + wanted) if claimed + wanted else 1.0
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The labels whose outputs are above 0."""
-        return (outputs > 0).float()
+        """The labels whose scores are above 0, their probabilities above a half."""
+        return (self.scores(outputs) > 0).float()
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Binary cross-entropy of each label."""
         smooth = targets.float() * (1 - smoothing) + 0.5 * smoothing
-        return functional.binary_cross_entropy_with_logits(outputs, smooth)
+        scores = self.scores(outputs)
+        return functional.binary_cross_entropy_with_logits(scores, smooth)
 
 
-class Segmentation(Task):
+class Segmentation(ClassScores):
     """A class of each pixel: outputs (N, classes, ...), targets (N, ...), (N, 1, ...).
 
     Outputs of a coarser grid are brought to that of the targets. Pixels of the class
-    255, or of one below 0, are nobody's. Judged by the mean intersection over union of
-    the classes that are there.
+    255, or of one below 0, are nobody's. Of two classes one score is enough: outputs
+    (N, 1, ...). Judged by the mean intersection over union of the classes that are
+    there.
     """
 
     name = "segmentation"
@@ -180,22 +209,19 @@ class Segmentation(Task):
             shape = ", ".join(["N", "classes", *map(str, masks.shape[1:])])
             message = f"The model must return class scores of shape ({shape}) for"
             raise WorkloadError(f"{message} each pixel, found {shape_text(outputs)}.")
-        if targets.is_floating_point():
+        if not are_whole(targets):
             message = "Masks must be whole numbers of shape (N, H, W), found"
             raise WorkloadError(f"{message} {shape_text(targets)} of {targets.dtype}.")
         known = masks[is_labelled(masks)]
-        if known.numel() and int(known.max()) >= outputs.shape[1]:
-            count, advice = outputs.shape[1], ""
-            if count == 1:
-                advice = ": give it two, or targets of its outputs' shape, 0.0 and 1.0"
-            message = f"The model has scores of {count} classes, the masks"
-            raise WorkloadError(f"{message} have class {int(known.max())}{advice}.")
+        if known.numel() and int(known.max()) >= max(outputs.shape[1], 2):
+            message = f"The model has scores of {outputs.shape[1]} classes, the masks"
+            raise WorkloadError(f"{message} have class {int(known.max())}.")
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """How often each class was taken for each, shape (classes^2,)."""
-        count = outputs.shape[1]
         masks = _masks(outputs, targets)
-        found = _at(outputs, masks).argmax(1).cpu().flatten()
+        scores = self.scores(_at(outputs, masks))
+        count, found = scores.shape[1], scores.argmax(1).cpu().flatten()
         wanted = masks.cpu().flatten().long()
         known = is_labelled(wanted)
         pairs = wanted[known] * count + found[known]
@@ -210,14 +236,14 @@ class Segmentation(Task):
         return float((both[there] / either[there]).mean()) if there.any() else 0.0
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The class of the largest output of each pixel."""
-        return outputs.argmax(1)
+        """The class of the largest score of each pixel."""
+        return self.scores(outputs).argmax(1)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each pixel."""
         masks = _masks(outputs, targets)
         return functional.cross_entropy(
-            _at(outputs, masks),
+            self.scores(_at(outputs, masks)),
             torch.where(is_labelled(masks), masks.long(), IGNORED),
             ignore_index=IGNORED,
             label_smoothing=smoothing,

@@ -83,6 +83,14 @@ class Task(ABC):
         """
         return None
 
+    def adapted(self, outputs: Any) -> Task:  # noqa: ARG002
+        """The task of a network that gives such outputs; itself where all are alike.
+
+        Args:
+            outputs: of some samples; of more of them if those of one change the task.
+        """
+        return self
+
     def answered(self) -> Task:
         """The same task where targets are what the original answers."""
         found = copy.copy(self)
@@ -297,6 +305,13 @@ class Unpacking(Task):
     def check(self, outputs: Any, targets: Any) -> None:
         """As the task does."""
         self.task.check(*self._both(outputs, targets))
+
+    def adapted(self, outputs: Any) -> Task:
+        """As the task is."""
+        found = self.task.adapted(self._out(outputs))
+        if found is self.task:
+            return self
+        return Unpacking(found, self._outputs, self._targets, self._main)
 
     def tally(self, outputs: Any, targets: Any) -> Tensor:
         """As the task does."""

@@ -90,7 +90,7 @@ def test_masks_may_have_an_axis_of_one_channel():
     assert torch.equal(task.tally(scores, y[:, None]), task.tally(scores, y))
     assert task.loss(scores, y[:, None]) == task.loss(scores, y)
     with pytest.raises(WorkloadError, match="Masks must be whole numbers"):
-        task.check(scores, y.float())
+        task.check(scores, y / 2)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,13 @@ def test_what_fits_no_task_is_told_by_both_shapes(outputs, targets):
 
 def test_pictures_of_0_and_1_may_be_labels():
     outputs, targets = torch.rand(1, 1, 8, 8), torch.ones(4, 1, 8, 8)
-    with pytest.raises(WorkloadError, match="--task image, or --task multilabel"):
+    with pytest.raises(WorkloadError, match="--task segmentation, or --task image"):
         inferred(outputs, targets)
     targets[3] = 0.5  # the first alone does not say so
     assert isinstance(inferred(outputs, targets), Image)
+    assert isinstance(inferred(outputs, targets.round().long()), Segmentation)
+    with pytest.raises(WorkloadError, match="--task multilabel, or --task image"):
+        inferred(torch.rand(1, 3, 8, 8), torch.ones(4, 3, 8, 8))
 
 
 def test_masks_of_0_and_255_are_no_and_yes_from_a_loader_too():

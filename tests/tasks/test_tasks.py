@@ -163,11 +163,11 @@ def test_a_coarser_grid_is_brought_to_that_of_the_masks():
 @pytest.mark.parametrize(
     ("task", "outputs", "targets", "complaint"),
     [
-        (Classification(), normal(2, 1), torch.tensor([0, 1]), "has 1 outputs, the"),
-        (Classification(), normal(2), torch.tensor([0, 1]), r"found shape \(2,\)"),
+        (Classification(), normal(2, 1), torch.tensor([0, 2]), "has 1 outputs, the"),
+        (Classification(), normal(2, 1, 1), MASKS[:2], r"found shape \(2, 1, 1\)"),
         (Classification(), {"out": 1}, torch.tensor([0, 1]), "found dict"),
         (Classification(), normal(4, 2), torch.tensor([0, 1]), "4 rows for 2 samples"),
-        (Classification(), normal(2, 2), torch.tensor([0.0, 1.0]), "class numbers"),
+        (Classification(), normal(2, 2), torch.tensor([0.0, 0.5]), "class numbers"),
         (Segmentation(), normal(2, 3), MASKS[:2], "class scores of shape"),
         (Segmentation(), normal(2, 3, 6, 6), MASKS[:2] + 3, "scores of 3 classes"),
         (Image(), normal(2, 3, 4, 4), PICTURES[:2], "images of the targets' shape"),
