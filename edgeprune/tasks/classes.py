@@ -33,11 +33,13 @@ class Classification(ClassScores):
         if not isinstance(outputs, Tensor) or outputs.ndim not in (1, 2):
             message = "The model must return class scores of shape (N, classes), found"
             raise WorkloadError(f"{message} {shape_text(outputs)}.")
-        if not are_whole(targets) or targets.numel() != len(targets):
+        count = outputs.shape[1] if outputs.ndim == 2 else 1
+        real = targets.is_floating_point()  # as losses of one score want them
+        numbers = are_whole(targets) if count == 1 else not real
+        if not numbers or targets.numel() != len(targets):
             found = f"{targets.dtype} {tuple(targets.shape)}".removeprefix("torch.")
             message = "Labels must be integer class numbers of shape (N,), found"
             raise WorkloadError(f"{message} {found}: see --task.")
-        count = outputs.shape[1] if outputs.ndim == 2 else 1
         if len(targets) and int(targets.max()) >= max(count, 2):
             message = (
                 f"The model has {count} outputs, the data have label "
