@@ -98,9 +98,7 @@ class FloatNetwork:
         weigh: Weigh | None = None,
     ) -> FloatNetwork:
         """Prepare a file."""
-        prepared = folder / "prepared.onnx"
-        quant_pre_process(str(source), str(prepared))
-        proto = onnx.load(prepared)
+        proto = _prepared(source, folder)
         rewrite_for_int8_(proto)
         proto = onnx.shape_inference.infer_shapes(proto)
         facts = description_of(onnx.load(source, load_external_data=False))
@@ -250,6 +248,19 @@ def refusing(source: Path) -> Iterator[None]:
     except Exception as error:
         message = f"{source.name} cannot be quantised: {first_line(error)}."
         raise ExportError(message) from error
+
+
+def _prepared(source: Path, folder: Path) -> onnx.ModelProto:
+    """A file as ONNX Runtime prepares it, without symbolic shapes where they fail.
+
+    They do behind operators that it does not know, such as STFT.
+    """
+    prepared = folder / "prepared.onnx"
+    try:
+        quant_pre_process(str(source), str(prepared))
+    except Exception:  # noqa: BLE001  of any kind
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    return onnx.load(prepared)
 
 
 def _feeds(

@@ -137,3 +137,28 @@ def test_a_glitch_among_the_samples_does_not_widen_the_ranges(tmp_path):
         scales = [item for item in graph.initializer if item.name == "input_scale"]
         steps.append(float(onnx.numpy_helper.to_array(scales[0])))
     assert steps[1] == pytest.approx(steps[0], rel=0.1)
+
+
+class Spectra(nn.Module):
+    """A convolution of a spectrogram, of which ONNX Runtime cannot tell the shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 4)
+        self.register_buffer("window", torch.hann_window(64))
+
+    def forward(self, x):
+        spectra = torch.stft(x, 64, 32, window=self.window, return_complex=True)
+        x = torch.log1p(spectra.abs())[:, None]
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def test_a_spectrogram_in_the_network_does_not_keep_it_from_int8(tmp_path):
+    x = torch.randn(32, 1000, generator=torch.Generator().manual_seed(1))
+    model = written(Spectra(), x, tmp_path)
+    quantize(tmp_path / "net.onnx", tmp_path / "int8.onnx", [(x, x)])
+    expected = model(x).detach().numpy()
+    wrong = np.abs(run(tmp_path / "int8.onnx", x) - expected).max()
+    assert wrong < 0.1 * np.abs(expected).max()
+    kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert {"STFT", "QuantizeLinear"} <= kinds
