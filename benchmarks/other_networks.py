@@ -11,7 +11,8 @@ What counts is the agreement with the original (see `docs/guides/tasks.md`);
 such weights say little of what a trained network would keep. Of detectors with one
 stage the file ends behind the `head`, of those with two behind the `backbone`: what
 follows depends on the data. Images are photos of 160x160 or, of videos, 8 frames of
-64x64 (16 of 224x224 for those that take nothing else). Effort is quick, and each has at
+64x64 (16 of 224x224 for s3d, which takes nothing else; MViT is built for the small
+ones). Effort is quick, and each has at
 most LIMIT_S seconds. What is there is not taken again; `--again` does. Writes
 `other_networks.json` and `other_networks.md`.
 """
@@ -26,6 +27,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -36,6 +38,7 @@ import typer
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from torchvision.models.video import MViT, mvit
 
 import edgeprune
 from benchmarks.networks import data_folder
@@ -74,7 +77,7 @@ def samples(name: str) -> Any:
         pairs = [{"image1": one, "image2": one.roll(4, -1)} for one in x]
         return pairs[:24], pairs[24:32], pairs[32:]
     if kind == "video":
-        large = name.startswith(("mvit", "s3d"))
+        large = name == "s3d"
         x = photos(224 if large else SMALL, SAMPLES)
         frames = 16 if large else FRAMES
         moved = [x.roll(2 * step, -1) for step in range(frames)]
@@ -86,7 +89,8 @@ def samples(name: str) -> Any:
 
 def network(name: str, x: Any) -> nn.Module:
     """With random weights, and norms that have seen the samples."""
-    model = build(name)
+    with patch.object(mvit, "MViT", _small_mvit):
+        model = build(name)
     if hasattr(model, "transform") and hasattr(model.transform, "min_size"):
         model.transform.min_size, model.transform.max_size = (SIDE,), SIDE
         if not name.startswith("ssd300"):  # which has no other size
@@ -104,6 +108,12 @@ def network(name: str, x: Any) -> nn.Module:
             else:
                 model(x.tensors[0][at : at + 4])
     return model.eval()
+
+
+def _small_mvit(**settings: Any) -> nn.Module:
+    """For clips of another size than its builders say."""
+    sizes = {"spatial_size": (SMALL, SMALL), "temporal_size": FRAMES}
+    return MViT(**(settings | sizes))
 
 
 def end_of(model: nn.Module) -> str | None:
