@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.api.devices import measure_files
@@ -57,10 +58,15 @@ def compare_anew(
     items: list[Compared] = []
     for source, timed in zip(sources, measured.files, strict=True):
         if source.suffix == ONNX:
-            items.append(of_file(str(source), timed, measured.target))
-        else:
-            run = of_run(str(source), read_report(source))
-            items.append(run.timed_anew(timed, measured.target))
+            alone = of_file(str(source), timed, measured.target)
+            items.append(replace(alone, ratio=timed.ratio))
+            continue
+        report = read_report(source)
+        if timed.sha256 != report.counted.sha256:
+            message = f"{source / report.counted.file} is not the file that the report"
+            raise ReportError(f"{message} beside it tells of: it was changed since.")
+        run = of_run(str(source), report)
+        items.append(run.timed_anew(timed, measured.target))
     return compared(items)
 
 

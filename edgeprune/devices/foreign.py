@@ -119,7 +119,7 @@ def read_measurements(path: Path) -> Measurements:
 
 
 def with_earlier(found: Measurements, path: Path) -> Measurements:
-    """The same with what a file held before; the newer time of a model counts.
+    """The same with what a file held before; of a model the newer time is kept.
 
     Raises:
         ReportError: the file is something else, or of another target.
@@ -133,9 +133,11 @@ def with_earlier(found: Measurements, path: Path) -> Measurements:
             "of their own."
         )
         raise ReportError(message)
-    newer = {item.sha256 for item in found.files}
-    kept = tuple(item for item in before.files if item.sha256 not in newer)
-    return replace(found, files=(*kept, *found.files))
+    newer = {item.sha256: item for item in found.files if item.sha256 is not None}
+    kept = [newer.get(item.sha256 or "", item) for item in before.files]
+    known = {item.sha256 for item in kept if item.sha256 is not None}
+    added = [item for item in found.files if item.sha256 not in known]
+    return replace(found, files=(*kept, *added))
 
 
 def _text(path: Path) -> str:

@@ -15,6 +15,7 @@ from edgeprune.records import (
     PairedTiming,
     RunReport,
     Timing,
+    TimingSummary,
 )
 from edgeprune.report.summary import (
     FILE,
@@ -28,12 +29,16 @@ from edgeprune.report.summary import (
     figures_of,
     rows_from,
     shown_by,
+    with_estimates,
 )
 from edgeprune.units import megabytes, milliseconds
 
 IGNORED_SETTINGS = {"out"}
-TIMED_BY = ("target", "machine", "cores", "runtime", "threads", "provider")
+TIME = "time"
+TIMED_BY = ("target", "machine", "cores", "runtime", "threads", "provider", TIME)
 JUDGED_BY = ("metric", "data")
+MEASURED, ESTIMATED = "measured", "estimated"
+DIGITS = 6  # of a file's hash: tell it from others of its name
 REMEASURE = "--remeasure times all of them here"
 GROWS = {FILE: "its file is larger", MEMORY: "its activations take more memory"}
 
@@ -46,7 +51,8 @@ class Compared:
         figures: by what they are called in tables; None where they are not known.
         facts: what makes a result unlike others, by name.
         metric: that it is judged by; None of a file that was timed alone.
-        timing: every sample; None where they were not told.
+        timing: every sample; None where they were not told, or nobody took them.
+        ratio: its time as a share of the first one's, where both were timed in turn.
     """
 
     name: str
@@ -54,13 +60,18 @@ class Compared:
     facts: Mapping[str, str]
     metric: Metric | None = None
     timing: Timing | None = None
+    ratio: float | None = None
 
     def timed_anew(self, found: FileTiming, target: str) -> Compared:
-        """The same with the time of another measurement."""
+        """The same with the time of another measurement, in turn with the first."""
         timed = {LATENCY: found.median_ms, P90: _p90(found)}
-        facts = {**self.facts, **_timed_by(found.timing, target)}
-        figures = {**self.figures, **timed}
-        return replace(self, figures=figures, facts=facts, timing=found.timing)
+        return replace(
+            self,
+            figures={**self.figures, **timed},
+            facts={**self.facts, **_timed_by(found.timing, target)},
+            timing=found.timing,
+            ratio=found.ratio,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,10 +115,12 @@ class Comparison:
         if unlike := _unlike(first, item, TIMED_BY):
             told = f"the times of {first.name} and {item.name} do not compare"
             return [f"{told} ({unlike[0]}): {REMEASURE}"]
+        if untold := _untold(first, item):
+            return [f"{untold[0]}: {REMEASURE}"]
         before, after = (one.figures.get(LATENCY) or math.nan for one in (first, item))
         if not (math.isfinite(before) and math.isfinite(after) and before > 0 < after):
             return [f"the times of {first.name} and {item.name} are no times"]
-        slower = after / before - 1
+        slower = (item.ratio or after / before) - 1
         if slower <= allowed:
             return []
         times = f"{milliseconds(before)} -> {milliseconds(after)}"
@@ -118,7 +131,7 @@ class Comparison:
         self, first: Compared, item: Compared, allowed: float
     ) -> list[str]:
         before, after = (one.figures.get(TEST) for one in (first, item))
-        if before is None and after is None:
+        if None in (first.metric, item.metric) or (before is None and after is None):
             return []
         lacking = first.name if before is None else item.name
         if before is None or after is None:
@@ -144,8 +157,13 @@ def compared(items: Sequence[Compared]) -> Comparison:
     warnings = [
         sentence
         for item in others
-        for sentence in _unlike(first, item, sorted(set(first.facts) | set(item.facts)))
+        for sentence in (
+            *_unlike(first, item, sorted(set(first.facts) | set(item.facts))),
+            *_untold(first, item),
+            *_left_out(first, item),
+        )
     ]
+    warnings += [sentence for item in items for sentence in _doubts(item)]
     rows = [
         row
         for metric in metrics
@@ -153,6 +171,8 @@ def compared(items: Sequence[Compared]) -> Comparison:
         if row.metric is not None or metric is metrics[0]
     ]
     known = [row for row in rows if any(value is not None for value in row.values)]
+    if any(item.facts.get(TIME) == ESTIMATED for item in items):
+        known = with_estimates(known)
     return Comparison(
         tuple(items), tuple(known), tuple(dict.fromkeys(warnings)), metrics[0]
     )
@@ -184,17 +204,25 @@ def of_run(name: str, report: RunReport) -> Compared:
         for key, value in report.settings.items()
         if key not in IGNORED_SETTINGS
     }
-    return Compared(
-        name, figures_of(figures), facts | settings, report.metric, figures.timing
-    )
+    timing = None if figures.is_estimate else figures.timing
+    return Compared(name, figures_of(figures), facts | settings, report.metric, timing)
 
 
 def of_measurements(name: str, found: Measurements) -> list[Compared]:
     """Files that were timed alone."""
+    files = [item.file for item in found.files]
     return [
-        of_file(item.file if len(found.files) > 1 else name, item, found.target)
+        of_file(_told_apart(item, files, name), item, found.target)
         for item in found.files
     ]
+
+
+def _told_apart(item: FileTiming, files: Sequence[str], name: str) -> str:
+    """What a file is called beside the others of a measurement."""
+    if len(files) == 1:
+        return name
+    alike = files.count(item.file) > 1 and item.sha256 is not None
+    return f"{item.file} ({item.sha256[:DIGITS]})" if alike else item.file
 
 
 def of_file(name: str, item: FileTiming, target: str) -> Compared:
@@ -228,6 +256,7 @@ def _timed_by(timing: Timing | None, target: str) -> dict[str, str]:
         "runtime": timing.runtime,
         "threads": _said(timing.threads),
         "provider": timing.provider,
+        TIME: ESTIMATED if timing.is_estimate else MEASURED,
     }
 
 
@@ -244,6 +273,34 @@ def _unlike(first: Compared, item: Compared, names: Sequence[str]) -> list[str]:
         for name, before, after in pairs
         if before != after
     ]
+
+
+def _untold(first: Compared, item: Compared) -> list[str]:
+    """Times of which nobody knows where they were taken."""
+    return [
+        f"on what machine, and how, {one.name} was timed is not known"
+        for one in (first, item)
+        if "machine" not in one.facts
+    ]
+
+
+def _left_out(first: Compared, item: Compared) -> list[str]:
+    """What is not compared, since one of both has no figure of it."""
+    told: list[str] = []
+    for one, other in ((first, item), (item, first)):
+        if one.metric is None and other.metric is not None:
+            told.append(f"{one.name} is a file alone: its time and size are compared")
+        elif one.figures.get(MEMORY) is None and other.figures.get(MEMORY):
+            told.append(f"the activations of {one.name} cannot be counted")
+    return told
+
+
+def _doubts(item: Compared) -> list[str]:
+    """What a time says of itself that makes it of little use for comparisons."""
+    if item.facts.get(TIME) == ESTIMATED:
+        return [f"the time of {item.name} is an estimate"]
+    warnings = () if item.timing is None else TimingSummary.of(item.timing).warnings
+    return [f"timing of {item.name}: {warning}" for warning in warnings]
 
 
 def _larger(first: Compared, item: Compared, allowed: float) -> list[str]:

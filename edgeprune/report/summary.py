@@ -58,12 +58,13 @@ def shown_by(metric: Metric) -> Callable[[float], str]:
 def rows_of(models: list[ModelFigures], metric: Metric = ACCURACY) -> list[Row]:
     """The figures that are compared, in the order in which they are read."""
     rows = rows_from([figures_of(model) for model in models], metric)
-    if any(model.is_estimate for model in models):
-        estimated = "latency, estimated"
-        rows = [
-            replace(row, label=row.label.replace("latency", estimated)) for row in rows
-        ]
-    return rows
+    return with_estimates(rows) if any(model.is_estimate for model in models) else rows
+
+
+def with_estimates(rows: Sequence[Row]) -> list[Row]:
+    """The same rows, whose times are not all measured."""
+    estimated = "latency, estimated"
+    return [replace(row, label=row.label.replace("latency", estimated)) for row in rows]
 
 
 def figures_of(model: ModelFigures) -> dict[str, Value]:

@@ -13,7 +13,7 @@ from edgeprune.records import (
     TimingSummary,
 )
 from edgeprune.records.measurements import MEASUREMENTS_SCHEMA
-from edgeprune.report.compare import compared, of_measurements, of_run
+from edgeprune.report.compare import compared, of_file, of_measurements, of_run
 from edgeprune.report.compare_page import render_comparison, show_comparison
 from tests.figures import MACHINE
 from tests.reports import figures, report
@@ -158,6 +158,69 @@ def test_files_that_were_timed_alone_have_no_accuracy():
         "latency, p90",
         "file",
     ]
+
+
+def test_files_of_one_name_are_told_apart():
+    files = [replace(timed("model.onnx", 5.0), sha256=6 * digit) for digit in "ab"]
+    held = Measurements(MEASUREMENTS_SCHEMA, "host", "", tuple(files))
+    found = compared(of_measurements("m.json", held))
+    assert found.names == ("model.onnx (aaaaaa)", "model.onnx (bbbbbb)")
+
+
+def test_a_file_alone_is_compared_by_its_time_and_size():
+    run = of_run("run", report())
+    file = of_file("released.onnx", timed("released.onnx", 5.5), "host")
+    for items in ([file, run], [run, file]):
+        found = compared(items)
+        assert not [one for one in found.regressions(1e9) if "accuracy" in one]
+        (told,) = [one for one in found.warnings if "released.onnx" in one]
+        assert told == "released.onnx is a file alone: its time and size are compared"
+    slow = of_file("released.onnx", timed("released.onnx", 2.0), "host")
+    said = compared([slow, run]).regressions(0.1)
+    assert any("run is slower by" in one for one in said)
+
+
+def test_a_time_of_an_unknown_machine_is_no_pass():
+    told = FileTiming("model.onnx", 5.5, "0" * 64, 1000, source="perf")
+    (item,) = of_measurements("t.json", Measurements(1, "host", "", (told,)))
+    for items in ([item, of_run("b", report())], [of_run("b", report()), item]):
+        found = compared(items)
+        said, *_ = found.regressions(1e9)
+        assert said.startswith("on what machine, and how, t.json was timed is not kno")
+        assert said.removesuffix(": --remeasure times all of them here") in (
+            found.warnings
+        )
+
+
+def test_estimates_are_marked():
+    guessed = elsewhere(figures(5.5, 0.89), runtime="estimated by a table")
+    found = runs(report(result=guessed), report(result=guessed))
+    assert "the time of b is an estimate" in found.warnings
+    assert [row.label for row in found.rows][:1] == ["latency, estimated, median"]
+    assert "Spread" not in render_comparison(found, None)
+    (said,) = runs(report(), report(result=guessed)).regressions(1.0)
+    assert "do not compare" in said
+
+
+def test_what_a_timing_says_of_itself_is_passed_on():
+    shaky = figures(5.5, 0.89)
+    samples = [[3.0, 9.0, 5.5] for _ in shaky.timing.rounds_ms]
+    shaky = replace(shaky, timing=replace(shaky.timing, rounds_ms=tuple(samples)))
+    found = runs(report(), report(result=shaky))
+    assert any(one.startswith("timing of b: spread") for one in found.warnings)
+
+
+def test_times_in_turn_go_by_their_ratio():
+    first = of_file("a", timed("a", 5.0), "host")
+    second = replace(of_file("b", timed("b", 5.2), "host"), ratio=1.3)
+    (said,) = compared([first, second]).regressions(0.1)
+    assert "b is slower by 30.0% (5.00 ms -> 5.20 ms)" in said
+
+
+def test_memory_that_cannot_be_counted_is_pointed_out():
+    held = replace(grown().memory, activation_peak_bytes=None)
+    found = runs(report(result=grown()), report(result=replace(grown(), memory=held)))
+    assert "the activations of b cannot be counted" in found.warnings
 
 
 def test_a_run_whose_file_was_timed_anew_has_that_time():
