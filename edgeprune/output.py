@@ -26,6 +26,7 @@ FINISHED = {
     "score.json": "scores",
     "sparsity.json": "a run",
 }  # what marks a folder
+TARGETS = "targets"  # how the files of several targets are called
 SWEEP = ".edgeprune-sweep"  # marks the folder of one
 ASIDE = ".edgeprune-"  # a folder whose files are being written
 
@@ -47,6 +48,24 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(_cannot_write(folder, error)) from error
+
+
+def check_folder_of_runs(folder: Path) -> None:
+    """Refuse a folder for the runs of several targets if it holds anything else.
+
+    Such a command, given again, goes on with the runs that have ended.
+
+    Raises:
+        OutputError: it does, is a file, or cannot be written.
+    """
+    if not folder.is_dir():
+        check_folder(folder)
+        return
+    for path in sorted(folder.iterdir()):
+        run = path.is_dir() and (path / "report.json").is_file()
+        if not (run or path.stem == TARGETS or path.name.startswith(ASIDE)):
+            message = f"{folder} holds {path.name}, which is no run for a target"
+            raise OutputError(f"{message}: choose a new folder as --out.")
 
 
 @contextmanager

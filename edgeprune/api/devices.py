@@ -13,7 +13,7 @@ from edgeprune.api.access import IN_THE_WAY, instead_of
 from edgeprune.api.versions import versions
 from edgeprune.devices.check import check_device
 from edgeprune.devices.foreign import read_foreign, with_earlier
-from edgeprune.devices.runner import runner_for
+from edgeprune.devices.runner import Runner, runner_for
 from edgeprune.errors import MeasurementError
 from edgeprune.estimate.work import work_of
 from edgeprune.files import sha256
@@ -75,11 +75,8 @@ def measure_files(
         if not path.is_file():
             raise MeasurementError(f"There is no file {path}.")
     held = targets.load(target)
-    count = processes or held.verdict.processes
     with closing(runner_for(held)) as runner:
-        timings = runner.time(paths)
-        for _ in range(count - 1):
-            timings = pooled(timings, runner.time(paths))
+        timings = measured_in_turn(runner, paths, processes)
         long = None if sustained is None else runner.sustained(paths[-1], sustained)
     return Measurements(
         schema_version=MEASUREMENTS_SCHEMA,
@@ -92,6 +89,20 @@ def measure_files(
         ),
         sustained=long,
     )
+
+
+def measured_in_turn(
+    runner: Runner, paths: Sequence[Path], processes: int | None = None
+) -> list[Timing]:
+    """Time files, their rounds in turn, in several processes.
+
+    Args:
+        processes: one after another; the target's own number by default.
+    """
+    timings = runner.time(paths)
+    for _ in range((processes or runner.target.verdict.processes) - 1):
+        timings = pooled(timings, runner.time(paths))
+    return timings
 
 
 def _measured(path: Path, timing: Timing, first: Timing) -> FileTiming:

@@ -75,7 +75,7 @@ def result_in(folder: Path, settings: CompressSettings, *but: str) -> RunReport 
         return None
     report = read_report(folder)
     asked = settings.model_dump(mode="json", exclude={*WHERE, *but})
-    held = report.settings
+    held = {**type(settings)().model_dump(mode="json"), **report.settings}
     if other := [name for name in asked if held.get(name) != asked[name]]:
         message = f"{folder} holds a run with another {other[0]}"
         raise OutputError(f"{message}: give --out another folder.")

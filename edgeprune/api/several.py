@@ -18,6 +18,7 @@ from edgeprune.api.access import access_to
 from edgeprune.api.compress import compress_settings
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE, result_in, run_folder
 from edgeprune.files import write_whole
+from edgeprune.output import TARGETS
 from edgeprune.progress import Named, Progress
 from edgeprune.records import (
     ModelOnTargets,
@@ -33,7 +34,7 @@ from edgeprune.settings import CompressSettings
 from edgeprune.workload import EXAMPLE
 
 BASELINE_FILE = "baseline.onnx"
-JSON, PAGE = "targets.json", "targets.html"
+JSON, PAGE = f"{TARGETS}.json", f"{TARGETS}.html"
 THEN = "-then-"
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 NOT_MET = 3
 REGRESSION = 4
-GOES_ON = ("compress", "fit", "sparsify")  # where it was interrupted
+GOES_ON = ("compress", "fit", "sparsify", "sweep")  # where it was interrupted
+KEPT = {"sweep": "the cells that have ended are kept"}
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 ENDING = (
     "the run ends with the best model so far, as soon as the step at hand allows; "
@@ -147,4 +148,5 @@ def main() -> None:
 def _say_interrupted() -> None:
     again = "; the same command goes on where it was"
     more = again if sys.argv[1] in GOES_ON else ""
-    sys.stderr.write(f"interrupted: nothing was written{more}\n")
+    kept = KEPT.get(sys.argv[1], "nothing was written")
+    sys.stderr.write(f"interrupted: {kept}{more}\n")

@@ -130,14 +130,15 @@ def _each_target(
 def _check(settings: CompressSettings | SparsifySettings) -> None:
     """Refuse before torch is imported, which takes seconds, what needs no torch."""
     from edgeprune import targets
-    from edgeprune.output import check_folder
+    from edgeprune.output import check_folder, check_folder_of_runs
 
     settings.check()
     settings.check_sources()
     for own in _each_target(settings):
         targets.load(own.target)
     if settings.out is not None:
-        check_folder(settings.out)
+        several = len(_each_target(settings)) > 1
+        (check_folder_of_runs if several else check_folder)(settings.out)
 
 
 def _compress(settings: CompressSettings, output: _Output) -> None:

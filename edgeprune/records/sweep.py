@@ -17,7 +17,7 @@ class CellEnd:
     """Why a cell has no result.
 
     Attributes:
-        refused: another try would be refused, too; else it is tried again.
+        refused: it was, by a sentence; else it failed.
     """
 
     refused: bool
@@ -65,12 +65,28 @@ class SweepCell:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepOriginal:
+    """What cells are compared with: a network before it was compressed, on a target.
+
+    Attributes:
+        latency_ms: timed in turn with its cells.
+        accuracy: on the test split.
+    """
+
+    target: str
+    model: str
+    latency_ms: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReport:
     """The content of `sweep.json`.
 
     Attributes:
-        baseline_ms: of the original, by target, timed in turn with the others.
-        baseline_accuracy: on the test split.
+        baseline_ms: of the first original, by target.
+        baseline_accuracy: of the first original, on the test split.
+        originals: all of them.
         ship: by target, the cell that is worth shipping; none where no budget is met.
     """
 
@@ -84,3 +100,4 @@ class SweepReport:
     ship: Mapping[str, str]
     sentence: str
     metric: Metric = ACCURACY
+    originals: tuple[SweepOriginal, ...] = ()

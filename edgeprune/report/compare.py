@@ -221,8 +221,9 @@ def _told_apart(item: FileTiming, files: Sequence[str], name: str) -> str:
     """What a file is called beside the others of a measurement."""
     if len(files) == 1:
         return name
-    alike = files.count(item.file) > 1 and item.sha256 is not None
-    return f"{item.file} ({item.sha256[:DIGITS]})" if alike else item.file
+    if files.count(item.file) == 1 or item.sha256 is None:
+        return item.file
+    return f"{item.file} ({item.sha256[:DIGITS]})"
 
 
 def of_file(name: str, item: FileTiming, target: str) -> Compared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from edgeprune.records.sweep import SweepCell, SweepReport
+from edgeprune.records.sweep import SweepCell, SweepOriginal, SweepReport
 from edgeprune.report.chart import Chart, Series
 from edgeprune.report.html import rendered
 from edgeprune.report.tables import plain_table
@@ -53,14 +53,11 @@ def cells_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
         *("latency", "share", f"test {metric.name}", "file", "MACs"),
         "frontier",
     ]
-    many = len(report.baseline_ms) > 1 and "target" not in own
     rows: list[list[str]] = []
-    for target, ms in report.baseline_ms.items():
-        known = report.baseline_accuracy
-        accuracy = "-" if known is None else metric.text(known)
-        name = f"original on {target}" if many or len(report.baseline_ms) > 1 else ""
+    for name, item in originals_of(report):
+        accuracy = "-" if item.accuracy is None else metric.text(item.accuracy)
         blank = [""] * len(own)
-        row = [name or "original", *blank, "", milliseconds(ms), "100 %", accuracy]
+        row = [name, *blank, "", milliseconds(item.latency_ms), "100 %", accuracy]
         rows.append([*row, "", "", ""])
     for cell in sorted(report.cells, key=_by_time):
         if cell.file is None:
@@ -80,6 +77,30 @@ def cells_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return titles, rows
+
+
+def originals_of(report: SweepReport) -> list[tuple[str, SweepOriginal]]:
+    """What cells are compared with, by what it is called in tables."""
+    accuracy = report.baseline_accuracy
+    items = report.originals or tuple(  # of a file from before there could be several
+        SweepOriginal(target, "", ms, accuracy)
+        for target, ms in report.baseline_ms.items()
+    )
+    several = len({item.model for item in items}) > 1
+    places = len({item.target for item in items}) > 1
+    return [
+        (
+            " ".join(
+                [
+                    "original",
+                    *([item.model] if several else []),
+                    *([f"on {item.target}"] if places else []),
+                ]
+            ),
+            item,
+        )
+        for item in items
+    ]
 
 
 def _by_time(cell: SweepCell) -> tuple[str, float]:
@@ -110,10 +131,14 @@ def frontier_chart(report: SweepReport, target: str) -> Chart:
                     lined=lined,
                 )
             )
-    if report.baseline_accuracy is not None:
-        original = [report.metric.shown(report.baseline_accuracy)]
-        ms = [report.baseline_ms[target]]
-        series.append(Series("original", ms, original, ["original"], "c1", lined=False))
+    known = [
+        (name, item.latency_ms, report.metric.shown(item.accuracy))
+        for name, item in originals_of(report)
+        if item.target == target and item.accuracy is not None
+    ]
+    if known:
+        names, times, values = (list(part) for part in zip(*known, strict=True))
+        series.append(Series("original", times, values, names, "c1", lined=False))
     axis = report.metric.axis
     title = f"Test {axis} against time on {target}; the table has the figures"
     return Chart(title, "median latency, ms", f"test {axis}", tuple(series))

@@ -15,6 +15,7 @@ from edgeprune.settings import CompressSettings, read_toml, settings_of_call
 
 GRID = "sweep"
 MOST = 1000  # cells
+APART = ("data", "task", "input")  # of which each has metrics of its own
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def cells_of(path: Path) -> list[Cell]:
             raise ConfigError(f"{message}, found {values!r}.")
         if name in held:
             raise ConfigError(f"{path}: {name} is set twice, alone and in [{GRID}].")
+    _check_comparable(path, lists)
     if "out" in {**held, **lists}:
         raise ConfigError(f"{path}: give --out on the command line, not out.")
     count = math.prod(map(len, lists.values()))
@@ -58,6 +60,21 @@ def cells_of(path: Path) -> list[Cell]:
         for chosen in itertools.product(*lists.values())
     ]
     return [_cell(number, held, changes) for number, changes in enumerate(choices)]
+
+
+def _check_comparable(path: Path, lists: Mapping[str, Any]) -> None:
+    """Refuse cells that no table could show side by side.
+
+    Raises:
+        ConfigError: which list makes them such.
+    """
+    for name in APART:
+        if name in lists:
+            message = f"{path}: cells of several {name} cannot be compared: give each"
+            raise ConfigError(f"{message} a sweep of its own.")
+    if any("=" in str(value) for value in lists.get("target", ())):
+        message = f"{path}: a target in [{GRID}] is a name alone: its budgets belong"
+        raise ConfigError(f"{message} in budget-ms.")
 
 
 def _cell(number: int, held: Mapping[str, Any], changes: Mapping[str, Any]) -> Cell:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeprune.api.devices import measure_files
+from edgeprune.api.access import access_to
+from edgeprune.api.devices import measured_in_turn
 from edgeprune.api.several import BASELINE_FILE
+from edgeprune.data.digits import BATCH
 from edgeprune.progress import Progress
-from edgeprune.records import FileTiming, RunReport
-from edgeprune.records.sweep import CellEnd, SweepCell
+from edgeprune.records import PairedTiming, RunReport
+from edgeprune.records.sweep import CellEnd, SweepCell, SweepOriginal
 from edgeprune.report.files import JSON_NAME, read_report
 from edgeprune.sweep.cells import Cell
 from edgeprune.units import milliseconds
 
+TOGETHER = 6  # files that are timed beside an original in one measurement
 DOUBT = 2  # standard errors within which two accuracies are the same
 
 
@@ -24,12 +29,23 @@ class Collected:
 
     Attributes:
         reports: of those that have a result, by name.
-        baseline_ms: of the original, by target, timed in turn with the others.
     """
 
     cells: tuple[SweepCell, ...]
     reports: Mapping[str, RunReport]
-    baseline_ms: Mapping[str, float]
+    originals: tuple[SweepOriginal, ...]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A cell's file, timed in turn with its original.
+
+    Attributes:
+        ratio: as a share of the original's time.
+    """
+
+    ms: float
+    ratio: float
 
 
 def collected(
@@ -41,7 +57,8 @@ def collected(
     """Time the files of all cells on their targets, in turn, and compare them.
 
     Raises:
-        MeasurementError: a target does not answer.
+        DeviceError: a target does not answer.
+        MeasurementError: a file cannot be measured there.
     """
     reports = {
         cell.name: read_report(folder / cell.name)
@@ -50,49 +67,68 @@ def collected(
     }
     targets = dict.fromkeys(cell.settings.target for cell in cells)
     progress.start("time all files in turn", len(targets))
-    found: dict[str, SweepCell] = {}
-    baseline_ms: dict[str, float] = {}
+    timed: dict[str, Timed] = {}
+    originals: list[SweepOriginal] = []
     for target in targets:
         own = [cell for cell in cells if cell.settings.target == target]
-        with_results = [cell.name for cell in own if cell.name in reports]
-        timed = _timed(with_results, folder, reports, target)
+        groups: dict[Hashable, list[Cell]] = {}
         for cell in own:
-            end = ends.get(cell.name)
-            found[cell.name] = _cell(cell, reports.get(cell.name), timed, end)
-        if with_results:
-            original = reports[with_results[0]].baseline.sha256
-            baseline_ms[target] = timed[original].median_ms
+            if cell.name in reports:
+                groups.setdefault(_original(reports[cell.name]), []).append(cell)
+        for group in groups.values():
+            original, times = _timed(group, folder, reports)
+            originals.append(original)
+            timed |= times
         progress.advance(target)
     progress.finish(f"{len(reports)} of {len(cells)} cells have a result")
-    return Collected(
-        tuple(with_frontier([found[cell.name] for cell in cells])),
-        reports,
-        baseline_ms,
-    )
+    rows = [
+        _cell(cell, reports.get(cell.name), timed, ends.get(cell.name))
+        for cell in cells
+    ]
+    return Collected(tuple(with_frontier(rows)), reports, tuple(originals))
+
+
+def _original(report: RunReport) -> Hashable:
+    """What tells originals apart: the network, and what one call of it is."""
+    held, whole = report.settings, report.baseline
+    call = (held.get("batch"), held.get("dynamic_batch"), held.get("input_format"))
+    return held.get("model"), whole.macs, whole.params, *call
 
 
 def _timed(
-    names: Sequence[str],
-    folder: Path,
-    reports: Mapping[str, RunReport],
-    target: str,
-) -> dict[str, FileTiming]:
-    """The time of each file, by its hash: originals, and what counts of each cell."""
-    paths: dict[str, Path] = {}
-    for name in names:
-        report = reports[name]
-        paths.setdefault(report.baseline.sha256, folder / name / BASELINE_FILE)
-        paths.setdefault(report.counted.sha256, folder / name / report.counted.file)
-    if not paths:
-        return {}
-    measured = measure_files(list(paths.values()), target=target)
-    return dict(zip(paths, measured.files, strict=True))
+    cells: Sequence[Cell], folder: Path, reports: Mapping[str, RunReport]
+) -> tuple[SweepOriginal, dict[str, Timed]]:
+    """The time of one original, and of what counts of each of its cells.
+
+    A few files at a time beside it, which any device has memory for.
+    """
+    settings, first = cells[0].settings, reports[cells[0].name]
+    batch = settings.batch or (BATCH if settings.example else 1)
+    whole = folder / cells[0].name / BASELINE_FILE
+    originals_ms: list[float] = []
+    ratios: dict[str, float] = {}
+    with closing(access_to(settings).runner(batch)) as runner:
+        for start in range(0, len(cells), TOGETHER):
+            names = [cell.name for cell in cells[start : start + TOGETHER]]
+            paths = [folder / name / reports[name].counted.file for name in names]
+            original, *others = measured_in_turn(runner, [whole, *paths])
+            originals_ms.append(original.median_ms)
+            for name, timing in zip(names, others, strict=True):
+                ratios[name] = PairedTiming(timing, original).ratio
+    ms = statistics.median(originals_ms)
+    found = SweepOriginal(
+        target=settings.target,
+        model=str(first.settings["model"]),
+        latency_ms=ms,
+        accuracy=first.baseline.test_accuracy,
+    )
+    return found, {name: Timed(ms * ratio, ratio) for name, ratio in ratios.items()}
 
 
 def _cell(
     cell: Cell,
     report: RunReport | None,
-    timed: Mapping[str, FileTiming],
+    timed: Mapping[str, Timed],
     end: CellEnd | None,
 ) -> SweepCell:
     """One row."""
@@ -101,8 +137,7 @@ def _cell(
         status = "refused" if end is not None and end.refused else "failed"
         sentence = "it was not run" if end is None else end.sentence
         return SweepCell(cell.name, cell.changes, target, status, sentence)
-    small = report.counted
-    ms = timed[small.sha256].median_ms
+    small, time = report.counted, timed[cell.name]
     return SweepCell(
         name=cell.name,
         changes=cell.changes,
@@ -111,8 +146,8 @@ def _cell(
         sentence=report.sentence,
         file=f"{cell.name}/{small.file}",
         accuracy=small.test_accuracy,
-        latency_ms=ms,
-        latency_ratio=ms / timed[report.baseline.sha256].median_ms,
+        latency_ms=time.ms,
+        latency_ratio=time.ratio,
         size_bytes=small.size_bytes,
         macs=small.macs,
     )

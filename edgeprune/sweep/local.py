@@ -96,5 +96,5 @@ def run_cell(
     if (notes / END).is_file():
         return from_json(CellEnd, (notes / END).read_bytes())
     said = (notes / LOG).read_text(errors="replace").strip().splitlines()
-    reason = said[-1] if said else f"its process ended with {code}"
+    reason = f"its process ended with {code}" + (f" after: {said[-1]}" if said else "")
     return CellEnd(refused=False, sentence=f"{reason}; see {notes / LOG}")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +33,33 @@ LEFT_HERE = (".git", "runs", "**/__pycache__")  # of the folder that machines ge
 
 
 def run_on_ray(
-    cells: Sequence[Cell], folder: Path, address: str, cpus: int, done: Done
+    cells: Sequence[Cell],
+    folder: Path,
+    notes: Path,
+    address: str,
+    cpus: int,
+    done: Done,
 ) -> None:
     """Run cells on a cluster.
 
     Args:
         folder: where results belong, a folder for each cell.
+        notes: where the logs of those without a result belong, as they do.
         address: of the cluster; "auto" finds the one that was started on this machine.
         cpus: that a cell takes.
 
     Raises:
         ConfigError: Ray is not installed, or there is no such cluster.
     """
-    ray = _ray()
+    ray, here = _ray(), Path.cwd()
+    left_here = [*LEFT_HERE]
+    if folder.absolute().is_relative_to(here):
+        left_here.append(str(folder.absolute().relative_to(here)))
     try:
         ray.init(
             address=address,
             log_to_driver=False,
-            runtime_env={"working_dir": str(Path.cwd()), "excludes": [*LEFT_HERE]},
+            runtime_env={"working_dir": str(here), "excludes": left_here},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         message = f"There is no Ray cluster at {address!r}: ray start --head begins one"
@@ -60,7 +71,7 @@ def run_on_ray(
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             cell = waiting.pop(ready)
             try:
-                ended = unpacked(ray.get(ready), folder / cell.name)
+                ended = unpacked(ray.get(ready), folder / cell.name, notes / cell.name)
             except Exception as error:  # noqa: BLE001  Ray's, of many kinds
                 ended = CellEnd(refused=False, sentence=str(error).strip())
             done(cell, ended)
@@ -86,11 +97,21 @@ def run_aside(settings: str, cpus: int) -> bytes:
         return made.getvalue()
 
 
-def unpacked(archive: bytes, folder: Path) -> CellEnd | None:
-    """Put what a cell made where it belongs; why there is nothing, if so."""
+def unpacked(archive: bytes, folder: Path, notes: Path) -> CellEnd | None:
+    """Put what a cell made where it belongs; why there is nothing, if so.
+
+    Args:
+        notes: a folder for its log, where it has no result.
+    """
     with zipfile.ZipFile(io.BytesIO(archive)) as held:
         if END in held.namelist():
-            return from_json(CellEnd, held.read(END))
+            end = from_json(CellEnd, held.read(END))
+            if LOG not in held.namelist():
+                return end
+            notes.mkdir(parents=True, exist_ok=True)
+            write_whole(notes / LOG, held.read(LOG))
+            there = re.sub(r"; see \S*$", f"; see {notes / LOG}", end.sentence)
+            return replace(end, sentence=there)
         names = [name for name in held.namelist() if not name.endswith("/")]
         names.sort(key=lambda name: name == "report.json")  # which marks it as whole
         for name in names:

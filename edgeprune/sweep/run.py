@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,23 +10,24 @@ from pathlib import Path
 
 from edgeprune.api.run_folder import result_in
 from edgeprune.api.versions import versions
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, OutputError
 from edgeprune.files import write_whole
 from edgeprune.metric import ACCURACY
 from edgeprune.output import claimed_sweep
 from edgeprune.progress import Progress
-from edgeprune.records import from_json, to_json
+from edgeprune.records import to_json
 from edgeprune.records.sweep import SWEEP_SCHEMA, CellEnd, SweepReport
 from edgeprune.report.files import read_report
 from edgeprune.report.sweep import sweep_page
 from edgeprune.sweep.cell import END
 from edgeprune.sweep.cells import Cell, cells_of
 from edgeprune.sweep.collect import Collected, collected, sentence_of, to_ship
-from edgeprune.sweep.local import run_here
+from edgeprune.sweep.local import SETTINGS, run_here
 from edgeprune.sweep.on_ray import run_on_ray
 
 JSON, PAGE = "sweep.json", "sweep.html"
 NOTES = ".cells"  # what is known of cells while they run
+SOURCES = ("model", "data")
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,11 @@ def _run(
 ) -> dict[str, CellEnd]:
     """Run what has no result; why cells have none, by name."""
     notes = out / NOTES
-    ends = {cell.name: end for cell in cells if (end := _ended(cell, notes))}
-    open_cells = [
-        cell
-        for cell in cells
-        if cell.name not in ends and not result_in(out / cell.name, cell.settings)
-    ]
+    ends: dict[str, CellEnd] = {}
+    open_cells = [cell for cell in cells if not has_result(cell, out)]
+    for cell in open_cells:
+        (notes / cell.name).mkdir(parents=True, exist_ok=True)
+        write_whole(notes / cell.name / SETTINGS, to_json(cell.settings))
     progress.start("cells", len(open_cells))
 
     def done(cell: Cell, end: CellEnd | None) -> None:
@@ -97,20 +98,33 @@ def _run(
         progress.advance(f"{cell.name}: {told}")
 
     if open_cells and ray is not None:
-        run_on_ray(open_cells, out, ray, jobs, done)
+        run_on_ray(open_cells, out, notes, ray, jobs, done)
     elif open_cells:
         run_here(open_cells, notes, jobs, done)
     progress.finish(f"{len(cells) - len(ends)} of {len(cells)} have a result")
     return ends
 
 
-def _ended(cell: Cell, notes: Path) -> CellEnd | None:
-    """Why another try is of no use; None where one is."""
-    path = notes / cell.name / END
-    if not path.is_file():
-        return None
-    end = from_json(CellEnd, path.read_bytes())
-    return end if end.refused else None
+def has_result(cell: Cell, out: Path) -> bool:
+    """Whether a cell has ended with a result.
+
+    A report says what the model and the data are called; the settings that the cell
+    was begun with say how they were asked for.
+
+    Raises:
+        OutputError: it was begun with other settings.
+    """
+    folder = out / cell.name
+    if result_in(folder, cell.settings, *SOURCES) is None:
+        return False
+    path = out / NOTES / cell.name / SETTINGS
+    begun = json.loads(path.read_bytes()) if path.is_file() else {}
+    asked = cell.settings.model_dump(mode="json")
+    for name in SOURCES:
+        if begun.get(name, asked[name]) != asked[name]:
+            message = f"{folder} holds a run with another {name}"
+            raise OutputError(f"{message}: give --out another folder.")
+    return True
 
 
 def report_of(found: Collected, seconds: float) -> SweepReport:
@@ -118,9 +132,12 @@ def report_of(found: Collected, seconds: float) -> SweepReport:
     reports = list(found.reports.values())
     if len({report.metric.name for report in reports}) > 1:
         raise ConfigError("Cells are judged by several metrics: give one --task.")
+    baseline_ms: dict[str, float] = {}
+    for original in found.originals:
+        baseline_ms.setdefault(original.target, original.latency_ms)
     ship = {
         target: cell.name
-        for target in found.baseline_ms
+        for target in baseline_ms
         if (cell := to_ship(found, target)) is not None
     }
     return SweepReport(
@@ -129,9 +146,10 @@ def report_of(found: Collected, seconds: float) -> SweepReport:
         seconds=seconds,
         versions=versions(),
         cells=found.cells,
-        baseline_ms=found.baseline_ms,
+        baseline_ms=baseline_ms,
         baseline_accuracy=reports[0].baseline.test_accuracy if reports else None,
         ship=ship,
         sentence=sentence_of(found),
         metric=reports[0].metric if reports else ACCURACY,
+        originals=found.originals,
     )

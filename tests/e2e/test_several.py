@@ -14,6 +14,7 @@ from edgeprune.progress import SILENT
 from edgeprune.records import TargetsReport, from_json
 from edgeprune.settings import CompressSettings
 from examples import data, nets
+from tests.commands import command
 from tests.made_up import FAKE
 
 
@@ -155,3 +156,23 @@ def test_the_result_is_run_for_long_where_that_is_asked_for(tmp_path):
 def test_a_time_that_is_none_is_refused():
     with pytest.raises(ValidationError, match="sustained"):
         CompressSettings(sustained="soon")
+
+
+def test_the_same_command_goes_on_with_the_runs_that_have_ended(tmp_path, devices):
+    text = ",".join(f"{devices[name]}=90%" for name in ("slow", "narrow"))
+    asked = [
+        *("compress", "--model", "examples.nets:make_net", "--quiet"),
+        *("--data", "examples.data:make_data", "--target", text, "--max-drop", "100"),
+        *("--no-train", "--effort", "quick", "--out", "both"),
+    ]
+    assert command(tmp_path, *asked).returncode == 0
+    (tmp_path / "both" / "targets.json").unlink()
+    shutil.rmtree(tmp_path / "both" / "narrow")
+    kept = (tmp_path / "both" / "slow" / "report.json").stat().st_mtime_ns
+    again = command(tmp_path, *asked)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "both" / "slow" / "report.json").stat().st_mtime_ns == kept
+    (tmp_path / "both" / "mine.txt").write_text("mine")
+    refused = command(tmp_path, *asked)
+    assert refused.returncode == 1
+    assert "both holds mine.txt, which is no run for a target" in refused.stderr

@@ -1,6 +1,8 @@
 """What a sweep makes of its cells: the frontier, and which one to ship."""
 
-from edgeprune.records.sweep import SweepCell
+from dataclasses import replace
+
+from edgeprune.records.sweep import SweepCell, SweepOriginal
 from edgeprune.report.sweep import cells_of, frontier_chart, sweep_page
 from edgeprune.sweep.collect import Collected, sentence_of, to_ship, with_frontier
 from edgeprune.sweep.run import report_of
@@ -26,7 +28,7 @@ def cell(number, ms, accuracy, status="met", target="host"):
 def found(*cells):
     cells = tuple(with_frontier(cells))
     names = {cell.name: report() for cell in cells if cell.file}
-    return Collected(cells, names, {"host": 10.0})
+    return Collected(cells, names, (SweepOriginal("host", "net", 10.0, 0.9),))
 
 
 def test_what_no_other_one_beats_is_on_the_frontier():
@@ -58,6 +60,17 @@ def test_what_met_no_budget_is_not_shipped():
     held = found(cell(0, 8.0, 0.9, "unmet"), cell(1, None, None, "refused"))
     assert to_ship(held, "host") is None
     assert sentence_of(held) == "On host no cell met its budget."
+
+
+def test_each_network_is_an_original_of_its_own():
+    originals = tuple(
+        SweepOriginal("host", model, ms, 0.9) for model, ms in (("a", 10.0), ("b", 7.0))
+    )
+    made = report_of(replace(found(cell(0, 5.0, 0.9)), originals=originals), 1.0)
+    assert [row[0] for row in cells_of(made)[1]] == ["original a", "original b", "000"]
+    assert frontier_chart(made, "host").series[-1].x == [10.0, 7.0]
+    old = replace(made, originals=())
+    assert cells_of(old)[1][0][:4] == ["original", "", "", "10.00 ms"]
 
 
 def test_the_page_and_the_table_show_all_cells():

@@ -56,6 +56,6 @@ def test_what_comes_back_is_a_whole_run_or_a_reason(tmp_path):
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         archive.writestr("ended.json", '{"refused": true, "sentence": "no"}')
-    end = unpacked(held.getvalue(), tmp_path / "a")
+    end = unpacked(held.getvalue(), tmp_path / "a", tmp_path / "notes")
     assert (end.refused, end.sentence) == (True, "no")
     assert not (tmp_path / "a").exists()
