@@ -94,15 +94,15 @@ def begun(folder, cell, held):
 
 
 def test_a_cell_is_found_again_however_its_report_calls_model_and_data(tmp_path):
-    text = "[sweep]\nmax-macs = ["50%"]\n"
+    text = '[sweep]\nmax-macs = ["50%"]\n'
     (tmp_path / "sweep.toml").write_text(text)
     (cell,) = cells_of(tmp_path / "sweep.toml")
     assert not has_result(cell, tmp_path)
     begun(tmp_path, cell, {"model": "example:meter", "data": "meter digits"})
     assert has_result(cell, tmp_path)
-    (tmp_path / "sweep.toml").write_text('model = "nets:other"\n' + text)
+    (tmp_path / "sweep.toml").write_text(f'data = "digits"\n{text}')
     (other,) = cells_of(tmp_path / "sweep.toml")
-    with pytest.raises(OutputError, match="holds a run with another model"):
+    with pytest.raises(OutputError, match="holds a run with another data"):
         has_result(other, tmp_path)
 
 
