@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from edgeprune import cli
+from edgeprune.files import sha256
 from edgeprune.measure.onnx_file import write_onnx
 from edgeprune.report.files import write_report
 from tests.made_up import FAKE
@@ -164,9 +166,14 @@ def test_a_page_is_drawn_anew_from_its_report(monkeypatch, capsys, tmp_path):
 
 
 def test_files_are_timed_anew_for_a_comparison(monkeypatch, capsys, tmp_path):
-    write_report(report(), tmp_path / "a")
+    torch.manual_seed(0)
+    (tmp_path / "a").mkdir()
     for name in ("a/model.onnx", "net.onnx"):
         write_onnx(small(), (torch.zeros(1, 3, 8, 8),), tmp_path / name)
+    path = tmp_path / "a" / "model.onnx"
+    own = {"sha256": sha256(path), "size_bytes": path.stat().st_size}
+    held = replace(report().result, **own)
+    write_report(report(result=held), tmp_path / "a")
     arguments = ["compare", "a", "net.onnx"]
     code, _, err = run(monkeypatch, capsys, *arguments)
     assert code == 1
@@ -176,6 +183,28 @@ def test_files_are_timed_anew_for_a_comparison(monkeypatch, capsys, tmp_path):
     assert code == 0
     assert "unlike: target" not in out
     assert "89.00 %" in out
+    turned = ["compare", "net.onnx", "a", *more, "--fail-on-regression", "99%"]
+    code, out, err = run(monkeypatch, capsys, *turned)
+    assert code == 0, out + err  # of a file alone no accuracy is asked for
+    assert "net.onnx is a file alone: its time and size are compared" in out
+    torch.manual_seed(1)
+    write_onnx(small(), (torch.zeros(1, 3, 8, 8),), path)
+    code, _, err = run(monkeypatch, capsys, *arguments, *more)
+    assert code == 1
+    assert "model.onnx is not the file that the report beside it tells of" in err
+
+
+def test_files_for_unlike_calls_are_not_timed_against_each_other(
+    monkeypatch, capsys, tmp_path
+):
+    for name, batch in (("a", 1), ("b", 8)):
+        (tmp_path / name).mkdir()
+        write_onnx(small(), (torch.zeros(1, 3, 8, 8),), tmp_path / name / "model.onnx")
+        write_report(report(settings={"batch": batch}), tmp_path / name)
+    more = ["--remeasure", "--target", FAKE, "--processes", "1"]
+    code, _, err = run(monkeypatch, capsys, "compare", "a", "b", *more)
+    assert code == 1
+    assert "files for 1 and 8 samples in a call, whose times do not compare" in err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgeprune.api.devices import measure_files
+from edgeprune.data.digits import BATCH
 from edgeprune.devices.foreign import read_measurements
 from edgeprune.errors import ReportError
+from edgeprune.records import RunReport
 from edgeprune.report.compare import (
     Compared,
     Comparison,
@@ -19,6 +21,7 @@ from edgeprune.report.compare import (
     of_run,
 )
 from edgeprune.report.files import read_report
+from edgeprune.workload import EXAMPLE
 
 ONNX = ".onnx"
 
@@ -54,20 +57,40 @@ def compare_anew(
     files = [_file_of(source) for source in sources]
     if len(files) < 2:
         raise ReportError("There is nothing to compare it with: give two results.")
-    measured = measure_files(files, target=target, processes=processes)
+    reports = {source: read_report(source) for source in sources if source.is_dir()}
+    batch = _batch_of(reports.values())
+    measured = measure_files(files, target=target, processes=processes, batch=batch)
     items: list[Compared] = []
     for source, timed in zip(sources, measured.files, strict=True):
-        if source.suffix == ONNX:
+        if source not in reports:
             alone = of_file(str(source), timed, measured.target)
             items.append(replace(alone, ratio=timed.ratio))
             continue
-        report = read_report(source)
+        report = reports[source]
         if timed.sha256 != report.counted.sha256:
             message = f"{source / report.counted.file} is not the file that the report"
             raise ReportError(f"{message} beside it tells of: it was changed since.")
         run = of_run(str(source), report)
         items.append(run.timed_anew(timed, measured.target))
     return compared(items)
+
+
+def _batch_of(reports: Iterable[RunReport]) -> int:
+    """Samples in one call of the runs' files; 1 where there is no run.
+
+    Raises:
+        ReportError: they have several.
+    """
+    found: set[int] = set()
+    for report in reports:
+        asked = report.settings.get("batch")
+        usual = BATCH if report.settings.get("model") == EXAMPLE else 1
+        found.add(asked if isinstance(asked, int) else usual)
+    if len(found) > 1:
+        told = " and ".join(map(str, sorted(found)))
+        message = f"The runs have files for {told} samples in a call"
+        raise ReportError(f"{message}, whose times do not compare.")
+    return found.pop() if found else 1
 
 
 def _read(source: Path) -> list[Compared]:

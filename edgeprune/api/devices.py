@@ -53,12 +53,14 @@ def measure_files(
     target: str = "host",
     processes: int | None = None,
     sustained: float | None = None,
+    batch: int = 1,
 ) -> Measurements:
     """Time ONNX files on a target, their rounds in turn, in several processes.
 
     Args:
         processes: one after another; the target's own number by default.
         sustained: seconds that the last file is run without a pause.
+        batch: samples in one call, where a file leaves that open.
 
     Raises:
         TargetError: there is no such target.
@@ -75,7 +77,7 @@ def measure_files(
         if not path.is_file():
             raise MeasurementError(f"There is no file {path}.")
     held = targets.load(target)
-    with closing(runner_for(held)) as runner:
+    with closing(runner_for(held, batch=batch)) as runner:
         timings = measured_in_turn(runner, paths, processes)
         long = None if sustained is None else runner.sustained(paths[-1], sustained)
     return Measurements(

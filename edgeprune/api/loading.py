@@ -89,9 +89,13 @@ def load_workload(settings: WorkloadSettings, progress: Progress) -> Workload:
         model = trained_example(model, splits, settings.seed, progress, device)
     if example and settings.weights is None:
         splits = replace(splits, cut_from_training=())  # nor was it trained on them
-    batch = settings.batch or (BATCH if example else 1)
-    found = _workload(source, model, splits, settings, batch)
+    found = _workload(source, model, splits, settings, batch_of(settings))
     return replace(found, surgery=surgery)
+
+
+def batch_of(settings: WorkloadSettings) -> int:
+    """Samples in one call of the exported file."""
+    return settings.batch or (BATCH if settings.example else 1)
 
 
 def workload_of_objects(

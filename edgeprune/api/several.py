@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgeprune.api.access import access_to
 from edgeprune.api.compress import compress_settings
+from edgeprune.api.loading import batch_of
 from edgeprune.api.run_folder import INT8_FILE, MODEL_FILE, result_in, run_folder
 from edgeprune.files import write_whole
 from edgeprune.output import TARGETS
@@ -129,7 +130,7 @@ def _on_all(
                 estimated.append(target)
             continue
         original = read_report(folder / target).baseline
-        with closing(access_to(settings).runner()) as runner:
+        with closing(access_to(settings).runner(batch_of(settings))) as runner:
             files = [folder / target / BASELINE_FILE, model]
             before, after = runner.time(files)
         found[target] = PairedTiming(after, before).ratio * original.latency_ms

@@ -81,12 +81,14 @@ class Comparison:
     Attributes:
         warnings: what is unlike, so that figures may not compare.
         metric: that the first is judged by; of others there are rows of their own.
+        notes: what else makes figures of little use, or is left out.
     """
 
     items: tuple[Compared, ...]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
     metric: Metric = ACCURACY
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,13 +159,14 @@ def compared(items: Sequence[Compared]) -> Comparison:
     warnings = [
         sentence
         for item in others
-        for sentence in (
-            *_unlike(first, item, sorted(set(first.facts) | set(item.facts))),
-            *_untold(first, item),
-            *_left_out(first, item),
-        )
+        for sentence in _unlike(first, item, sorted(set(first.facts) | set(item.facts)))
     ]
-    warnings += [sentence for item in items for sentence in _doubts(item)]
+    notes = [
+        sentence
+        for item in others
+        for sentence in (*_untold(first, item), *_left_out(first, item))
+    ]
+    notes += [sentence for item in items for sentence in _doubts(item)]
     rows = [
         row
         for metric in metrics
@@ -174,7 +177,11 @@ def compared(items: Sequence[Compared]) -> Comparison:
     if any(item.facts.get(TIME) == ESTIMATED for item in items):
         known = with_estimates(known)
     return Comparison(
-        tuple(items), tuple(known), tuple(dict.fromkeys(warnings)), metrics[0]
+        items=tuple(items),
+        rows=tuple(known),
+        warnings=tuple(dict.fromkeys(warnings)),
+        metric=metrics[0],
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

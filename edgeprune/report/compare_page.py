@@ -15,10 +15,10 @@ from edgeprune.report.tables import plain_table
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """Results side by side, and what makes them unlike."""
     console.print(plain_table(*cells_of(comparison)))
-    for warning in comparison.warnings:
-        console.print(
-            f"unlike: {warning}", highlight=False, markup=False, soft_wrap=True
-        )
+    told = [f"unlike: {warning}" for warning in comparison.warnings]
+    told += [f"note: {note}" for note in comparison.notes]
+    for line in told:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def render_comparison(comparison: Comparison, worse: Sequence[str] | None) -> str:

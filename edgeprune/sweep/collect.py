@@ -10,8 +10,9 @@ from pathlib import Path
 
 from edgeprune.api.access import access_to
 from edgeprune.api.devices import measured_in_turn
+from edgeprune.api.loading import batch_of
 from edgeprune.api.several import BASELINE_FILE
-from edgeprune.data.digits import BATCH
+from edgeprune.errors import EdgepruneError
 from edgeprune.progress import Progress
 from edgeprune.records import PairedTiming, RunReport
 from edgeprune.records.sweep import CellEnd, SweepCell, SweepOriginal
@@ -29,11 +30,13 @@ class Collected:
 
     Attributes:
         reports: of those that have a result, by name.
+        notes: what is to be known of their times.
     """
 
     cells: tuple[SweepCell, ...]
     reports: Mapping[str, RunReport]
     originals: tuple[SweepOriginal, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,7 @@ def collected(
 ) -> Collected:
     """Time the files of all cells on their targets, in turn, and compare them.
 
-    Raises:
-        DeviceError: a target does not answer.
-        MeasurementError: a file cannot be measured there.
+    Where a target does not answer, each cell has the times of its own run.
     """
     reports = {
         cell.name: read_report(folder / cell.name)
@@ -69,6 +70,7 @@ def collected(
     progress.start("time all files in turn", len(targets))
     timed: dict[str, Timed] = {}
     originals: list[SweepOriginal] = []
+    notes: list[str] = []
     for target in targets:
         own = [cell for cell in cells if cell.settings.target == target]
         groups: dict[Hashable, list[Cell]] = {}
@@ -76,16 +78,24 @@ def collected(
             if cell.name in reports:
                 groups.setdefault(_original(reports[cell.name]), []).append(cell)
         for group in groups.values():
-            original, times = _timed(group, folder, reports)
+            try:
+                original, times = _timed(group, folder, reports)
+            except EdgepruneError as error:
+                original, times = _as_run(group, reports)
+                notes.append(f"On {target} times are those of each run: {error}")
             originals.append(original)
             timed |= times
+        known = [reports[cell.name] for cell in own if cell.name in reports]
+        if any(report.counted.is_estimate for report in known):
+            notes.append(f"On {target} times are estimates.")
         progress.advance(target)
     progress.finish(f"{len(reports)} of {len(cells)} cells have a result")
     rows = [
         _cell(cell, reports.get(cell.name), timed, ends.get(cell.name))
         for cell in cells
     ]
-    return Collected(tuple(with_frontier(rows)), reports, tuple(originals))
+    ranked = tuple(with_frontier(rows))
+    return Collected(ranked, reports, tuple(originals), tuple(notes))
 
 
 def _original(report: RunReport) -> Hashable:
@@ -103,11 +113,10 @@ def _timed(
     A few files at a time beside it, which any device has memory for.
     """
     settings, first = cells[0].settings, reports[cells[0].name]
-    batch = settings.batch or (BATCH if settings.example else 1)
     whole = folder / cells[0].name / BASELINE_FILE
     originals_ms: list[float] = []
     ratios: dict[str, float] = {}
-    with closing(access_to(settings).runner(batch)) as runner:
+    with closing(access_to(settings).runner(batch_of(settings))) as runner:
         for start in range(0, len(cells), TOGETHER):
             names = [cell.name for cell in cells[start : start + TOGETHER]]
             paths = [folder / name / reports[name].counted.file for name in names]
@@ -116,13 +125,30 @@ def _timed(
             for name, timing in zip(names, others, strict=True):
                 ratios[name] = PairedTiming(timing, original).ratio
     ms = statistics.median(originals_ms)
-    found = SweepOriginal(
-        target=settings.target,
-        model=str(first.settings["model"]),
+    held = {name: Timed(ms * ratio, ratio) for name, ratio in ratios.items()}
+    return _whole(cells[0], first, ms), held
+
+
+def _as_run(
+    cells: Sequence[Cell], reports: Mapping[str, RunReport]
+) -> tuple[SweepOriginal, dict[str, Timed]]:
+    """The times that the runs themselves took."""
+    first = reports[cells[0].name]
+    held: dict[str, Timed] = {}
+    for cell in cells:
+        report = reports[cell.name]
+        ms, whole_ms = report.counted.latency_ms, report.baseline.latency_ms
+        held[cell.name] = Timed(ms, ms / whole_ms)
+    return _whole(cells[0], first, first.baseline.latency_ms), held
+
+
+def _whole(cell: Cell, report: RunReport, ms: float) -> SweepOriginal:
+    return SweepOriginal(
+        target=cell.settings.target,
+        model=str(report.settings["model"]),
         latency_ms=ms,
-        accuracy=first.baseline.test_accuracy,
+        accuracy=report.baseline.test_accuracy,
     )
-    return found, {name: Timed(ms * ratio, ratio) for name, ratio in ratios.items()}
 
 
 def _cell(
@@ -208,4 +234,4 @@ def sentence_of(found: Collected) -> str:
             f"{metric.told(cell.accuracy)}; the fastest of those that met their budget "
             "and are as accurate as the best, as far as the test samples can tell"
         )
-    return ". ".join(told) + "."
+    return " ".join([". ".join(told) + ".", *found.notes])

@@ -173,7 +173,7 @@ def test_a_file_alone_is_compared_by_its_time_and_size():
     for items in ([file, run], [run, file]):
         found = compared(items)
         assert not [one for one in found.regressions(1e9) if "accuracy" in one]
-        (told,) = [one for one in found.warnings if "released.onnx" in one]
+        (told,) = [one for one in found.notes if "released.onnx" in one]
         assert told == "released.onnx is a file alone: its time and size are compared"
     slow = of_file("released.onnx", timed("released.onnx", 2.0), "host")
     said = compared([slow, run]).regressions(0.1)
@@ -188,14 +188,14 @@ def test_a_time_of_an_unknown_machine_is_no_pass():
         said, *_ = found.regressions(1e9)
         assert said.startswith("on what machine, and how, t.json was timed is not kno")
         assert said.removesuffix(": --remeasure times all of them here") in (
-            found.warnings
+            found.notes
         )
 
 
 def test_estimates_are_marked():
     guessed = elsewhere(figures(5.5, 0.89), runtime="estimated by a table")
     found = runs(report(result=guessed), report(result=guessed))
-    assert "the time of b is an estimate" in found.warnings
+    assert "the time of b is an estimate" in found.notes
     assert [row.label for row in found.rows][:1] == ["latency, estimated, median"]
     assert "Spread" not in render_comparison(found, None)
     (said,) = runs(report(), report(result=guessed)).regressions(1.0)
@@ -207,7 +207,7 @@ def test_what_a_timing_says_of_itself_is_passed_on():
     samples = [[3.0, 9.0, 5.5] for _ in shaky.timing.rounds_ms]
     shaky = replace(shaky, timing=replace(shaky.timing, rounds_ms=tuple(samples)))
     found = runs(report(), report(result=shaky))
-    assert any(one.startswith("timing of b: spread") for one in found.warnings)
+    assert any(one.startswith("timing of b: spread") for one in found.notes)
 
 
 def test_times_in_turn_go_by_their_ratio():
@@ -220,7 +220,7 @@ def test_times_in_turn_go_by_their_ratio():
 def test_memory_that_cannot_be_counted_is_pointed_out():
     held = replace(grown().memory, activation_peak_bytes=None)
     found = runs(report(result=grown()), report(result=replace(grown(), memory=held)))
-    assert "the activations of b cannot be counted" in found.warnings
+    assert "the activations of b cannot be counted" in found.notes
 
 
 def test_a_run_whose_file_was_timed_anew_has_that_time():

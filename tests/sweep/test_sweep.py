@@ -10,9 +10,10 @@ import time
 import pytest
 
 from edgeprune.api.devices import measured_in_turn
-from edgeprune.errors import OutputError
+from edgeprune.errors import MeasurementError, OutputError
 from edgeprune.progress import Logged
 from edgeprune.records import to_json
+from edgeprune.report.files import read_report
 from edgeprune.sweep import collect
 from edgeprune.sweep.cells import cells_of
 from edgeprune.sweep.local import SETTINGS
@@ -80,6 +81,22 @@ def test_files_are_timed_a_few_at_a_time_beside_one_original(place, monkeypatch)
         ms = cell.latency_ratio * original.latency_ms
         assert cell.latency_ms == pytest.approx(ms)
         assert cell.latency_ratio < 1
+
+
+def test_a_target_that_does_not_answer_in_the_end_loses_no_table(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "sweep.toml").write_text(TEXT.replace(', "no_such"', ""))
+
+    def gone(*_):
+        raise MeasurementError("It is away.")
+
+    monkeypatch.setattr(collect, "measured_in_turn", gone)
+    found = sweep(place / "sweep.toml", place / "all", Logged()).report
+    assert found.sentence.endswith(" times are those of each run: It is away.")
+    for cell in found.cells:
+        own = read_report(place / "all" / cell.name)
+        assert cell.latency_ms == own.counted.latency_ms
+        assert cell.latency_ratio == pytest.approx(own.counted.latency_ratio)
 
 
 def begun(folder, cell, held):
