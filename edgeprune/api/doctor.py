@@ -50,7 +50,7 @@ def check_file(
     held = targets.load(target)
     accuracy, metric = None, ACCURACY
     if data is not None and data.data is not None:
-        accuracy, metric = _accuracy(path, data)
+        accuracy, metric = _accuracy(path, data, sample)
     with closing(runner_for(held)) as runner:
         return examine(
             path,
@@ -63,8 +63,10 @@ def check_file(
         )
 
 
-def _accuracy(path: Path, settings: DataSettings) -> tuple[float, Metric]:
+def _accuracy(
+    path: Path, settings: DataSettings, sample: Sample | None
+) -> tuple[float, Metric]:
     """Of the test split; needs torch, which takes seconds to import."""
     from edgeprune.api.loading import test_accuracy
 
-    return test_accuracy(path, settings)
+    return test_accuracy(path, settings, sample if isinstance(sample, tuple) else None)

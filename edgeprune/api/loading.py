@@ -21,7 +21,7 @@ from edgeprune.data.classes import read_classes
 from edgeprune.data.digits import BATCH
 from edgeprune.data.factory import splits_of
 from edgeprune.data.noise import NOISE
-from edgeprune.errors import ConfigError, WorkloadError
+from edgeprune.errors import ConfigError, DataError, WorkloadError
 from edgeprune.export.checkpoint import restore_
 from edgeprune.export.session import OnnxModel
 from edgeprune.finetune.baseline import trained_example
@@ -174,15 +174,24 @@ def _own_shape(model: nn.Module) -> Sample | None:
     return model.sample if isinstance(model, ImportedNetwork) else None
 
 
-def test_accuracy(path: Path, settings: DataSettings) -> tuple[float, Metric]:
+def test_accuracy(
+    path: Path, settings: DataSettings, sample: tuple[int, ...] | None
+) -> tuple[float, Metric]:
     """An ONNX file's metric on the test split of a data set, and which one that is.
 
+    Args:
+        sample: shape of its input, where the file leaves that open.
+
     Raises:
-        DataError: no such data.
+        DataError: no such data, or they have no labels.
         ExportError: the file does not load.
     """
     model = OnnxModel(path)
-    splits = load_data(settings.data or "", _reading(settings, 0), model.sample_shape)
+    shape = sample or model.sample_shape
+    splits = load_data(settings.data or "", _reading(settings, 0), shape)
+    if not splits.labelled:
+        message = f"{settings.data} has no labels to judge a file by: leave --data out"
+        raise DataError(f"{message}, or give data with targets.")
     task = task_of_file(model, splits, settings)
     return judged(task, model, splits.test), task.metric
 

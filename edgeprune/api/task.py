@@ -31,6 +31,7 @@ from edgeprune.onnx_files.shapes import sample_text
 from edgeprune.settings import DataSettings, WorkloadSettings
 from edgeprune.tasks import (
     TASKS,
+    Classification,
     Detection,
     Structure,
     Task,
@@ -89,7 +90,9 @@ def prepared(
     if settings.task == AGREEMENT or not splits.labelled:
         return model, _agreeing(model, splits, outputs, several, task)
     taught = _taught(task, (outputs, y), several, splits.targets)
-    return model, replace(splits, task=_adapted(taught, partial(_answers, model), x))
+    taught = _adapted(taught, partial(_answers, model), x)
+    scored = isinstance(getattr(taught, "task", taught), Classification)
+    return model, replace(splits, task=taught, classes=scored * splits.classes)
 
 
 def _adapted(task: Task, predict: Callable[[Tensor], Tensor], x: Tensor) -> Task:
@@ -179,7 +182,7 @@ def task_of_file(model: OnnxModel, splits: Splits, settings: DataSettings) -> Ta
     asked = _asked(settings)
     if asked is not None and not splits.labelled:
         raise ConfigError(f"--task {asked.name} needs targets, the data have none.")
-    return _adapted(_taught(asked, (model(x[:1]), y[:1]), several), model, x)
+    return _adapted(_taught(asked, (model(x[:1]), y), several), model, x)
 
 
 def _asked(settings: DataSettings) -> Task | None:
@@ -228,8 +231,8 @@ def _agreeing(
 ) -> Splits:
     """Data whose targets are what the original answers, in all or as a task has it."""
     if task is None:
-        scores = None if several is not None else outputs
-        task = _unpacking(agreement_with(scores, labelled=False), several, several)
+        task = agreement_with(None if several else outputs, labelled=False)
+        task = _unpacking(task, several, several)
     else:
         task = task.answered()
         if several is not None:
@@ -343,6 +346,5 @@ def _answers(model: nn.Module, x: Tensor) -> Tensor:
 def _unpacking(
     task: Task, outputs: Structure | None, targets: Structure | None
 ) -> Task:
-    if outputs is None and targets is None:
-        return task
-    return Unpacking(task, outputs, targets)
+    single = outputs is None and targets is None
+    return task if single else Unpacking(task, outputs, targets)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeprune.data.augment import PHOTOS
-from edgeprune.data.images import BROKEN
-from edgeprune.data.paired import IMAGES, MASKS, TARGETS, pictures, stacked
+from edgeprune.data.images import BROKEN, image_shape, upright
+from edgeprune.data.labels import joined
+from edgeprune.data.paired import IMAGES, MASKS, TARGETS, pictures, scale_note, stacked
 from edgeprune.data.parts import WHOLE, part_folders, three
 from edgeprune.data.splits import Arrays, Reading, Splits, array_splits
 from edgeprune.errors import DataError, first_line
@@ -57,13 +58,14 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     Raises:
         DataError: an image without its boxes, a broken file, or too many to be kept.
     """
-    shape = (input_shape[0], input_shape[1], input_shape[2])
+    shape = image_shape(input_shape)
     held = {part: _read(one, shape) for part, one in _sources(Path(source)).items()}
     train, test, validation, note = three(source, held)
     most = max(part[1].shape[1] for part in (train, test, validation))
     parts = [
         part for x, y in (train, test, validation) for part in (x, _filled(y, most))
     ]
+    note = joined(note, scale_note(reading))
     arrays = Arrays(source, *parts, note=note, safe_augmentations=PHOTOS)
     return array_splits(arrays, reading)
 
@@ -100,7 +102,7 @@ def _sources(root: Path) -> dict[str, Source]:
 def _read(source: Source, shape: tuple[int, int, int]) -> Held:
     """All images, and their boxes in pixels of the input."""
     listed = source.boxes.is_file()
-    known = _of_json(source.boxes) if listed else _of_texts(source)
+    known, sizes = _of_json(source.boxes) if listed else (_of_texts(source), {})
     if not known and listed:
         raise DataError(f"{source.boxes} names no images.")
     if not known:
@@ -110,12 +112,14 @@ def _read(source: Source, shape: tuple[int, int, int]) -> Held:
     paths = [source.images / name for name in known]
     for path in paths:
         if not path.is_file():
-            message = f"{source.boxes} names {path.relative_to(source.images)}"
+            inside = path.is_relative_to(source.images)
+            name = path.relative_to(source.images) if inside else path
+            message = f"{source.boxes} names {name}"
             raise DataError(f"{message}, which {source.images} lacks.")
     x = stacked(source.images, paths, shape)
-    for path, rows in zip(paths, known.values(), strict=True):
+    for path, (name, rows) in zip(paths, known.items(), strict=True):
         if len(rows) and listed:
-            rows[:, 1:] /= np.tile(_size(path), 2)
+            rows[:, 1:] /= np.tile(sizes.get(name) or _size(path), 2)
         rows[:, 1:] *= np.tile([shape[2], shape[1]], 2)
     most = max(1, *map(len, known.values()))
     y = np.stack([_filled(rows[None], most)[0] for rows in known.values()])
@@ -155,10 +159,11 @@ def _of_text(path: Path) -> Rows:
     return np.concatenate([held[:, :1], middle - half, middle + half], 1)
 
 
-def _of_json(path: Path) -> dict[str, Rows]:
-    """Rows of each image that a file names, in its own pixels."""
+def _of_json(path: Path) -> tuple[dict[str, Rows], dict[str, tuple[float, float]]]:
+    """Rows of each image that a file names, in pixels of the size that it tells."""
     try:
-        return _rows_of(json.loads(path.read_text()))
+        held = json.loads(path.read_text())
+        return _rows_of(held), _sizes_of(held)
     except (OSError, ValueError, KeyError, TypeError) as error:
         lacks = "it lacks " if isinstance(error, KeyError) else ""
         message = f"{path} is no file of COCO's form: {lacks}{first_line(error)}."
@@ -191,11 +196,30 @@ def _rows_of(held: Any) -> dict[str, Rows]:
     }
 
 
+def _sizes_of(held: Any) -> dict[str, tuple[float, float]]:
+    """Widths and heights that boxes were drawn on, where they are told.
+
+    Raises:
+        ValueError: one is no size.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for item in held["images"]:
+        if item.get("width") is None or item.get("height") is None:
+            continue
+        size = float(item["width"]), float(item["height"])
+        if min(size) <= 0:
+            raise ValueError(
+                f"{item['file_name']} has a size of {size[0]:g}x{size[1]:g}"
+            )
+        found[str(item["file_name"])] = size
+    return found
+
+
 def _size(path: Path) -> tuple[int, int]:
     """Width and height of an image."""
     try:
         with Image.open(path) as image:
-            return image.size
+            return upright(image).size
     except BROKEN as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}.") from error
 

@@ -23,8 +23,9 @@ from edgeprune.data.labels import (
     missing_note,
 )
 from edgeprune.data.npz import channels_first
+from edgeprune.data.order import in_order, steady_note
 from edgeprune.data.reading import reading_of
-from edgeprune.data.samples import collating, is_samples
+from edgeprune.data.samples import Collate, collating, is_samples
 from edgeprune.data.seen import SeenTargets, are_binary, largest_of
 from edgeprune.data.splits import (
     VALIDATION_SHARE,
@@ -104,9 +105,9 @@ def splits_of(name: str, made: Any, reading: Reading) -> Splits:
             sizes=(len(labels[0]), len(labels[1]), len(labels[2])),
             note=joined(
                 note,
-                _sorted_note(mixed, train, labels[0]) if known else "",
-                missing_note(labels) if known else "",
+                _classes_note(mixed, train, labels) if known else "",
                 BINARY_NOTE if how.binary else "",
+                steady_note(name, loaders[1], labelled=how.labelled),
             ),
             cut_from_training=("validation",) if note == CUT else (),
             structure=how.structure,
@@ -187,7 +188,12 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
     if len(parts) == 3:
         return parts[0], parts[1], parts[2], "split by the factory"
     whole: Any = getattr(parts[0], "dataset", parts[0]) if parts else None
-    if len(parts) != 2 or not (isinstance(whole, Dataset) or is_samples(whole)):
+    endless = isinstance(whole, IterableDataset)
+    if (
+        len(parts) != 2
+        or endless
+        or not (isinstance(whole, Dataset) or is_samples(whole))
+    ):
         kinds = [type(part).__name__ for part in parts]
         found = f"({', '.join(kinds)})" if kinds else type(made).__name__
         message = (
@@ -197,15 +203,32 @@ def _three(name: str, made: Any) -> tuple[Any, Any, Any, str]:
         raise DataError(message)
     order = np.random.default_rng(0).permutation(len(whole)).tolist()  # type: ignore[arg-type]
     cut = int(len(order) * VALIDATION_SHARE)
-    train, validation = Subset(whole, order[cut:]), Subset(whole, order[:cut])
+    collate = getattr(parts[0], "collate_fn", None)
+    train, validation = (
+        Cut(whole, rows, collate) for rows in (order[cut:], order[:cut])
+    )
     return train, validation, parts[1], CUT
+
+
+class Cut(Subset[Any]):
+    """A part of a data set, of which batches are made as its loader made them.
+
+    Args:
+        collate: makes them; None leaves that open.
+    """
+
+    def __init__(
+        self, whole: Any, rows: Sequence[int], collate: Collate | None
+    ) -> None:
+        super().__init__(whole, rows)
+        self.collate = collate
 
 
 def _loader(
     part: Any, reading: Reading, generator: torch.Generator | None
 ) -> DataLoader[Batch] | Batches:
     if not isinstance(part, Dataset) and not is_samples(part):
-        return part
+        return in_order(part) if generator is None else part
     if isinstance(part, IterableDataset):  # of an order of its own
         return DataLoader(part, reading.batch_size)
     return DataLoader(
@@ -213,7 +236,7 @@ def _loader(
         reading.batch_size,
         shuffle=generator is not None,
         generator=generator,
-        collate_fn=collating(part),
+        collate_fn=getattr(part, "collate", None) or collating(part),
     )
 
 
@@ -239,8 +262,14 @@ def _mixed(part: Any) -> Any:
             Subset(held, spread(len(held))), part.batch_size, collate_fn=part.collate_fn
         )
     if isinstance(part, Dataset) or is_samples(part):
-        return Subset(part, spread(len(part)))  # type: ignore[arg-type]
+        rows = spread(len(part))  # type: ignore[arg-type]
+        return Cut(part, rows, getattr(part, "collate", None))
     return part
+
+
+def _classes_note(calibration: Any, train: Any, labels: Sequence[torch.Tensor]) -> str:
+    """Say which classes are missing in training, or in the samples that calibrate."""
+    return joined(_sorted_note(calibration, train, labels[0]), missing_note(labels))
 
 
 def _sorted_note(calibration: Any, train: Any, labels: torch.Tensor) -> str:

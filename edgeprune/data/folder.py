@@ -10,7 +10,13 @@ import torch
 
 from edgeprune.data.augment import for_classes
 from edgeprune.data.classes import number_folders
-from edgeprune.data.images import ImageBatches, Images, check_images, fits
+from edgeprune.data.images import (
+    ImageBatches,
+    Images,
+    check_images,
+    fits,
+    image_shape,
+)
 from edgeprune.data.labels import count_classes, joined, missing_note
 from edgeprune.data.listing import Files, images_by_class
 from edgeprune.data.parts import folders_of, part_folders
@@ -42,23 +48,20 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     Raises:
         DataError: no images, or class folders that differ between the splits.
     """
-    if input_shape[0] not in (1, 3):
-        message = f"Images have 1 or 3 channels, --input asks for {input_shape[0]}."
-        raise DataError(message)
+    shape = image_shape(input_shape)
     root = Path(source)
     folders = {part: root / name for part, name in part_folders(root)}
     if "train" in folders and not _is_class(folders["train"], len(folders)):
         parts, note, cut = _given_splits(folders, reading)
         classes, _ = images_by_class(folders["train"], reading)
     else:
+        _check_no_parts(root)
         classes, files = images_by_class(root, reading)
         parts, note, cut = _cut(files), "split by edgeprune: 70/15/15", BOTH
-    channels, height, width = input_shape
-    shape = (channels, height, width)
     keep = fits(sum(map(len, parts)), shape)
     train, validation, test = (_images(files, shape, keep=keep) for files in parts)
     labels = [train.labels, validation.labels, test.labels]
-    scale = reading.scale or (ONE if channels == 1 else Scale(MEAN, STD))
+    scale = reading.scale or (ONE if shape[0] == 1 else Scale(MEAN, STD))
     return check(
         Splits(
             name=source,
@@ -87,6 +90,20 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
 def _is_class(train: Path, parts: int) -> bool:
     """Whether it is the class of trains: no classes in it, and others beside it."""
     return not folders_of(train) and len(folders_of(train.parent)) > parts
+
+
+def _check_no_parts(root: Path) -> None:
+    """Refuse folders of all classes each, which are parts of other names.
+
+    Raises:
+        DataError: what they are called.
+    """
+    held = folders_of(root)
+    inside = {tuple(path.name for path in folders_of(folder)) for folder in held}
+    if len(held) > 1 and len(inside) == 1 and len(inside.pop()) > 1:
+        names = ", ".join(folder.name for folder in held)
+        message = f"{root} has the same folders in each of {names}: call those"
+        raise DataError(f"{message} train, val and test, or give one of them.")
 
 
 def _preparation(scale: Scale, shape: tuple[int, int, int]) -> Preparation:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from edgeprune.data.memory import free_memory
@@ -151,7 +151,7 @@ def opened(path: str, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            plain = _in_bytes(image).convert("RGB")
+            plain = _in_bytes(upright(image)).convert("RGB")
             converted = plain.convert("L" if channels == 1 else "RGB")
             scaled = converted.resize((width, height), Image.Resampling.BILINEAR)
     except BROKEN as error:
@@ -178,6 +178,23 @@ def _in_bytes(image: Image.Image) -> Image.Image:
 
 def _broken(path: str, error: BaseException) -> DataError:
     return DataError(f"Image {path} cannot be read: {error}.")
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of an input that images can be.
+
+    Raises:
+        DataError: they cannot.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise DataError(f"Images have 1 or 3 channels, --input asks for {channels}.")
+    return channels, height, width
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image as viewers show it, where a camera was turned (EXIF)."""
+    return ImageOps.exif_transpose(image)
 
 
 def fits(count: int, shape: tuple[int, ...]) -> bool:

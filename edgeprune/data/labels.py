@@ -15,6 +15,7 @@ from edgeprune.tasks.classes import IGNORED, is_labelled
 
 MASKS = 3  # axes of a batch of them
 PICTURES = 4  # axes of a batch of them
+MOST_IN_MASKS = 32  # values in masks; grey pictures have more
 BINARY = frozenset([0, IGNORED])  # masks of painting programs
 BINARY_NOTE = "masks of 0 and 255 are taken as classes 0 and 1"
 MOST_MISSING = 0.5  # of the classes that are judged may be without training samples
@@ -111,11 +112,24 @@ def as_targets(y: NDArray[np.generic]) -> Tensor:
     if y.size == len(y) and y.dtype.kind in "biu":
         return as_tensors(y.reshape(-1).astype(np.int64))
     if y.dtype == np.uint8 and y.ndim == PICTURES:
+        if (masks := _masks_in(y)) is not None:
+            return as_tensors(masks.astype(np.int64))
         last = y.shape[-1] in (1, 3, 4)
         return as_float(as_tensors(y.transpose(0, 3, 1, 2) if last else y))
     if y.dtype.kind in "biu" and y.ndim > 2:
         return as_tensors(y.astype(np.int64))
     return as_tensors(y.astype(np.float32))
+
+
+def _masks_in(y: NDArray[np.generic]) -> NDArray[np.generic] | None:
+    """Masks (N, H, W) in bytes with an axis of one channel; None of pictures.
+
+    Told apart by how many values there are: a mask has a few, of its classes.
+    """
+    axis = next((axis for axis in (3, 1) if y.shape[axis] == 1), None)
+    if axis is None or len(np.unique(y)) > MOST_IN_MASKS:
+        return None
+    return y.squeeze(axis)
 
 
 def largest_class(y: Tensor) -> Tensor | None:

@@ -17,7 +17,8 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from edgeprune.data.augment import PHOTOS
-from edgeprune.data.images import BROKEN, opened
+from edgeprune.data.images import BROKEN, image_shape, opened, upright
+from edgeprune.data.labels import joined
 from edgeprune.data.memory import free_memory
 from edgeprune.data.parts import (
     WHOLE,
@@ -76,8 +77,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     Raises:
         DataError: an image without its mask, a broken file, or too many to be kept.
     """
-    root = Path(source)
-    shape = (input_shape[0], input_shape[1], input_shape[2])
+    root, shape = Path(source), image_shape(input_shape)
     whole = Folder.of(root)
     if whole is not None:
         held = {WHOLE: _read(whole, shape)}
@@ -90,6 +90,7 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
     train, test, validation, note = three(source, held)
     if whole and whole.wanted is None:
         note = f"no labels: agreement with the original; {note}"
+    note = joined(note, scale_note(reading))
     return array_splits(
         Arrays(
             source,
@@ -100,6 +101,13 @@ def load(source: str, reading: Reading, input_shape: tuple[int, ...]) -> Splits:
         ),
         reading,
     )
+
+
+def scale_note(reading: Reading) -> str:
+    """Say how images are scaled where nobody has said it."""
+    if reading.scale is not None:
+        return ""
+    return "images are scaled to 0..1 (--mean and --std say otherwise)"
 
 
 def _needed(root: Path) -> Folder:
@@ -149,7 +157,7 @@ def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
     """The classes of pixels: the numbers that the file holds, its palette apart."""
     try:
         with Image.open(path) as image:
-            held = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+            held = upright(image).resize((size[1], size[0]), Image.Resampling.NEAREST)
             values = np.asarray(held)
     except BROKEN as error:
         message = f"Mask {str(path)!r} cannot be read: {first_line(error)}"

@@ -14,9 +14,9 @@ from edgeprune.errors import DataError
 
 # What parts are called by those who split data.
 PART_NAMES = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
 }
 HIDDEN = (".", "__")  # such as .git, .ipynb_checkpoints, __MACOSX
 WHOLE = "all"  # what is not split

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeprune.data.hugging_face import NAMED
 from edgeprune.data.samples import boxes_in_rows
 from edgeprune.data.splits import Batch, Batches
 from edgeprune.errors import DataError, WorkloadError, first_line
@@ -90,7 +91,9 @@ def parts_of(name: str, batch: Any) -> tuple[Any, Any]:
         DataError: it is neither inputs nor a pair.
     """
     batch = boxes_in_rows(name, batch)
-    if isinstance(batch, Tensor | Mapping):
+    if isinstance(batch, Mapping):
+        return _by_name(batch)
+    if isinstance(batch, Tensor):
         return batch, None
     if isinstance(batch, list | tuple) and len(batch) == 1:
         return batch[0], None
@@ -99,6 +102,21 @@ def parts_of(name: str, batch: Any) -> tuple[Any, Any]:
     kind = type(batch).__name__
     message = f"{name} must yield (inputs, targets), or inputs alone, found {kind}"
     raise DataError(f"{message}.")
+
+
+def _by_name(batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Inputs and targets of a batch by names; a single input has none."""
+    target = next((name for name in NAMED if name in batch), None)
+    if target is None:
+        return batch, None
+    numbers = Tensor | np.ndarray
+    inputs = {
+        name: value
+        for name, value in batch.items()
+        if name != target and isinstance(value, numbers)
+    }
+    x = next(iter(inputs.values())) if len(inputs) == 1 else inputs
+    return x, batch[target]
 
 
 def raw_batches(name: str, loader: Any) -> Iterator[Any]:

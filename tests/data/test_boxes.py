@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from edgeprune.data import Reading, load_data
@@ -204,3 +205,42 @@ def test_an_image_that_is_named_and_not_there(tmp_path):
     (tmp_path / "data" / "images" / "03.png").unlink()
     with pytest.raises(DataError, match=r"names 03.png, which .* lacks"):
         load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+def test_boxes_are_of_the_size_that_a_json_tells(tmp_path):
+    """Images were made smaller since."""
+    coco_whole(tmp_path / "data")
+    before = load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+    path = next((tmp_path / "data").glob("*.json"))
+    held = json.loads(path.read_text())
+    for item in held["images"]:
+        item |= {"width": 160, "height": 80}
+    for item in held["annotations"]:
+        item["bbox"] = [2 * value for value in item["bbox"]]
+    path.write_text(json.dumps(held))
+    after = load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+    for (_, first), (_, second) in zip(before.test, after.test, strict=True):
+        assert torch.allclose(first, second)
+    held["images"][0]["width"] = 0
+    path.write_text(json.dumps(held))
+    with pytest.raises(DataError, match="has a size of 0x80"):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+def test_a_name_from_another_machine_is_told_as_it_is(tmp_path):
+    coco_whole(tmp_path / "data")
+    path = next((tmp_path / "data").glob("*.json"))
+    held = json.loads(path.read_text())
+    held["images"][0]["file_name"] = "/home/somebody/00.png"
+    path.write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"names /home/somebody/00.png, which"):
+        load_data(str(tmp_path / "data"), Reading(4), SHAPE)
+
+
+@pytest.mark.parametrize("shape", [(32, 64, 3), (4, 32, 64)])
+def test_images_have_one_channel_or_three(tmp_path, shape):
+    yolo_whole(tmp_path / "data")
+    with pytest.raises(
+        DataError, match=f"1 or 3 channels, --input asks for {shape[0]}"
+    ):
+        load_data(str(tmp_path / "data"), Reading(4), shape)

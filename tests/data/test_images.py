@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgeprune.data import folder as folders
-from edgeprune.data import images
+from edgeprune.data import images, load_data
 from edgeprune.data.images import ImageBatches, Images
 from edgeprune.data.splits import Reading, Scale
 from edgeprune.errors import DataError
@@ -113,3 +113,25 @@ def test_a_folder_that_does_not_fit_is_streamed_and_says_so(tmp_path, monkeypatc
     for one, other in zip(kept.validation, streamed.validation, strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+
+
+def class_folders(root, *parts):
+    for part in parts:
+        for number, kind in enumerate(("cat", "dog")):
+            (root / part / kind).mkdir(parents=True)
+            for at in range(12):
+                pixels = np.full((8, 8, 3), 20 * at + number, np.uint8)
+                Image.fromarray(pixels).save(root / part / kind / f"{at}.png")
+
+
+def test_parts_may_be_called_training_and_testing(tmp_path):
+    class_folders(tmp_path, "Training", "Testing")
+    splits = load_data(str(tmp_path), Reading(4), (3, 8, 8))
+    assert (splits.classes, splits.class_names) == (2, ("cat", "dog"))
+    assert splits.sizes[2] == 24
+
+
+def test_parts_of_other_names_are_not_taken_for_classes(tmp_path):
+    class_folders(tmp_path, "seg_train", "seg_test")
+    with pytest.raises(DataError, match="the same folders in each of seg_test, seg_tr"):
+        load_data(str(tmp_path), Reading(4), (3, 8, 8))

@@ -121,3 +121,22 @@ def test_arrays_that_do_not_go_together_are_refused(tmp_path, arrays, complaint)
 def test_several_inputs_have_no_common_scale(tmp_path):
     with pytest.raises(DataError, match="--mean and --std do not go with"):
         loaded(tmp_path, Reading(16, 0, Scale((0.5,), (0.5,))), image=X, lens=LENS)
+
+
+@pytest.mark.parametrize("top", [1, 255, 5])
+@pytest.mark.parametrize("axis", [1, 3])
+def test_masks_in_bytes_may_have_an_axis_of_one_channel(tmp_path, top, axis):
+    values = [0, 1, 2, 5] if top == 5 else [0, top]
+    y = RNG.choice(np.array(values, np.uint8), (40, 8, 8))
+    splits = loaded(tmp_path, x=X, y=np.expand_dims(y, axis))
+    _, masks = next(iter(splits.test))
+    assert masks.dtype is torch.int64
+    assert masks.shape[1:] == (8, 8)
+    assert masks.max() == (5 if top == 5 else 1)
+
+
+def test_grey_pictures_in_bytes_stay_pictures(tmp_path):
+    y = RNG.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    _, pictures = next(iter(loaded(tmp_path, x=X, y=y).test))
+    assert pictures.shape[1:] == (1, 8, 8)
+    assert 0.9 < pictures.max() <= 1

@@ -128,3 +128,25 @@ def test_a_folder_without_images_is_said(tmp_path):
     (tmp_path / "masks").mkdir()
     with pytest.raises(DataError, match="images has no image"):
         load_data(str(tmp_path), READ, SHAPE)
+
+
+def test_what_a_turned_camera_took_stands_upright(tmp_path):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8] = 255
+    for number in range(10):
+        image = Image.fromarray(pixels)
+        exif = image.getexif()
+        exif[0x0112] = 6  # a quarter turn, clockwise
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        image.save(tmp_path / "photos" / f"{number}.png", exif=exif)
+    splits = load_data(str(tmp_path / "photos"), Reading(4), (3, 16, 8))
+    x, _ = next(iter(splits.test))
+    assert x[0, :, :7].min() > 0.9
+    assert x[0, :, 9:].max() < 0.1
+    assert "images are scaled to 0..1" in splits.note
+
+
+def test_images_with_masks_have_one_channel_or_three(tmp_path):
+    fill(tmp_path / "data", 10, "masks")
+    with pytest.raises(DataError, match="1 or 3 channels, --input asks for 16"):
+        load_data(str(tmp_path / "data"), Reading(4), (16, 16, 3))
