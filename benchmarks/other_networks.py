@@ -218,7 +218,7 @@ def table(rows: dict[str, Row]) -> str:
         "channels or layers kept whole | seconds | commit |",
         "|---" * 9 + "|",
     ]
-    for name, one in rows.items():
+    for name, one in sorted(rows.items(), key=lambda item: _order(item[0])):
         if "refused" in one:
             said = " ".join(one["refused"].split())
             cells = [f"refused: {said}"] + [""] * 5
