@@ -67,6 +67,8 @@ def _accuracy(
     path: Path, settings: DataSettings, sample: Sample | None
 ) -> tuple[float, Metric]:
     """Of the test split; needs torch, which takes seconds to import."""
-    from edgeprune.api.loading import test_accuracy
+    from edgeprune.api.loading import accuracy_of_file
 
-    return test_accuracy(path, settings, sample if isinstance(sample, tuple) else None)
+    return accuracy_of_file(
+        path, settings, sample if isinstance(sample, tuple) else None
+    )

@@ -174,8 +174,8 @@ def _own_shape(model: nn.Module) -> Sample | None:
     return model.sample if isinstance(model, ImportedNetwork) else None
 
 
-def test_accuracy(
-    path: Path, settings: DataSettings, sample: tuple[int, ...] | None
+def accuracy_of_file(
+    path: Path, settings: DataSettings, sample: tuple[int, ...] | None = None
 ) -> tuple[float, Metric]:
     """An ONNX file's metric on the test split of a data set, and which one that is.
 

@@ -333,7 +333,7 @@ def test_any_file_is_judged_by_what_its_targets_are(name, tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     settings = DataSettings(data=str(tmp_path / "data.npz"))
     wanted = judged(task_named(name), model, [test.tensors])
-    value, metric = loading.test_accuracy(tmp_path / "net.onnx", settings)
+    value, metric = loading.accuracy_of_file(tmp_path / "net.onnx", settings)
     assert value == pytest.approx(wanted, abs=1e-3)
     assert metric == task_named(name).metric
 
