@@ -13,6 +13,13 @@ from edgeprune.errors import DataError
 from tests.made_up import FAKE
 
 COUNT = 40
+QUICKLY = {
+    "budget": {"max_macs": "70%"},
+    "target": FAKE,
+    "train": False,
+    "effort": "quick",
+    "max_drop": 100,
+}
 
 
 def samples(seed=0):
@@ -78,12 +85,8 @@ def test_without_labels_shuffled_loaders_agree_with_the_original(tmp_path):
     report = edgeprune.compress(
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)),
         tuple(parts),
-        budget={"max_macs": "70%"},
-        target=FAKE,
-        train=False,
-        effort="quick",
-        max_drop=100,
         out=tmp_path / "run",
+        **QUICKLY,
     ).report
     assert report.baseline.validation_accuracy == pytest.approx(1.0, abs=1e-5)
 
@@ -150,11 +153,7 @@ def test_whole_numbers_of_a_regression_are_no_classes(tmp_path):
         model,
         tuple(parts),
         task="regression",
-        budget={"max_macs": "70%"},
-        target=FAKE,
-        train=False,
-        effort="quick",
-        max_drop=100,
         out=tmp_path / "run",
+        **QUICKLY,
     ).report
     assert (report.metric.name, report.data.classes) == ("R2", 0)
