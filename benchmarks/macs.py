@@ -75,7 +75,7 @@ def counted(name: str) -> Row:
         if found := macs_of(node):
             ours[operator_name(node)] += found
     macs, theirs = count(traced).macs, second_count(model, inputs)
-    row: Row = {"macs": macs, "torch": theirs}
+    row: Row = {"macs": macs, "second": theirs}
     missing = {item: ours[item] for item in UNCOUNTED if ours[item]}
     if macs != theirs:
         explained = macs - theirs == sum(missing.values())
@@ -111,7 +111,7 @@ def second_count(model: nn.Module, inputs: Inputs) -> int:
 
 def page(rows: dict[str, Row]) -> str:
     """The study as Markdown."""
-    equal = sum(row["macs"] == row["torch"] for row in rows.values())
+    equal = sum(row["macs"] == row["second"] for row in rows.values())
     told = sum(row.get("why", ["?"]) != ["?"] for row in rows.values())
     lines = [
         "# MACs beside torch's own counter",
@@ -127,7 +127,7 @@ def page(rows: dict[str, Row]) -> str:
     ]
     for name, row in sorted(rows.items()):
         why = ", ".join(row.get("why", []))
-        lines.append(f"| {name} | {row['macs']:,} | {row['torch']:,} | {why} |")
+        lines.append(f"| {name} | {row['macs']:,} | {row['second']:,} | {why} |")
     return "\n".join([*lines, *taken(rows), ""])
 
 
