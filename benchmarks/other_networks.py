@@ -12,9 +12,8 @@ such weights say little of what a trained network would keep. Of detectors with 
 stage the file ends behind the `head`, of those with two behind the `backbone`: what
 follows depends on the data. Images are photos of 160x160 or, of videos, 8 frames of
 64x64 (16 of 224x224 for s3d, which takes nothing else; MViT is built for the small
-ones). Effort is quick, and each has at
-most LIMIT_S seconds. What is there is not taken again; `--again` does. Writes
-`other_networks.json` and `other_networks.md`.
+ones). Effort is quick, and each has at most LIMIT_S seconds. What is there is not taken
+again; `--again` does. Writes `other_networks.json` and `other_networks.md`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,11 +62,17 @@ def run_folder(out: Path | None, name: str) -> Path:
     return next(path for path in chain([folder], others) if is_free(path))
 
 
-def result_in(folder: Path, settings: CompressSettings, *but: str) -> RunReport | None:
+def result_in(
+    folder: Path,
+    settings: CompressSettings,
+    *but: str,
+    begun: Mapping[str, object] | None = None,
+) -> RunReport | None:
     """The report of a run with these settings that has ended in a folder.
 
     Args:
         but: settings that are not compared.
+        begun: settings as they were asked for, where a report may call them otherwise.
 
     Raises:
         OutputError: it was one with others.
@@ -75,7 +81,11 @@ def result_in(folder: Path, settings: CompressSettings, *but: str) -> RunReport 
         return None
     report = read_report(folder)
     asked = settings.model_dump(mode="json", exclude={*WHERE, *but})
-    held = {**type(settings)().model_dump(mode="json"), **report.settings}
+    held = {
+        **type(settings)().model_dump(mode="json"),
+        **report.settings,
+        **(begun or {}),
+    }
     if other := [name for name in asked if held.get(name) != asked[name]]:
         message = f"{folder} holds a run with another {other[0]}"
         raise OutputError(f"{message}: give --out another folder.")

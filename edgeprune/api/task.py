@@ -49,6 +49,7 @@ AUTO, AGREEMENT = "auto", "agreement"
 SHOWN = 32  # samples whose outputs tell what they are
 MAIN = ("out", "logits", "output")  # what the output that counts is called
 Prepared = tuple[nn.Module, Splits]
+Predict = Callable[[Tensor], Tensor]
 
 
 def prepared(
@@ -84,22 +85,21 @@ def prepared(
     except WorkloadError:
         raise
     except Exception:  # noqa: BLE001  of the user's code
-        return packed(model, splits.structure, None), replace(
-            splits, task=task or splits.task
-        )
+        held = replace(splits, task=task or splits.task)
+        return packed(model, splits.structure, None), held
     if settings.task == AGREEMENT or not splits.labelled:
         return model, _agreeing(model, splits, outputs, several, task)
     taught = _taught(task, (outputs, y), several, splits.targets)
-    taught = _adapted(taught, partial(_answers, model), x)
+    taught = _adapted(taught, outputs, partial(_answers, model), x)
     scored = isinstance(getattr(taught, "task", taught), Classification)
-    return model, replace(splits, task=taught, classes=scored * splits.classes)
+    return model, replace(splits, task=taught, classes=splits.classes if scored else 0)
 
 
-def _adapted(task: Task, predict: Callable[[Tensor], Tensor], x: Tensor) -> Task:
+def _adapted(task: Task, one: Tensor, predict: Predict, x: Tensor) -> Task:
     """The task as outputs show it: those of one sample, and of more where they do."""
-    if task.adapted(predict(x[:1])) is task:
+    if task.adapted(one) is task:
         return task
-    return task.adapted(torch.cat([predict(one) for one in x[:SHOWN].split(1)]))
+    return task.adapted(torch.cat([predict(item) for item in x[:SHOWN].split(1)]))
 
 
 def _finishing(
@@ -136,8 +136,7 @@ def _taught(
 ) -> Task:
     """The task of data with targets."""
     outputs, targets = first
-    boxes = task is None and are_boxes(targets)
-    if boxes or (task is not None and _knows_all(task)):
+    if are_boxes(targets) if task is None else _knows_all(task):
         return _unpacking(task or Detection(), several, wanted)
     main = None if several is None else _main(several, asked=task is not None)
     if several is not None and main is not None:
@@ -182,7 +181,8 @@ def task_of_file(model: OnnxModel, splits: Splits, settings: DataSettings) -> Ta
     asked = _asked(settings)
     if asked is not None and not splits.labelled:
         raise ConfigError(f"--task {asked.name} needs targets, the data have none.")
-    return _adapted(_taught(asked, (model(x[:1]), y), several), model, x)
+    one = model(x[:1])
+    return _adapted(_taught(asked, (one, y), several), one, model, x)
 
 
 def _asked(settings: DataSettings) -> Task | None:
@@ -241,7 +241,7 @@ def _agreeing(
         _check_answers(task, outputs)
     original = copy.deepcopy(model).eval()
     x, _ = next(iter(splits.validation))
-    task = _adapted(task, partial(_answers, original), x)
+    task = _adapted(task, outputs, partial(_answers, original), x)
     step = samples_at_once(original, x[:1])
 
     def answer(x: Tensor) -> Tensor:

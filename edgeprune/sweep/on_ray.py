@@ -25,7 +25,7 @@ from edgeprune.records.sweep import CellEnd
 from edgeprune.settings import CompressSettings
 from edgeprune.sweep.cell import END
 from edgeprune.sweep.cells import Cell
-from edgeprune.sweep.local import LOG, Done, run_cell
+from edgeprune.sweep.local import LOG, SETTINGS, Done, run_cell
 
 RETRIES = 5  # of a cell whose machine goes away
 RUN = "run"
@@ -65,6 +65,9 @@ def run_on_ray(
         message = f"There is no Ray cluster at {address!r}: ray start --head begins one"
         raise ConfigError(f"{message} ({error}).") from error
     try:
+        for cell in cells:
+            (notes / cell.name).mkdir(parents=True, exist_ok=True)
+            write_whole(notes / cell.name / SETTINGS, to_json(cell.settings))
         task = ray.remote(max_retries=RETRIES, num_cpus=cpus)(run_aside)
         waiting = {task.remote(to_json(cell.settings), cpus): cell for cell in cells}
         while waiting:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeprune.api.run_folder import result_in
 from edgeprune.api.versions import versions
-from edgeprune.errors import ConfigError, OutputError
+from edgeprune.errors import ConfigError
 from edgeprune.files import write_whole
 from edgeprune.metric import ACCURACY
 from edgeprune.output import claimed_sweep
@@ -19,7 +19,6 @@ from edgeprune.records import to_json
 from edgeprune.records.sweep import SWEEP_SCHEMA, CellEnd, SweepReport
 from edgeprune.report.files import read_report
 from edgeprune.report.sweep import sweep_page
-from edgeprune.sweep.cell import END
 from edgeprune.sweep.cells import Cell, cells_of
 from edgeprune.sweep.collect import Collected, collected, sentence_of, to_ship
 from edgeprune.sweep.local import SETTINGS, run_here
@@ -27,7 +26,6 @@ from edgeprune.sweep.on_ray import run_on_ray
 
 JSON, PAGE = "sweep.json", "sweep.html"
 NOTES = ".cells"  # what is known of cells while they run
-SOURCES = ("model", "data")
 
 
 @dataclass(frozen=True)
@@ -85,16 +83,12 @@ def _run(
     notes = out / NOTES
     ends: dict[str, CellEnd] = {}
     open_cells = [cell for cell in cells if not has_result(cell, out)]
-    for cell in open_cells:
-        (notes / cell.name).mkdir(parents=True, exist_ok=True)
-        write_whole(notes / cell.name / SETTINGS, to_json(cell.settings))
     progress.start("cells", len(open_cells))
 
     def done(cell: Cell, end: CellEnd | None) -> None:
         told = end.sentence if end else read_report(out / cell.name).sentence
         if end:
             ends[cell.name] = end
-            write_whole(notes / cell.name / END, to_json(end))
         progress.advance(f"{cell.name}: {told}")
 
     if open_cells and ray is not None:
@@ -114,17 +108,11 @@ def has_result(cell: Cell, out: Path) -> bool:
     Raises:
         OutputError: it was begun with other settings.
     """
-    folder = out / cell.name
-    if result_in(folder, cell.settings, *SOURCES) is None:
-        return False
-    path = out / NOTES / cell.name / SETTINGS
-    begun = json.loads(path.read_bytes()) if path.is_file() else {}
-    asked = cell.settings.model_dump(mode="json")
-    for name in SOURCES:
-        if begun.get(name, asked[name]) != asked[name]:
-            message = f"{folder} holds a run with another {name}"
-            raise OutputError(f"{message}: give --out another folder.")
-    return True
+    folder, path = out / cell.name, out / NOTES / cell.name / SETTINGS
+    if not path.is_file():
+        return result_in(folder, cell.settings, "model", "data") is not None
+    begun = json.loads(path.read_bytes())
+    return result_in(folder, cell.settings, begun=begun) is not None
 
 
 def report_of(found: Collected, seconds: float) -> SweepReport:
